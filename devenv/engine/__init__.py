@@ -1,0 +1,142 @@
+"""The doors to whatever makes containers. `native` is ours; a fake ships with the tests.
+
+Three doors, so that each room holds only what it needs: `plan` sees an Observer and cannot act,
+`provision` sees an Engine, the build executor a Workshop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import NamedTuple, Protocol
+
+from devenv.model.build import Run
+from devenv.model.container import Container, ContainerSpec, Environment, Process, State
+from devenv.model.events import Sink
+from devenv.model.image import Image, ImageConfig, Rootfs
+from devenv.model.manifest import Pairs
+
+
+class LogLine(NamedTuple):
+    """A line a container printed: Unix seconds, `stdout` or `stderr`, the text without its newline."""
+
+    time: float
+    stream: str
+    text: str
+
+
+class Bind(NamedTuple):
+    """A build step's mount with its source found: a host path ("" for tmpfs) seen at `target` inside."""
+
+    kind: str
+    source: str
+    target: str
+    readonly: bool = True
+    size: int | None = None
+    mode: int | None = None
+    owner: tuple[int, int] = (0, 0)
+
+
+class Observer(Protocol):
+    """What exists. Nothing here changes anything."""
+
+    def environment(self, folder: str, variant: str = "") -> Environment | None:
+        """The environment of a project folder (absolute, resolved), None if never brought up."""
+
+    def environments(self) -> tuple[Environment, ...]:
+        """All environments, by name then folder."""
+
+    def observe(self, environment: Environment, image_key: str, keys: Sequence[str]) -> State:
+        """One environment's state, and which of the step keys and the image key are in the store."""
+
+    def containers(self, environment: str = "") -> tuple[Container, ...]:
+        """Containers of one environment (by id), or of all; by environment, then name."""
+
+    def images(self) -> tuple[Image, ...]:
+        """All images of the store, newest first."""
+
+    def logs(self, container: str, *, follow: bool = False, tail: int | None = None) -> Iterator[LogLine]:
+        """A container's output in order; `follow` goes on until it stops."""
+
+
+class Engine(Observer, Protocol):
+    """What can be done. Each is whole or not at all, and can be repeated. Raises EngineError, NotFound."""
+
+    def register(self, environment: Environment) -> None:
+        """Remember an environment (again: renames it)."""
+
+    def create(self, spec: ContainerSpec) -> Container:
+        """Make a container (status created). Host ports are chosen and reserved here."""
+
+    def start(self, container: str) -> Container:
+        """Run its process detached. Starting a running container is nothing."""
+
+    def hooks_done(self, container: str) -> None:
+        """Remember that on_create ran to its end."""
+
+    def execute(self, container: str, process: Process, output: Callable[[str], None] | None = None) -> int:
+        """Run a process in a running container and wait. Its stdio is ours, or, with `output`, its lines are given to it."""
+
+    def run(self, spec: ContainerSpec, *, keep: bool = False) -> int:
+        """One process in the foreground in a container of its own, removed afterwards unless `keep`. Returns its exit code."""
+
+    def stop(self, container: str, timeout: float = 10.0) -> Container:
+        """stop_signal, then SIGKILL after `timeout` seconds."""
+
+    def remove(self, container: str) -> None:
+        """Stop and remove it with its writable layer, log, ports and network. Removing what isn't there is nothing."""
+
+    def forget(self, environment: str, *, volumes: bool = False) -> None:
+        """Forget an environment without containers; with `volumes` its volumes go too."""
+
+    def recall(self, environment: str) -> tuple[tuple[str, Pairs], ...]:
+        """(position, inputs) of the last build's steps."""
+
+    def remember(self, environment: str, built: Sequence[tuple[str, Pairs]]) -> None:
+        """Keep the inputs of this build's steps, by position, to say next time what changed."""
+
+
+class Workshop(Protocol):
+    """What the build executor works with: layers by key, and places to make new ones."""
+
+    def layer(self, key: str) -> int | None:
+        """The id of the layer a step with this key made, if it is in the store and whole."""
+
+    def base(self, reference: str, sink: Sink) -> Rootfs:
+        """Bring in a base: `bootstrap:SUITE` or `oci:DIR[:TAG]`; its layers are in the store afterwards."""
+
+    def peek(self, reference: str) -> Rootfs:
+        """The same base's key and config without bringing it in (its layers stay empty)."""
+
+    def view(self, layers: Sequence[int]) -> AbstractContextManager[str]:
+        """A read-only merged root of these layers, with the image's own ids, for as long as the context lasts."""
+
+    def folder(self, layer: int) -> str:
+        """The folder of one layer, in overlayfs form, with the image's own ids. Never to be written."""
+
+    def edit(self, key: str, layers: Sequence[int]) -> AbstractContextManager[str]:
+        """A writable merged root over these layers; leaving it without an exception makes what was written the layer `key`."""
+
+    def run(
+        self,
+        key: str,
+        layers: Sequence[int],
+        run: Run,
+        *,
+        env: Mapping[str, str],
+        user: str,
+        workdir: str,
+        binds: Sequence[Bind],
+        output: Callable[[str], None],
+        keep_failed: str = "",
+    ) -> int:
+        """Run a step's process over these layers and keep what it wrote as the layer `key`; returns the layer's id.
+
+        Raises StepFailed with the code; nothing is kept then, except, with `keep_failed`, an image of that name.
+        """
+
+    def cache(self, identifier: str) -> str:
+        """The folder of a cache mount, made at first use, kept between builds, shared by all projects."""
+
+    def commit(self, rootfs: Rootfs, references: Sequence[str], config: ImageConfig) -> Image:
+        """Write layers (as blobs), config and image manifest into the OCI layout, durably, and name it."""

@@ -1,0 +1,328 @@
+"""The engine's SQLite state: what is in it is valid, what is not in it is rubbish. The only module with sqlite3.
+
+Files are synced before the row that vouches for them is committed. A layer row carries the boot id it was
+made in until its files are known to be on disk: after a power loss such rows don't count, after a mere kill they do.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import NamedTuple
+
+from devenv.errors import StoreError
+
+SCHEMA = 1
+
+_TABLES = """
+CREATE TABLE layer (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    key TEXT UNIQUE,             -- the build step's key; NULL for layers that came with an image
+    diff_id TEXT,                -- sha256 of the uncompressed tar, once there is a blob
+    size INTEGER NOT NULL DEFAULT 0,
+    boot TEXT,                   -- NULL: on disk for certain
+    created REAL NOT NULL,
+    used REAL NOT NULL
+);
+CREATE INDEX layer_diff ON layer (diff_id);
+CREATE TABLE image (
+    digest TEXT PRIMARY KEY,     -- of the image manifest
+    key TEXT NOT NULL,           -- of the root filesystem and config it was built from
+    layers TEXT NOT NULL,        -- JSON list of layer ids, bottom first
+    config TEXT NOT NULL,        -- JSON, as image.py writes it
+    size INTEGER NOT NULL,
+    created REAL NOT NULL
+);
+CREATE INDEX image_key ON image (key);
+CREATE TABLE reference (name TEXT PRIMARY KEY, digest TEXT NOT NULL REFERENCES image (digest) ON DELETE CASCADE);
+CREATE TABLE environment (
+    id TEXT PRIMARY KEY, name TEXT NOT NULL, folder TEXT NOT NULL, variant TEXT NOT NULL,
+    receipt TEXT,                -- JSON: what the last `up` looked at, for the quick door
+    UNIQUE (folder, variant)
+);
+CREATE TABLE built (environment TEXT NOT NULL, position TEXT NOT NULL, inputs TEXT NOT NULL, PRIMARY KEY (environment, position));
+CREATE TABLE container (
+    id TEXT PRIMARY KEY,
+    environment TEXT NOT NULL,
+    name TEXT NOT NULL,
+    image TEXT NOT NULL,
+    slot INTEGER NOT NULL,
+    spec TEXT NOT NULL,          -- JSON of the ContainerSpec
+    created REAL NOT NULL,
+    hooks_done INTEGER NOT NULL DEFAULT 0,
+    pid INTEGER, pid_start INTEGER, boot TEXT, started REAL, exit_code INTEGER,
+    UNIQUE (environment, name)
+);
+CREATE TABLE slot (
+    number INTEGER PRIMARY KEY,
+    boot TEXT,                   -- the boot in which it was wired; anything else: not wired
+    container TEXT,              -- held for a container, running or not
+    pid INTEGER, pid_start INTEGER, pid_boot TEXT   -- held by a command while it lives
+);
+CREATE TABLE setting (name TEXT PRIMARY KEY, value TEXT NOT NULL);
+"""
+
+
+class Owner(NamedTuple):
+    """A process that holds something: it counts only while this very process lives."""
+
+    pid: int
+    start: int
+    boot: str
+
+
+def boot_id() -> str:
+    """This boot's id."""
+    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+        return file.read().strip()
+
+
+def process_start(pid: int) -> int | None:
+    """Start time of a process in clock ticks since boot (proc(5), stat field 22); None when it is gone or a zombie."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            fields = file.read().rpartition(b")")[2].split()
+    except OSError:
+        return None
+    return None if fields[0] in (b"Z", b"X") else int(fields[19])
+
+
+def this_process() -> Owner:
+    """The calling process as an owner."""
+    pid = os.getpid()
+    return Owner(pid, process_start(pid) or 0, boot_id())
+
+
+def alive(pid: int | None, start: int | None, boot: str | None, this_boot: str) -> bool:
+    """Whether the process that was recorded is the one that lives now (a pid alone may have been reused)."""
+    return pid is not None and boot == this_boot and process_start(pid) == start
+
+
+class State:
+    """One connection. Short transactions; `durable` ones are on disk when they return."""
+
+    def __init__(self, path: str) -> None:
+        try:
+            self.db = sqlite3.connect(path, timeout=30, isolation_level=None)
+            self.db.execute("PRAGMA journal_mode = WAL")
+            self.db.execute("PRAGMA synchronous = NORMAL")
+            self.db.execute("PRAGMA foreign_keys = ON")
+            self._migrate()
+        except sqlite3.DatabaseError as error:
+            raise StoreError(
+                f"open {path}: {error}",
+                hint="the database is damaged: move it aside; images are built again, containers have to be removed by hand",
+            ) from error
+        self.boot = boot_id()
+
+    def _migrate(self) -> None:
+        (version,) = self.db.execute("PRAGMA user_version").fetchone()
+        if version == SCHEMA:
+            return
+        if version > SCHEMA:
+            raise StoreError(
+                f"open state: schema {version} is newer than this devenv knows ({SCHEMA})",
+                hint="use the devenv that made this store, or another DEVENV_HOME",
+            )
+        with self.transaction():
+            (version,) = self.db.execute("PRAGMA user_version").fetchone()
+            if version == 0:  # nobody else got here first
+                for statement in _TABLES.split(";"):
+                    self.db.execute(statement)
+                self.db.execute(f"PRAGMA user_version = {SCHEMA}")
+
+    def close(self) -> None:
+        self.db.close()
+
+    @contextmanager
+    def transaction(self, *, durable: bool = False) -> Iterator[sqlite3.Connection]:
+        """All or nothing. With `durable`, the commit survives power loss (one fsync)."""
+        self.db.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+        self.db.execute("BEGIN IMMEDIATE")
+        try:
+            yield self.db
+        except BaseException:
+            self.db.execute("ROLLBACK")
+            raise
+        self.db.execute("COMMIT")
+
+    # Settings ------------------------------------------------------------------------------------
+
+    def setting(self, name: str) -> str | None:
+        row = self.db.execute("SELECT value FROM setting WHERE name = ?", (name,)).fetchone()
+        return None if row is None else str(row[0])
+
+    def set(self, name: str, value: str) -> None:
+        self.db.execute("INSERT OR REPLACE INTO setting VALUES (?, ?)", (name, value))
+
+    # Slots ---------------------------------------------------------------------------------------
+
+    def claim_slot(self, owner: Owner, container: str | None = None) -> int | None:
+        """Take a wired, free slot for a command, or for a container; None when there is none."""
+        with self.transaction():
+            for number in self._free_slots():
+                self._hold(number, owner, container)
+                return number
+        return None
+
+    def new_slots(self, count: int, owner: Owner, limit: int) -> list[int]:
+        """Reserve up to `count` numbers that aren't wired, lowest first, for `owner` to wire."""
+        with self.transaction():
+            self.free_dead_owners()
+            taken = {
+                number
+                for number, boot, container, pid in self.db.execute(
+                    "SELECT number, boot, container, pid FROM slot"
+                )
+                if boot == self.boot or container is not None or pid is not None
+            }
+            numbers = [number for number in range(limit) if number not in taken][:count]
+            for number in numbers:
+                self._hold(number, owner, None)
+            return numbers
+
+    def hold_slot(self, number: int, owner: Owner) -> bool:
+        """Take this very slot for a command that will wire it; False when another living command has it."""
+        with self.transaction():
+            self.free_dead_owners()
+            row = self.db.execute("SELECT pid FROM slot WHERE number = ?", (number,)).fetchone()
+            if row is not None and row[0] is not None:
+                return False
+            self.db.execute(
+                "INSERT INTO slot (number, pid, pid_start, pid_boot) VALUES (?, ?, ?, ?) ON CONFLICT (number) DO UPDATE"
+                " SET pid = excluded.pid, pid_start = excluded.pid_start, pid_boot = excluded.pid_boot",
+                (number, *owner),
+            )
+            return True
+
+    def slots_wired(self, numbers: Sequence[int]) -> None:
+        """These are pinned and wired in this boot, and free unless a container has them."""
+        with self.transaction():
+            self.db.executemany(
+                "UPDATE slot SET boot = ?, pid = NULL, pid_start = NULL, pid_boot = NULL WHERE number = ?",
+                [(self.boot, number) for number in numbers],
+            )
+
+    def slot_wired(self, number: int) -> bool:
+        """Whether this slot's namespaces were pinned in this boot."""
+        row = self.db.execute("SELECT boot FROM slot WHERE number = ?", (number,)).fetchone()
+        return row is not None and row[0] == self.boot
+
+    def give_slot(self, number: int, container: str) -> None:
+        """From the command that claimed it to a container."""
+        self.db.execute(
+            "UPDATE slot SET container = ?, pid = NULL, pid_start = NULL, pid_boot = NULL WHERE number = ?",
+            (container, number),
+        )
+
+    def release_slot(self, number: int) -> None:
+        """Free again, still wired."""
+        self.db.execute(
+            "UPDATE slot SET container = NULL, pid = NULL, pid_start = NULL, pid_boot = NULL WHERE number = ?",
+            (number,),
+        )
+
+    def drop_slots(self, numbers: Sequence[int]) -> None:
+        """These are no longer wired."""
+        with self.transaction():
+            self.db.executemany("DELETE FROM slot WHERE number = ? AND container IS NULL", [(n,) for n in numbers])
+            self.db.executemany("UPDATE slot SET boot = NULL WHERE number = ?", [(n,) for n in numbers])
+
+    def spare_slots(self) -> list[int]:
+        """Wired slots that nobody holds."""
+        with self.transaction():
+            return self._free_slots()
+
+    def known_slots(self) -> list[tuple[int, bool, str | None]]:
+        """(number, wired in this boot, container) of all."""
+        rows = self.db.execute("SELECT number, boot, container FROM slot ORDER BY number")
+        return [(number, boot == self.boot, container) for number, boot, container in rows]
+
+    def free_dead_owners(self) -> None:
+        """Slots of commands that died: their namespaces can't be trusted to be idle, so they count as not wired."""
+        rows = self.db.execute("SELECT number, pid, pid_start, pid_boot FROM slot WHERE pid IS NOT NULL").fetchall()
+        for number, pid, start, boot in rows:
+            if not alive(pid, start, boot, self.boot):
+                self.db.execute(
+                    "UPDATE slot SET boot = NULL, pid = NULL, pid_start = NULL, pid_boot = NULL WHERE number = ?",
+                    (number,),
+                )
+
+    def _free_slots(self) -> list[int]:
+        rows = self.db.execute(
+            "SELECT number FROM slot WHERE boot = ? AND container IS NULL AND pid IS NULL ORDER BY number",
+            (self.boot,),
+        )
+        return [row[0] for row in rows]
+
+    def _hold(self, number: int, owner: Owner, container: str | None) -> None:
+        if container is None:
+            self.db.execute(
+                "INSERT INTO slot (number, pid, pid_start, pid_boot) VALUES (?, ?, ?, ?) ON CONFLICT (number) DO UPDATE"
+                " SET pid = excluded.pid, pid_start = excluded.pid_start, pid_boot = excluded.pid_boot",
+                (number, *owner),
+            )
+        else:
+            self.db.execute("UPDATE slot SET container = ? WHERE number = ?", (container, number))
+
+    # Layers and images -----------------------------------------------------------------------------
+
+    def layer(self, key: str) -> int | None:
+        """The layer a step with this key made, if it counts."""
+        row = self.db.execute("SELECT id, boot FROM layer WHERE key = ?", (key,)).fetchone()
+        return row[0] if row is not None and row[1] in (None, self.boot) else None
+
+    def layer_by_diff(self, diff_id: str) -> int | None:
+        row = self.db.execute(
+            "SELECT id FROM layer WHERE diff_id = ? AND (boot IS NULL OR boot = ?) ORDER BY id", (diff_id, self.boot)
+        ).fetchone()
+        return None if row is None else int(row[0])
+
+    def layer_diff(self, identifier: int) -> str | None:
+        row = self.db.execute("SELECT diff_id FROM layer WHERE id = ?", (identifier,)).fetchone()
+        return None if row is None else row[0]
+
+    def reserve_layer(self) -> int:
+        """A number no other layer has or had."""
+        with self.transaction():
+            now = time.time()
+            # A row with boot '' never counts; it only takes the number.
+            cursor = self.db.execute("INSERT INTO layer (boot, created, used) VALUES ('', ?, ?)", (now, now))
+            assert cursor.lastrowid is not None
+            return cursor.lastrowid
+
+    def layer_made(self, identifier: int, key: str | None, size: int, diff_id: str | None = None) -> int:
+        """The folder of a reserved layer is whole. Returns the id that counts: another's, if it was quicker with the same key."""
+        with self.transaction():
+            if key is not None:
+                row = self.db.execute("SELECT id, boot FROM layer WHERE key = ?", (key,)).fetchone()
+                if row is not None and row[1] in (None, self.boot):
+                    self.db.execute("DELETE FROM layer WHERE id = ?", (identifier,))
+                    return int(row[0])
+                self.db.execute("UPDATE layer SET key = NULL, boot = '' WHERE key = ?", (key,))
+            self.db.execute(
+                "UPDATE layer SET key = ?, size = ?, diff_id = ?, boot = ?, used = ? WHERE id = ?",
+                (key, size, diff_id, self.boot, time.time(), identifier),
+            )
+            return identifier
+
+    def set_diff(self, identifier: int, diff_id: str) -> None:
+        self.db.execute("UPDATE layer SET diff_id = ? WHERE id = ?", (diff_id, identifier))
+
+    def commit_image(
+        self, digest: str, key: str, layers: Sequence[int], config: str, size: int, references: Sequence[str]
+    ) -> None:
+        """The image counts, and so do its layers, for good: call only after syncfs."""
+        with self.transaction(durable=True):
+            self.db.execute("UPDATE layer SET boot = NULL WHERE boot = ?", (self.boot,))
+            self.db.execute(
+                "INSERT INTO image VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (digest) DO UPDATE SET key = excluded.key,"
+                " layers = excluded.layers",
+                (digest, key, json.dumps(list(layers)), config, size, time.time()),
+            )
+            for name in references:
+                self.db.execute("INSERT OR REPLACE INTO reference VALUES (?, ?)", (name, digest))

@@ -1,0 +1,25 @@
+"""What is told while long work goes on. The engine and executor emit, `console` shows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal, NamedTuple
+
+
+class Event(NamedTuple):
+    """One happening. `object` is the step, image or container; `text` a line of output or a detail.
+
+    kinds: started, cached, output (a line a command printed), done (seconds set), failed, note, warning.
+    """
+
+    kind: Literal["started", "cached", "output", "done", "failed", "note", "warning"]
+    object: str
+    text: str = ""
+    seconds: float = 0.0
+
+
+Sink = Callable[[Event], None]
+
+
+def ignore(event: Event) -> None:
+    """A sink that drops everything."""

@@ -1,0 +1,105 @@
+"""The user's manifest, parsed and checked: what `manifest` gives and `render`, `plan` and the CLI read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+Pairs = tuple[tuple[str, str], ...]
+"""An ordered mapping of strings, hashable: `(("A", "1"), ("B", "2"))`."""
+
+
+@dataclass(frozen=True, slots=True)
+class From:
+    """Where the image starts: `bootstrap:SUITE`, `file:CONTAINERFILE`, `oci:DIRECTORY[:TAG]` (`image:` comes later)."""
+
+    kind: Literal["bootstrap", "file", "oci"]
+    value: str
+
+    def __str__(self) -> str:
+        return f"{self.kind}:{self.value}"
+
+
+@dataclass(frozen=True, slots=True)
+class Python:
+    """`python:`. `version` None: the base's own. Paths are relative to the project folder."""
+
+    version: str | None = None
+    requirements: tuple[str, ...] = ()
+    packages: tuple[str, ...] = ()
+    build_on: Literal["auto", "base", "apt"] = "auto"
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """`node:`. `version` None: the newest long-term one; `lock` a package-lock.json beside its package.json."""
+
+    version: str | None = None
+    lock: str | None = None
+    packages: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A folder of the host seen inside. `path` is relative to the project folder or absolute; `target` absolute."""
+
+    path: str
+    target: str
+    mode: Literal["rw", "ro", "copy-on-write"] = "rw"
+
+
+@dataclass(frozen=True, slots=True)
+class Port:
+    """A published port. `host` None: any free one, chosen at `up`. `address` is an IPv4 address."""
+
+    container: int
+    host: int | None = None
+    address: str = "127.0.0.1"
+    protocol: Literal["tcp", "udp"] = "tcp"
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """`limits:`. Memory in bytes, cpus in cores, None for no limit; pids always has one."""
+
+    memory: int | None = None
+    cpus: float | None = None
+    pids: int = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Hooks:
+    """Shell commands run inside: once after the container is made, and at every start."""
+
+    on_create: tuple[str, ...] = ()
+    on_start: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """A whole `devenv.yml` (docs/manifest.md). `path` is the file's absolute path, `folder` the project's."""
+
+    path: str
+    folder: str
+    name: str
+    base: From
+    vars: Pairs = ()
+    apt: tuple[str, ...] = ()
+    python: Python | None = None
+    node: Node | None = None
+    sources: tuple[Source, ...] = ()
+    contexts: Pairs = ()
+    workdir: str | None = None
+    env: Pairs = ()
+    user: str | None = None
+    command: str | None = None
+    ports: tuple[Port, ...] = ()
+    limits: Limits = field(default_factory=Limits)
+    network: Literal["bridge", "none"] = "bridge"
+    hooks: Hooks = field(default_factory=Hooks)
+    test: str | None = None
+    certificates: str = "host"
+    """`host`, `none`, or the path of a bundle."""
+    proxy: Literal["host", "none"] = "host"
+    mirror: str | None = None
+    runtime: str | None = None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from devenv.model.build import Run
 from devenv.model.container import Container, ContainerSpec, Environment, Process, State
@@ -26,15 +26,22 @@ class LogLine(NamedTuple):
 
 
 class Bind(NamedTuple):
-    """A build step's mount with its source found: a host path ("" for tmpfs) seen at `target` inside."""
+    """A build step's mount, its source found.
 
-    kind: str
-    source: str
+    `source` is a host path or, with `layers`, a path beneath their merged root; cache folders come from `Workshop.cache`.
+    tmpfs has a `size` (bytes), a secret its `content`; `mode` and `owner` are those inside. `locked`: one step at a time.
+    """
+
+    kind: Literal["bind", "cache", "tmpfs", "secret"]
     target: str
+    source: str = ""
+    layers: tuple[int, ...] = ()
     readonly: bool = True
+    content: bytes = b""
     size: int | None = None
     mode: int | None = None
     owner: tuple[int, int] = (0, 0)
+    locked: bool = False
 
 
 class Observer(Protocol):
@@ -75,10 +82,14 @@ class Engine(Observer, Protocol):
         """Remember that on_create ran to its end."""
 
     def execute(self, container: str, process: Process, output: Callable[[str], None] | None = None) -> int:
-        """Run a process in a running container and wait. Its stdio is ours, or, with `output`, its lines are given to it."""
+        """Run a process in a running container and wait; its exit code.
+
+        Its stdio is ours or, with `output`, each line it prints is given to that. What `process` leaves empty is as the
+        container's own process has it; its `env` comes on top.
+        """
 
     def run(self, spec: ContainerSpec, *, keep: bool = False) -> int:
-        """One process in the foreground in a container of its own, removed afterwards unless `keep`. Returns its exit code."""
+        """One process in the foreground in a container of its own, removed afterwards unless `keep`; its exit code."""
 
     def stop(self, container: str, timeout: float = 10.0) -> Container:
         """stop_signal, then SIGKILL after `timeout` seconds."""
@@ -115,7 +126,7 @@ class Workshop(Protocol):
         """The folder of one layer, in overlayfs form, with the image's own ids. Never to be written."""
 
     def edit(self, key: str, layers: Sequence[int]) -> AbstractContextManager[str]:
-        """A writable merged root over these layers; leaving it without an exception makes what was written the layer `key`."""
+        """A writable merged root over these layers; when left without an exception, what was written is the layer `key`."""
 
     def run(
         self,
@@ -135,8 +146,14 @@ class Workshop(Protocol):
         Raises StepFailed with the code; nothing is kept then, except, with `keep_failed`, an image of that name.
         """
 
-    def cache(self, identifier: str) -> str:
+    def cache(self, identifier: str, mode: int, owner: tuple[int, int]) -> str:
         """The folder of a cache mount, made at first use, kept between builds, shared by all projects."""
 
-    def commit(self, rootfs: Rootfs, references: Sequence[str], config: ImageConfig) -> Image:
-        """Write layers (as blobs), config and image manifest into the OCI layout, durably, and name it."""
+    def tool(self, name: str) -> str:
+        """The path of a program lent to build steps (`uv`, `node`: context `devenv-tools`); fetched at first use."""
+
+    def commit(self, rootfs: Rootfs, key: str, references: Sequence[str]) -> Image:
+        """Write layers (as blobs), config and image manifest into the OCI layout, durably, and name it.
+
+        `key` is what `Observer.observe` finds the image by.
+        """

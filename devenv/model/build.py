@@ -44,7 +44,9 @@ class Mount:
 class Run:
     """RUN, its words already chosen: `argv` is what is executed; heredocs in exec order are given on files or stdin.
 
-    Shell form: argv = (*SHELL, text). A heredoc-only RUN has its script as text (or a script file, when it has `#!`).
+    Shell form: argv = (*SHELL, text), heredocs put back into the text for the shell to read. A RUN that is one heredoc
+    has its content as text. Only when that content starts with `#!` is it in `heredocs`: it must then be a file
+    /dev/pipes/NAME, mode 0755, which argv names.
     """
 
     argv: tuple[str, ...]
@@ -55,7 +57,10 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Copy:
-    """COPY and ADD. `sources` as written (globs allowed); `source_from` a stage or context name, "" the build context."""
+    """COPY and ADD. `sources` as written (globs allowed); `source_from` a stage or context name, "" the build context.
+
+    `target` is absolute; a trailing slash says it is a folder, whether it exists or not.
+    """
 
     sources: tuple[str, ...]
     target: str
@@ -112,11 +117,16 @@ class Step:
     env: Pairs = ()
     user: str = ""
     workdir: str = "/"
+    uncounted: tuple[str, ...] = ()
+    """Names in `env` that change no key: the proxies given from outside."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """A FROM and what follows. `base` names an earlier stage, a context/reference, or "scratch"."""
+    """A FROM and what follows. `base` names an earlier stage, a context/reference, or "scratch".
+
+    `name` is lower case, the index as text where the file gives none, and so unique; `index` counts the file's FROMs.
+    """
 
     name: str
     index: int
@@ -129,11 +139,15 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class Graph:
-    """A whole Containerfile: its stages in file order and which one is asked for. `file` is for messages."""
+    """What a target needs of a Containerfile: those stages in file order. `file` is for messages.
+
+    `target` is the `index` of the stage asked for (the last of `stages`).
+    """
 
     file: str
     stages: tuple[Stage, ...]
     target: int
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,13 +1,29 @@
-"""What is to be done, and what was done."""
+"""What is wanted, what is to be done about it, and what was done."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
-from .container import ContainerSpec
+from .build import Keyed
+from .container import ContainerSpec, Environment
+from .manifest import Hooks, Pairs
 
-Verb = Literal["build", "keep", "create", "replace", "start", "stop", "remove", "run-hook"]
+Verb = Literal["build", "keep", "create", "replace", "start", "stop", "remove", "forget", "run-hook"]
+
+
+@dataclass(frozen=True, slots=True)
+class Desired:
+    """What the manifest asks for. `steps` are (position, step), positions unique and stable (`apt:2`).
+
+    `spec.image` may be "" while the image isn't built; `spec.inputs` has its key under `image`.
+    """
+
+    environment: Environment
+    image_key: str
+    steps: tuple[tuple[str, Keyed], ...]
+    spec: ContainerSpec
+    hooks: Hooks = field(default_factory=Hooks)
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,8 +36,23 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
+class StepPlan:
+    """One build step: whether the store has its result, and if not, why it must run."""
+
+    position: str
+    text: str
+    cached: bool
+    reason: str
+    changes: tuple[Change, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Action:
-    """One thing to do to one object, and why. `changes` are the inputs that caused it."""
+    """One thing to do to one object, and why. `changes` are the inputs that caused it.
+
+    `container` is the id of the one acted on, "" when the plan makes it; `steps` those of a build;
+    `volumes` the names of those that go with a `forget`.
+    """
 
     verb: Verb
     object: str
@@ -29,14 +60,22 @@ class Action:
     changes: tuple[Change, ...] = ()
     command: str = ""
     spec: ContainerSpec | None = None
+    container: str = ""
+    steps: tuple[StepPlan, ...] = ()
+    volumes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Actions in the order they would be done."""
+    """Actions in the order they would be done. `image` is the digest in the store, "" when it must be built.
 
-    environment: str
+    `built` are the step inputs to remember once the image is there; () when they are remembered already.
+    """
+
+    environment: Environment
     actions: tuple[Action, ...]
+    image: str = ""
+    built: tuple[tuple[str, Pairs], ...] = ()
 
     @property
     def idle(self) -> bool:
@@ -46,20 +85,30 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """An action and how it went: seconds taken; `error` is "" when it worked."""
+    """An action and how it went: seconds taken; `error` is "" when it worked, `code` the exit code it calls for.
+
+    `skipped` when an earlier one failed, and so this was never tried.
+    """
 
     action: Action
     seconds: float
     error: str = ""
+    code: int = 0
+    skipped: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
     """All results, in order. `ok` when none failed."""
 
-    environment: str
+    environment: Environment
     results: tuple[Result, ...]
 
     @property
     def ok(self) -> bool:
         return not any(result.error for result in self.results)
+
+    @property
+    def code(self) -> int:
+        """The exit code: that of the first failure, 0 without one."""
+        return next((result.code for result in self.results if result.error), 0)

@@ -23,6 +23,7 @@ CREATE TABLE layer (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     key TEXT UNIQUE,             -- the build step's key; NULL for layers that came with an image
     diff_id TEXT,                -- sha256 of the uncompressed tar, once there is a blob
+    blob_size INTEGER,           -- of that tar, bytes
     size INTEGER NOT NULL DEFAULT 0,
     boot TEXT,                   -- NULL: on disk for certain
     created REAL NOT NULL,
@@ -131,7 +132,7 @@ class State:
         with self.transaction():
             (version,) = self.db.execute("PRAGMA user_version").fetchone()
             if version == 0:  # nobody else got here first
-                for statement in _TABLES.split(";"):
+                for statement in _TABLES.split(";\n"):
                     self.db.execute(statement)
                 self.db.execute(f"PRAGMA user_version = {SCHEMA}")
 
@@ -175,9 +176,7 @@ class State:
             self.free_dead_owners()
             taken = {
                 number
-                for number, boot, container, pid in self.db.execute(
-                    "SELECT number, boot, container, pid FROM slot"
-                )
+                for number, boot, container, pid in self.db.execute("SELECT number, boot, container, pid FROM slot")
                 if boot == self.boot or container is not None or pid is not None
             }
             numbers = [number for number in range(limit) if number not in taken][:count]
@@ -234,8 +233,16 @@ class State:
 
     def spare_slots(self) -> list[int]:
         """Wired slots that nobody holds."""
-        with self.transaction():
-            return self._free_slots()
+        return self._free_slots()
+
+    def take_slot(self, number: int, owner: Owner) -> bool:
+        """Take this very spare; False when it isn't one any more."""
+        cursor = self.db.execute(
+            "UPDATE slot SET pid = ?, pid_start = ?, pid_boot = ?"
+            " WHERE number = ? AND boot = ? AND container IS NULL AND pid IS NULL",
+            (*owner, number, self.boot),
+        )
+        return cursor.rowcount == 1
 
     def known_slots(self) -> list[tuple[int, bool, str | None]]:
         """(number, wired in this boot, container) of all."""
@@ -276,15 +283,10 @@ class State:
         row = self.db.execute("SELECT id, boot FROM layer WHERE key = ?", (key,)).fetchone()
         return row[0] if row is not None and row[1] in (None, self.boot) else None
 
-    def layer_by_diff(self, diff_id: str) -> int | None:
-        row = self.db.execute(
-            "SELECT id FROM layer WHERE diff_id = ? AND (boot IS NULL OR boot = ?) ORDER BY id", (diff_id, self.boot)
-        ).fetchone()
-        return None if row is None else int(row[0])
-
-    def layer_diff(self, identifier: int) -> str | None:
-        row = self.db.execute("SELECT diff_id FROM layer WHERE id = ?", (identifier,)).fetchone()
-        return None if row is None else row[0]
+    def layer_blob(self, identifier: int) -> tuple[str, int] | None:
+        """The blob's digest (the diff id) and size, None while the layer has no blob."""
+        row = self.db.execute("SELECT diff_id, blob_size FROM layer WHERE id = ?", (identifier,)).fetchone()
+        return None if row is None or row[0] is None else (row[0], row[1])
 
     def reserve_layer(self) -> int:
         """A number no other layer has or had."""
@@ -295,7 +297,7 @@ class State:
             assert cursor.lastrowid is not None
             return cursor.lastrowid
 
-    def layer_made(self, identifier: int, key: str | None, size: int, diff_id: str | None = None) -> int:
+    def layer_made(self, identifier: int, key: str | None, size: int) -> int:
         """The folder of a reserved layer is whole. Returns the id that counts: another's, if it was quicker with the same key."""
         with self.transaction():
             if key is not None:
@@ -305,13 +307,17 @@ class State:
                     return int(row[0])
                 self.db.execute("UPDATE layer SET key = NULL, boot = '' WHERE key = ?", (key,))
             self.db.execute(
-                "UPDATE layer SET key = ?, size = ?, diff_id = ?, boot = ?, used = ? WHERE id = ?",
-                (key, size, diff_id, self.boot, time.time(), identifier),
+                "UPDATE layer SET key = ?, size = ?, boot = ?, used = ? WHERE id = ?",
+                (key, size, self.boot, time.time(), identifier),
             )
             return identifier
 
-    def set_diff(self, identifier: int, diff_id: str) -> None:
-        self.db.execute("UPDATE layer SET diff_id = ? WHERE id = ?", (diff_id, identifier))
+    def set_blob(self, identifier: int, diff_id: str, size: int) -> None:
+        self.db.execute("UPDATE layer SET diff_id = ?, blob_size = ? WHERE id = ?", (diff_id, size, identifier))
+
+    def drop_reserved(self, identifier: int) -> None:
+        """Give up a reserved number; a layer that was made stays."""
+        self.db.execute("DELETE FROM layer WHERE id = ? AND boot = ''", (identifier,))
 
     def commit_image(
         self, digest: str, key: str, layers: Sequence[int], config: str, size: int, references: Sequence[str]

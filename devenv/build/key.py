@@ -1,0 +1,189 @@
+"""A graph, its bases and contexts' digests → every step's key: a hash chained over all that could change its result.
+
+docs/containerfile.md says in words what counts and what doesn't.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+from devenv.errors import Fault, InputError, NotFound
+from devenv.model.build import Configure, Copy, Graph, Keyed, Mount, Run, Stage, Step, Workdir
+from devenv.model.image import Rootfs
+from devenv.model.manifest import Pairs
+
+VERSION = 1
+"""Raised whenever the same inputs would give another result: every key then differs."""
+
+Digest = Callable[[str, Copy | Mount], str]
+"""(context name, "" the build context; what reads it) → the digest of the content it reads."""
+
+_SHOWN = 200  # characters of an input's value that are kept for explaining
+
+
+def keys(graph: Graph, bases: Mapping[str, Rootfs], digest: Digest) -> tuple[Keyed, ...]:
+    """Every step of every stage, in file order, with its key.
+
+    `bases`: each FROM (and --from) that is no stage and no folder. What `digest` raises as NotFound or InputError
+    becomes one InputError with the lines of the steps.
+    """
+    results: dict[str, str] = {}
+    chain = _Chain(graph, bases, digest, results, {stage.name: stage.index for stage in graph.stages}, [])
+    made: list[Keyed] = []
+    for stage in graph.stages:
+        parent = start(stage, bases, results)
+        for step in stage.steps:
+            keyed = _keyed(chain, stage, step, parent)
+            parent = keyed.result
+            made.append(keyed)
+        results[stage.name] = parent
+    if chain.faults:
+        raise InputError(*chain.faults)
+    return tuple(made)
+
+
+def start(stage: Stage, bases: Mapping[str, Rootfs], results: Mapping[str, str]) -> str:
+    """The key of the root filesystem a stage starts from. `results`: stage name → its result."""
+    if stage.base_is_stage:
+        return results[stage.base]
+    return SCRATCH if stage.base == "scratch" else bases[stage.base].key
+
+
+def results(graph: Graph, bases: Mapping[str, Rootfs], keyed: Sequence[Keyed]) -> dict[str, str]:
+    """The result key of each stage, by name; a stage without steps has its base's."""
+    last = {one.stage: one.result for one in keyed}
+    found: dict[str, str] = {}
+    for stage in graph.stages:
+        found[stage.name] = last.get(stage.index) or start(stage, bases, found)
+    return found
+
+
+def image_key(result: str, config: str) -> str:
+    """The key of an image: the result key of its stage and its config as canonical JSON."""
+    return _hash("image", (("rootfs", result), ("config", config)))
+
+
+def independent(copy: Copy) -> bool:
+    """Whether a copy's layer is made on nothing, whatever it is put over: --link, and no owner looked up by name."""
+    return copy.link and not copy.chown.replace(":", "").strip("0123456789")
+
+
+class _Chain(NamedTuple):
+    graph: Graph
+    bases: Mapping[str, Rootfs]
+    digest: Digest
+    results: Mapping[str, str]
+    numbers: Mapping[str, int]
+    faults: list[Fault]
+
+    def content(self, step: Step, name: str, operation: Copy | Mount) -> str:
+        try:
+            return self.digest(name, operation)
+        except NotFound as error:
+            self.faults.append(Fault(self.graph.file, step.line, 0, error.message, error.hint))
+        except InputError as error:
+            for fault in error.faults:
+                place = ":".join(str(part) for part in (fault.file, fault.line) if part)
+                self.faults.append(Fault(self.graph.file, step.line, 0, f"{place}: {fault.message}", fault.hint))
+        return ""
+
+    def source(self, step: Step, name: str, what: str, operation: Copy | Mount) -> tuple[str, str]:
+        """The input that stands for what is read from a stage, an image or a context."""
+        if name in self.results:
+            return f"stage {name}", self.results[name]
+        if name in self.bases:
+            return f"image {name}", self.bases[name].key
+        return f"context {name and name + ' '}{what}", self.content(step, name, operation)
+
+
+def _keyed(chain: _Chain, stage: Stage, step: Step, parent: str) -> Keyed:
+    operation = step.operation
+    above = ("parent", parent)
+    needs: tuple[int, ...] = ()
+    if isinstance(operation, Configure):
+        parts = _configure_parts(operation)
+        return Keyed(stage.index, step, _hash("configure", (*parts, above)), parent, parent, _short(parts))
+    if isinstance(operation, Workdir):
+        parts = (("workdir", operation.path), above)
+    elif isinstance(operation, Run):
+        parts = (*_run_parts(chain, step, operation), above)
+        needs = tuple(
+            sorted(
+                {chain.numbers[mount.source_from] for mount in operation.mounts if mount.source_from in chain.numbers}
+            )
+        )
+    else:
+        parts = _copy_parts(chain, step, operation)
+        needs = (chain.numbers[operation.source_from],) if operation.source_from in chain.numbers else ()
+        if independent(operation):
+            key = _hash("link", parts)
+            return Keyed(stage.index, step, key, parent, _hash("over", (("layer", key), above)), _short(parts), needs)
+        parts = (*parts, above)
+    key = _hash(type(operation).__name__.lower(), parts)
+    return Keyed(stage.index, step, key, parent, key, _short(parts), needs)
+
+
+def _configure_parts(operation: Configure) -> Pairs:
+    parts = [(f"env.{name}", value) for name, value in operation.env]
+    parts += [(f"label.{name}", value) for name, value in operation.labels]
+    for name in ("user", "entrypoint", "cmd", "exposed", "volumes", "stop_signal", "healthcheck", "shell"):
+        value = getattr(operation, name)
+        if value is not None and value != ():
+            parts.append((name, value if isinstance(value, str) else repr(value)))
+    return tuple(parts)
+
+
+def _run_parts(chain: _Chain, step: Step, run: Run) -> Pairs:
+    if len(run.argv) == 3 and run.argv[1] == "-c":
+        parts = [("command", run.argv[2]), ("shell", run.argv[0])]
+    else:
+        parts = [("command", json.dumps(run.argv))]
+    parts += [(f"heredoc {heredoc.name}", heredoc.content) for heredoc in run.heredocs]
+    parts += [(f"env.{name}", value) for name, value in sorted(step.env) if name not in step.uncounted]
+    parts += [("user", step.user), ("workdir", step.workdir), ("network", run.network)]
+    for mount in run.mounts:
+        # A secret's value is not known here, and must not be: another value is no other build.
+        parts.append((f"mount {mount.kind} {mount.target or mount.id}", _mount_text(mount)))
+        if mount.kind == "bind":
+            parts.append(chain.source(step, mount.source_from, mount.source, mount))
+    return tuple(parts)
+
+
+def _mount_text(mount: Mount) -> str:
+    fields = (mount.target, mount.source, mount.source_from, mount.id, mount.readonly, mount.required, mount.sharing)
+    return json.dumps((*fields, mount.mode, mount.uid, mount.gid, mount.size, mount.env))
+
+
+def _copy_parts(chain: _Chain, step: Step, copy: Copy) -> Pairs:
+    how = {"chown": copy.chown, "chmod": "" if copy.chmod is None else f"{copy.chmod:04o}"}
+    how |= {"exclude": " ".join(copy.exclude), "checksum": copy.checksum}
+    how |= {"parents": "yes" if copy.parents else "", "unpack": "yes" if copy.unpack else ""}
+    parts = [("target", copy.target), *((name, value) for name, value in how.items() if value)]
+    parts += [(f"heredoc {heredoc.name}", heredoc.content) for heredoc in copy.heredocs]
+    parts += [(f"url {url}", copy.checksum) for url in copy.urls]
+    if copy.sources:
+        parts.append(("sources", json.dumps(copy.sources)))
+        parts.append(chain.source(step, copy.source_from, " ".join(copy.sources), copy))
+    return tuple(parts)
+
+
+def _short(parts: Sequence[tuple[str, str]]) -> Pairs:
+    """The parts as they are kept for explaining: long values as their beginning and a digest."""
+    return tuple((name, value if len(value) <= _SHOWN else _cut(value)) for name, value in parts)
+
+
+def _cut(value: str) -> str:
+    digest = hashlib.sha256(value.encode("utf-8", "surrogateescape")).hexdigest()
+    return f"{value[: _SHOWN - 24]}… (sha256 {digest[:12]})"
+
+
+def _hash(kind: str, parts: Sequence[tuple[str, str]]) -> str:
+    # ASCII escapes keep names that aren't UTF-8 (surrogates) distinct, and a list of pairs can't run together.
+    return hashlib.sha256(json.dumps([VERSION, kind, *parts]).encode("ascii")).hexdigest()
+
+
+SCRATCH = _hash("scratch", ())
+"""The key of an empty root filesystem."""

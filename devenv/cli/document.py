@@ -1,0 +1,112 @@
+"""What flows → plain dicts and lists for `--json`. The names here are a promise (docs/verbs.md)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from devenv.model.container import Container, Environment
+from devenv.model.host import Check, Garbage
+from devenv.model.image import Image
+from devenv.model.manifest import Port
+from devenv.model.plan import Action, Change, Plan, Report
+
+Document = dict[str, object]
+
+
+def environment(one: Environment) -> Document:
+    return {"id": one.id, "name": one.name, "folder": one.folder, "variant": one.variant}
+
+
+def plan(one: Plan) -> Document:
+    return {"environment": environment(one.environment), "idle": one.idle, "actions": [_action(a) for a in one.actions]}
+
+
+def report(one: Report, containers: Sequence[Container]) -> Document:
+    results: list[Document] = [
+        {
+            **_action(result.action),
+            "seconds": round(result.seconds, 3),
+            "error": result.error or None,
+            "skipped": result.skipped,
+        }
+        for result in one.results
+    ]
+    return {
+        "environment": environment(one.environment),
+        "ok": one.ok,
+        "actions": results,
+        "containers": [container(known) for known in containers],
+    }
+
+
+def container(one: Container) -> Document:
+    return {
+        "id": one.id,
+        "environment": one.environment,
+        "name": one.name,
+        "image": one.image,
+        "status": one.status,
+        "pid": one.pid,
+        "created": one.created,
+        "started": one.started,
+        "exit_code": one.exit_code,
+        "address": one.address,
+        "ports": [_port(port) for port in one.ports],
+    }
+
+
+def containers(found: Sequence[tuple[Environment, Container]]) -> list[Document]:
+    return [{**container(one), "environment": environment(home)} for home, one in found]
+
+
+def images(found: Sequence[Image]) -> list[Document]:
+    return [image(one) for one in found]
+
+
+def image(one: Image) -> Document:
+    return {
+        "digest": one.digest,
+        "references": list(one.references),
+        "size": one.size,
+        "created": one.created,
+        "layers": len(one.layers),
+        "key": one.key,
+    }
+
+
+def garbage(found: Sequence[Garbage], *, dry_run: bool) -> Document:
+    entries = [{"kind": one.kind, "name": one.name, "size": one.size, "reason": one.reason} for one in found]
+    return {"dry_run": dry_run, "size": sum(one.size for one in found), "removed": entries}
+
+
+def checks(found: Sequence[Check]) -> Document:
+    entries = [{"name": one.name, "ok": one.ok, "found": one.found, "fix": one.fix} for one in found]
+    return {"ok": all(one.ok for one in found), "checks": entries}
+
+
+def _action(one: Action) -> Document:
+    return {
+        "verb": one.verb,
+        "object": one.object,
+        "reason": one.reason,
+        "command": one.command or None,
+        "changes": [_change(change) for change in one.changes],
+        "steps": [
+            {
+                "position": step.position,
+                "text": step.text,
+                "cached": step.cached,
+                "reason": step.reason,
+                "changes": [_change(change) for change in step.changes],
+            }
+            for step in one.steps
+        ],
+    }
+
+
+def _change(one: Change) -> Document:
+    return {"name": one.name, "before": one.before, "after": one.after}
+
+
+def _port(one: Port) -> Document:
+    return {"address": one.address, "host": one.host, "container": one.container, "protocol": one.protocol}

@@ -1,0 +1,75 @@
+"""Verbs about this machine: gc, doctor, completion."""
+
+from __future__ import annotations
+
+import sys
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from devenv import console
+from devenv.cli import document, options, show
+from devenv.cli.session import Session
+
+
+class Shell(StrEnum):
+    """The shells there is completion for."""
+
+    bash = "bash"
+    zsh = "zsh"
+    fish = "fish"
+
+
+def register(app: typer.Typer) -> None:
+    """Add this group's verbs."""
+    app.command()(gc)
+    app.command()(doctor)
+    app.command()(completion)
+
+
+def gc(
+    context: typer.Context,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Unused images and download caches too.")] = False,
+    as_json: options.Json = False,
+) -> None:
+    """Remove from the store what nothing needs.
+
+    That is layers without an image, and what commands that were killed left behind.
+
+    Example:  devenv gc --dry-run
+    """
+    session: Session = context.obj
+    found = session.machine().collect(everything=everything, dry_run=dry_run)
+    if as_json:
+        console.json(document.garbage(found, dry_run=dry_run), sys.stdout)
+    else:
+        show.garbage(found, session.env, dry_run=dry_run)
+
+
+def doctor(context: typer.Context, as_json: options.Json = False) -> int:
+    """Check that this machine has what is needed.
+
+    For what it lacks, the fix is shown. Exit code 1 when something won't do.
+
+    Example:  devenv doctor
+    """
+    session: Session = context.obj
+    found = session.machine().examine()
+    if as_json:
+        console.json(document.checks(found), sys.stdout)
+    else:
+        show.checks(found, session.env)
+    return 0 if all(check.ok for check in found) else 1
+
+
+def completion(shell: Annotated[Shell, typer.Argument(help="bash, zsh or fish.")]) -> None:
+    """Print the completion script of a shell.
+
+    Example:  devenv completion bash > /etc/bash_completion.d/devenv
+    """
+    # Reached through this module in every release of typer, though newer ones define it elsewhere.
+    from typer.completion import get_completion_script  # type: ignore[attr-defined]
+
+    print(get_completion_script(prog_name="devenv", complete_var="_DEVENV_COMPLETE", shell=shell.value))

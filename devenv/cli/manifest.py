@@ -1,0 +1,134 @@
+"""Verbs about the manifest: init, render, plan, schema. None of them changes a container."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from devenv import console
+from devenv.cli import document, options, show
+from devenv.cli.project import FILE, BuildOptions, desire, home, load, observe, prepare, recipe
+from devenv.cli.session import Session
+from devenv.errors import DevenvError, Fault, InputError
+from devenv.plan import plan as decide
+
+_LARGEST = 1 << 20
+
+
+def register(app: typer.Typer) -> None:
+    """Add this group's verbs."""
+    app.command()(init)
+    app.command()(render)
+    app.command()(plan)
+    app.command()(schema)
+
+
+def init(
+    context: typer.Context,
+    force: Annotated[bool, typer.Option("--force", help="Replace the devenv.yml that is there.")] = False,
+    only_print: Annotated[bool, typer.Option("--print", help="Print it, write nothing.")] = False,
+) -> None:
+    """Write a devenv.yml from what the folder holds.
+
+    It reads pyproject.toml, requirements files, uv.lock, package.json, a Dockerfile, .python-version and the like.
+
+    Example:  devenv init --print
+    """
+    session: Session = context.obj
+    text = first_manifest(session.folder)
+    if only_print:
+        sys.stdout.write(text)
+        return
+    path = os.path.join(session.folder, FILE)
+    write_new(path, text, force=force)
+    print(f"wrote {path}; next: devenv up", file=sys.stderr)
+
+
+def render(context: typer.Context) -> None:
+    """Print the Containerfile that the manifest becomes.
+
+    It is the standard format, so other builders understand it.
+
+    Example:  devenv render > Containerfile
+    """
+    session: Session = context.obj
+    text, _ = recipe(load(session))
+    sys.stdout.write(text)
+
+
+def plan(
+    context: typer.Context,
+    diff: Annotated[bool, typer.Option("--diff", help="Each changed input, before and after.")] = False,
+    contexts: options.Contexts = None,
+    arguments: options.Arguments = None,
+    as_json: options.Json = False,
+) -> None:
+    """Say what `up` would do, and why. It can't act.
+
+    Example:  devenv plan --diff
+    """
+    session: Session = context.obj
+    manifest, machine = load(session), session.window()
+    chosen = BuildOptions(options.contexts(contexts), options.pairs(arguments, "--build-arg", session.env))
+    prepared = prepare(manifest, machine, chosen)
+    wanted = desire(manifest, prepared, home(machine, manifest), machine)
+    decided = decide(wanted, observe(machine, wanted))
+    if as_json:
+        console.json(document.plan(decided), sys.stdout)
+    else:
+        show.plan(decided, session.env, diff=diff)
+
+
+def schema() -> None:
+    """Print the JSON Schema of devenv.yml, for editors.
+
+    Example:  devenv schema > devenv.schema.json
+    """
+    from devenv.manifest import json_schema
+
+    print(json_schema().rstrip("\n"))
+
+
+def first_manifest(folder: str) -> str:
+    """A manifest's text for this folder. Files that say nothing or too much are passed over."""
+    from devenv.manifest import DETECTED, draft
+    from devenv.manifest.values import project_name
+
+    files: dict[str, str] = {}
+    for name in DETECTED:
+        path = os.path.join(folder, name)
+        if os.path.isfile(path) and os.path.getsize(path) <= _LARGEST:
+            with open(path, encoding="utf-8", errors="replace") as file:
+                files[name] = file.read()
+    return draft(files, project_name(os.path.basename(folder)))
+
+
+def write_new(path: str, text: str, *, force: bool) -> None:
+    """Write a file whole or not at all. Raises InputError when there is one and `force` is False."""
+    draft = f"{path}.{os.getpid()}.new"
+    try:
+        with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o644), "w") as file:
+            file.write(text)
+        _give_to_owner(draft, os.path.dirname(path))
+        if force:
+            os.replace(draft, path)
+        else:
+            os.link(draft, path)  # fails when the name is taken, which rename doesn't
+            os.unlink(draft)
+    except FileExistsError as error:
+        os.unlink(draft)
+        raise InputError(
+            Fault(path, 0, 0, "is there already", "--force replaces it, --print shows the new one")
+        ) from error
+    except OSError as error:
+        raise DevenvError(f"write {path}: {error.strerror}") from error
+
+
+def _give_to_owner(path: str, folder: str) -> None:
+    """What root writes into somebody's project belongs to them."""
+    if os.geteuid() == 0:
+        owner = os.stat(folder)
+        os.chown(path, owner.st_uid, owner.st_gid)

@@ -1,0 +1,245 @@
+"""The stages that verbs are made of: find the manifest, load it, prepare its build, say what is wanted."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from devenv import desired as wanting
+from devenv.cli.session import Machine, Session, Window, here, places
+from devenv.console import progress
+from devenv.engine import Observer
+from devenv.errors import Fault, InputError, NotFound
+from devenv.model.container import Container, ContainerSpec, Environment, State
+from devenv.model.events import Sink
+from devenv.model.image import Image
+from devenv.model.manifest import Manifest, Pairs
+from devenv.model.plan import Desired
+
+if TYPE_CHECKING:
+    from devenv.build.execute import Prepared
+
+FILE = "devenv.yml"
+
+_DEBIAN_ARCH = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "armhf", "i686": "i386", "ppc64le": "ppc64el"}
+
+
+@dataclass(frozen=True, slots=True)
+class BuildOptions:
+    """What the command line says about a build. `secrets` are (id, `src=FILE` or `env=NAME`)."""
+
+    contexts: Pairs = ()
+    arguments: Pairs = ()
+    secrets: Pairs = ()
+    target: str = ""
+    tags: tuple[str, ...] = ()
+    no_cache: bool = False
+    keep_failed: bool = False
+    jobs: int = 0
+
+
+def find(start: str) -> str:
+    """Path of the nearest devenv.yml, from `start` upwards. Raises NotFound.
+
+    One above `start` counts only when it belongs to root, to us, or to the owner of `start`: or anybody could
+    leave one in /tmp for whoever works beneath it.
+    """
+    folder = os.path.realpath(start)
+    trusted = {0, os.geteuid()}
+    try:
+        trusted.add(os.stat(folder).st_uid)
+    except OSError as error:
+        raise NotFound(f"{start}: {error.strerror}") from error
+    first = folder
+    while True:
+        path = os.path.join(folder, FILE)
+        if os.path.lexists(path) and (folder == first or os.lstat(path).st_uid in trusted):
+            return path
+        if folder == "/":
+            raise NotFound(f"no {FILE} in {first} or above it", hint="`devenv init` writes one from what is there")
+        folder = os.path.dirname(folder)
+
+
+def facts(env: Mapping[str, str]) -> dict[str, str]:
+    """What a manifest's templates may know of this host; the project's name is added by its loader."""
+    return {"arch": debian_arch(), "user": env.get("USER", "root")}
+
+
+def debian_arch() -> str:
+    """This machine's architecture as Debian calls it."""
+    machine = os.uname().machine
+    return _DEBIAN_ARCH.get(machine, machine)
+
+
+def load(session: Session) -> Manifest:
+    """The manifest of the project we are in. Raises NotFound, InputError with every fault."""
+    from devenv.manifest import load as load_manifest
+    from devenv.render.sandbox import expand
+
+    path = os.path.relpath(find(session.folder), session.folder)  # messages carry it as one would type it
+    where = os.path.join(session.folder, path) if session.folder != here() else path
+    return load_manifest(where, facts=facts(session.env), expand=expand, forbidden=places(session.env))
+
+
+def recipe(manifest: Manifest) -> tuple[str, str]:
+    """The Containerfile: (text, the name its messages carry). The project's own when that is all there is."""
+    from devenv.render.containerfile import containerfile, own_file, templates_folder
+    from devenv.render.requirements import facts as rendering_facts
+
+    own = own_file(manifest)
+    if own is not None:
+        path = wanting.absolute(manifest.folder, own)
+        return read(path), path
+    text = containerfile(manifest, templates_folder(), rendering_facts(manifest, debian_arch()))
+    return text, f"{manifest.path} (rendered)"
+
+
+def read(path: str) -> str:
+    """A text file the user named. Raises InputError."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            return file.read()
+    except OSError as error:
+        raise InputError(Fault(path, 0, 0, f"can't be read: {error.strerror}")) from error
+    except UnicodeDecodeError as error:
+        raise InputError(Fault(path, 0, 0, f"isn't UTF-8: byte {error.start}")) from error
+
+
+def prepare(manifest: Manifest, machine: Window, options: BuildOptions) -> Prepared:
+    """The keyed graph of the project's image. Nothing is built."""
+    from devenv.render.containerfile import own_file, references
+
+    text, file = recipe(manifest)
+    rendered = {} if own_file(manifest) else references(manifest)
+    own = {**rendered, **dict(manifest.contexts), **dict(options.contexts)}
+    return prepare_file(text, file, manifest.folder, machine, replace(options, contexts=tuple(own.items())))
+
+
+def prepare_file(text: str, file: str, folder: str, machine: Window, options: BuildOptions) -> Prepared:
+    """The keyed graph of a Containerfile."""
+    from devenv.build.execute import prepare as prepare_build
+
+    return prepare_build(
+        text,
+        file,
+        contexts=dict(options.contexts),
+        folder=folder,
+        args=dict(options.arguments),
+        target=options.target,
+        workshop=machine.workshop,
+    )
+
+
+def builder(prepared: Prepared, machine: Machine, options: BuildOptions, sink: Sink) -> Callable[[], Image]:
+    """What makes the image when a plan asks for it."""
+
+    def build() -> Image:
+        from devenv.build.execute import build as execute
+
+        return execute(
+            prepared,
+            machine.workshop,
+            sink,
+            jobs=options.jobs or os.cpu_count() or 1,
+            keep_failed=options.keep_failed,
+            no_cache=options.no_cache,
+        )
+
+    return build
+
+
+def desire(manifest: Manifest, prepared: Prepared, home: Environment, machine: Window) -> Desired:
+    """What `up` wants of this project on this host."""
+    return wanting.desired(
+        manifest,
+        home,
+        prepared.key,
+        wanting.positions(prepared.graph, prepared.steps),
+        certificates=machine.certificates(manifest.certificates),
+    )
+
+
+def observe(machine: Window, wanted: Desired) -> State:
+    """What there is of what is wanted."""
+    keys = [keyed.key for _, keyed in wanted.steps]
+    return machine.engine.observe(wanted.environment, wanted.image_key, keys)
+
+
+def look(machine: Window, here: Environment) -> State:
+    """What there is of an environment, whatever is wanted."""
+    return machine.engine.observe(here, "", ())
+
+
+def home(machine: Window, manifest: Manifest) -> Environment:
+    """The environment of the manifest's folder, known or new."""
+    return wanting.environment(manifest.folder, manifest.name, machine.engine.environment(manifest.folder))
+
+
+def tag(here: Environment) -> str:
+    """The name of an environment's image: for people, and unlike that of any other checkout."""
+    return f"{here.name}:{here.id}"
+
+
+def known_home(session: Session, engine: Observer) -> Environment:
+    """The environment we are in, its manifest unread. Raises NotFound when it was never brought up."""
+    here = os.path.realpath(session.folder)
+    try:
+        folder = os.path.dirname(find(session.folder))
+    except NotFound:
+        if engine.environment(here) is None:  # its manifest may be gone, yet `down` must work
+            raise
+        folder = here
+    found = engine.environment(folder)
+    if found is None:
+        raise NotFound(f"{folder}: has no environment yet", hint="`devenv up` brings it up")
+    return found
+
+
+def running(session: Session, engine: Observer) -> tuple[str, Container]:
+    """The name of the environment we are in, and its main container, running. Raises NotFound."""
+    here = known_home(session, engine)
+    container = main_container(engine, here)
+    if container.status != "running":
+        raise NotFound(f"{here.name}: isn't running", hint="`devenv up` starts it")
+    return here.name, container
+
+
+def main_container(engine: Observer, here: Environment, name: str = wanting.MAIN) -> Container:
+    """A container of an environment by name. Raises NotFound."""
+    known = engine.containers(here.id)
+    for container in known:
+        if container.name == name:
+            return container
+    others = f"it has {', '.join(one.name for one in known)}" if known else "`devenv up` makes it"
+    raise NotFound(f"{here.name}: has no container {name}", hint=others)
+
+
+def find_image(engine: Observer, reference: str) -> Image:
+    """An image by a name of its, its digest, or 12 or more of the digest's digits. Raises NotFound."""
+    digits = reference.removeprefix("sha256:")
+    for image in engine.images():
+        if reference in image.references or (
+            len(digits) >= 12 and image.digest.removeprefix("sha256:").startswith(digits)
+        ):
+            return image
+    raise NotFound(f"image {reference}: isn't in the store", hint="`devenv images` lists what is")
+
+
+def project_spec(session: Session, machine: Machine, *, known: bool) -> ContainerSpec:
+    """The project's main container with its image, built now if it must be; `known`: `ps` and `down` know it then."""
+    manifest = load(session)
+    here = home(machine, manifest)
+    options = BuildOptions(tags=(tag(here),))
+    prepared = prepare(manifest, machine, options)
+    wanted = desire(manifest, prepared, here, machine)
+    image = observe(machine, wanted).image
+    if not image:
+        with progress(sys.stderr, session.env, monotonic) as sink:
+            image = builder(prepared, machine, options, sink)().digest
+    if known:
+        machine.engine.register(here)
+    return replace(wanted.spec, image=image)

@@ -1,0 +1,87 @@
+"""What every verb is given: where it was called, the environment variables, and the door to an engine."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from devenv.engine import Engine, Observer, Workshop
+from devenv.errors import NotFound
+from devenv.model.host import Check, Garbage
+
+
+class Window(Protocol):
+    """A machine seen from outside: whoever holds only this can change no container (`plan`)."""
+
+    @property
+    def engine(self) -> Observer: ...
+
+    @property
+    def workshop(self) -> Workshop: ...
+
+    def certificates(self, choice: str) -> str:
+        """Path of the bundle that `certificates:` chooses (`host`, `none` or a path), "" for none."""
+
+
+class Machine(Window, Protocol):
+    """An engine with all its doors. `native` is ours; the tests bring one in memory."""
+
+    @property
+    def engine(self) -> Engine: ...
+
+    def collect(self, *, everything: bool, dry_run: bool) -> Sequence[Garbage]:
+        """Remove what nothing needs (with `everything`, caches and unused images too) and say what it was."""
+
+    def examine(self) -> Sequence[Check]:
+        """Look at the kernel, the runtime, the mirror, the disk."""
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """`folder` is absolute: the current directory (at first ""), or what `-C` said. A verb opens one machine."""
+
+    folder: str
+    env: Mapping[str, str]
+    open: Callable[[Mapping[str, str]], Machine]
+
+    def machine(self) -> Machine:
+        """All the doors."""
+        return self.open(self.env)
+
+    def engine(self) -> Engine:
+        """The door of what acts."""
+        return self.machine().engine
+
+    def window(self) -> Window:
+        """For verbs that only look."""
+        return self.machine()
+
+    def observer(self) -> Observer:
+        """The door of what only looks."""
+        return self.window().engine
+
+
+def here() -> str:
+    """The current directory. Raises NotFound when it was deleted."""
+    try:
+        return os.getcwd()
+    except FileNotFoundError as error:
+        raise NotFound("the current directory: was deleted", hint="cd somewhere else") from error
+
+
+def places(env: Mapping[str, str]) -> tuple[str, ...]:
+    """The engine's own folders, which no project may mount."""
+    from devenv.engine.native.paths import locate
+
+    found = locate(env, os.geteuid())
+    return (found.home, found.run)
+
+
+def open_native(env: Mapping[str, str]) -> Machine:
+    """Our own engine. Imported here because only some verbs need it."""
+    from devenv.engine.native.facade import open_machine
+
+    machine: Machine = open_machine(env)
+    return machine

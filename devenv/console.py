@@ -1,0 +1,256 @@
+"""Events, plans, reports and tables → a terminal, plain lines or JSON. The only place with rich.
+
+stdout is data, stderr is talk. Whatever came from outside passes `clean` before a terminal sees it.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, TextIO
+
+from devenv.model.events import Event, Sink
+
+if TYPE_CHECKING:
+    from threading import Timer
+
+    from rich.live import Live
+    from rich.text import Text
+
+TAIL = 50
+"""How many of a failed step's last lines are shown."""
+
+_PATIENCE = 0.3
+"""Seconds before a live display is begun: what is quicker needs none, and rich takes 40 ms to import."""
+
+# ECMA-48: CSI (parameters, intermediates, final); strings (DCS, SOS, OSC, PM, APC) up to BEL or ST; other escapes.
+_ESCAPE = re.compile(
+    r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"
+    r"|(?:\x1b[\]PX^_]|[\x90\x98\x9d-\x9f])[^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)?"
+    r"|\x1b[ -/]*[0-~]?"
+)
+# C0 but tab, DEL, C1, line separators, and the marks that reorder text (a name could read as another one).
+_CONTROL = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
+
+
+def clean(text: str) -> str:
+    """One line, safe to print: escape sequences are dropped, other control characters shown as `\\x1b`.
+
+    Of a line redrawn with carriage returns, the last state stays.
+    """
+    text = _ESCAPE.sub("", text.rstrip("\r\n").rpartition("\r")[2])
+    return _CONTROL.sub(lambda match: ascii(match[0])[1:-1], text)
+
+
+def clean_lines(text: str) -> str:
+    """Several lines, each clean."""
+    return "\n".join(clean(line) for line in text.split("\n"))
+
+
+def colours(stream: TextIO, env: Mapping[str, str]) -> bool:
+    """Whether to colour: NO_COLOR says no, FORCE_COLOR yes, else a terminal that isn't dumb."""
+    if env.get("NO_COLOR"):
+        return False
+    if env.get("FORCE_COLOR"):
+        return env["FORCE_COLOR"] != "0"
+    return stream.isatty() and env.get("TERM") != "dumb"
+
+
+_STYLES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
+
+
+def paint(text: str, style: str, colour: bool) -> str:
+    """`text` in one of the styles above, if colours are wanted."""
+    return f"\x1b[{_STYLES[style]}m{text}\x1b[0m" if colour and text else text
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]], out: TextIO, *, colour: bool = False) -> None:
+    """Aligned columns, two spaces apart, the header in bold; cells are cleaned. No header, no header line."""
+    cleaned = [[clean(cell) for cell in row] for row in rows]
+    lines = [list(header), *cleaned] if header else cleaned
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for number, row in enumerate(lines):
+        text = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        print(paint(text, "bold", colour) if header and number == 0 else text, file=out)
+
+
+def json(document: object, out: TextIO) -> None:
+    """One JSON document. ASCII only, so that nothing in it can act on a terminal."""
+    from json import dump
+
+    dump(document, out, indent=2)
+    out.write("\n")
+
+
+def error(text: str, env: Mapping[str, str]) -> None:
+    """An error on stderr, its hint set apart."""
+    colour = colours(sys.stderr, env)
+    head = paint("error:", "red", colour)
+    lines = [
+        paint(line, "cyan", colour) if line.startswith("  hint: ") else line for line in clean_lines(text).split("\n")
+    ]
+    print(head, "\n".join(lines), file=sys.stderr, flush=True)
+
+
+def seconds(value: float) -> str:
+    """`0.4 s`, `12 s`, `2 min 05 s`."""
+    if value < 10:
+        return f"{value:.1f} s"
+    if value < 60:
+        return f"{value:.0f} s"
+    return f"{int(value) // 60} min {int(value) % 60:02d} s"
+
+
+def size(value: float) -> str:
+    """Bytes as people read them: `12.3 MB`, powers of 1000."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if value < 1000:
+            return f"{value:.0f} {unit}" if unit == "B" or value >= 100 else f"{value:.1f} {unit}"
+        value /= 1000
+    return f"{value:.1f} TB"
+
+
+@contextmanager
+def progress(
+    stream: TextIO, env: Mapping[str, str], clock: Callable[[], float], *, verbose: bool = False
+) -> Iterator[Sink]:
+    """A sink that shows events on `stream` while the context lasts: live on a terminal, else a line each.
+
+    `verbose` shows every line of output, not only the last ones of what failed. Threads may share the sink.
+    """
+    live = stream.isatty() and env.get("TERM") != "dumb"
+    show = _Progress(stream, colours(stream, env), clock, verbose, live)
+    try:
+        yield show
+    finally:
+        show.close()
+
+
+class _Progress:
+    """The steps under way, by object: when they began and the last lines they printed."""
+
+    def __init__(self, stream: TextIO, colour: bool, clock: Callable[[], float], verbose: bool, live: bool) -> None:
+        from threading import RLock
+
+        self.stream, self.colour, self.clock, self.verbose, self.wants_live = stream, colour, clock, verbose, live
+        self.begun: dict[str, float] = {}
+        self.rows: tuple[tuple[str, float, str], ...] = ()
+        self.tails: dict[str, deque[str]] = {}
+        self.lock = RLock()
+        self.timer: Timer | None = None
+        self.live: Live | None = None
+        self.closed = False
+
+    def __call__(self, event: Event) -> None:
+        with self.lock:
+            name = clean(event.object)
+            match event.kind:
+                case "started":
+                    self._started(name)
+                case "output":
+                    self._output(name, clean(event.text))
+                case "cached":
+                    self._line("·", "dim", name, event.text or "cached")
+                case "done":
+                    self._ended(name)
+                    self._line("✓", "green", name, seconds(event.seconds))
+                case "failed":
+                    self._failed(name, event)
+                case "note" | "warning":
+                    self._line("·" if event.kind == "note" else "!", "yellow", name, event.text)
+
+    def close(self) -> None:
+        """End the live display; what it showed last is gone."""
+        with self.lock:
+            self.closed = True
+            timer, live, self.timer, self.live = self.timer, self.live, None, None
+        if timer is not None:
+            timer.cancel()
+        if live is not None:
+            live.stop()
+
+    def _started(self, name: str) -> None:
+        self.begun[name] = self.clock()
+        self.tails[name] = deque(maxlen=TAIL)
+        self._snapshot()
+        if not self.wants_live:
+            self._line("→", "cyan", name, "")
+        elif self.timer is None and not self.closed:
+            from threading import Timer
+
+            self.timer = Timer(_PATIENCE, self._go_live)
+            self.timer.daemon = True
+            self.timer.start()
+
+    def _output(self, name: str, text: str) -> None:
+        self.tails.setdefault(name, deque(maxlen=TAIL)).append(text)
+        self._snapshot()
+        if self.verbose:
+            self._print(f"  {paint(name, 'dim', self.colour)} {paint('│', 'dim', self.colour)} {text}")
+
+    def _failed(self, name: str, event: Event) -> None:
+        tail = self.tails.get(name, ())
+        self._ended(name)
+        self._line("✗", "red", name, seconds(event.seconds) if event.seconds else "")
+        for line in () if self.verbose else tail:
+            self._print(f"  {paint('│', 'dim', self.colour)} {line}")
+
+    def _ended(self, name: str) -> None:
+        self.begun.pop(name, None)
+        self.tails.pop(name, None)
+        self._snapshot()
+
+    def _snapshot(self) -> None:
+        tails = self.tails
+        self.rows = tuple((name, begun, tails[name][-1] if tails[name] else "") for name, begun in self.begun.items())
+
+    def _line(self, sign: str, style: str, name: str, detail: str) -> None:
+        detail = paint(clean(detail), "dim", self.colour)
+        self._print(f"{paint(sign, style, self.colour)} {name}  {detail}".rstrip())
+
+    def _print(self, line: str) -> None:
+        if self.live is None:
+            print(line, file=self.stream, flush=True)
+        else:
+            from rich.text import Text
+
+            self.live.console.print(Text.from_ansi(line), soft_wrap=True)
+
+    def _go_live(self) -> None:
+        from rich.console import Console
+        from rich.live import Live
+
+        with self.lock:
+            if self.closed:
+                return
+            console = Console(file=self.stream, no_color=not self.colour, highlight=False, markup=False, emoji=False)
+            self.live = Live(
+                console=console,
+                get_renderable=lambda: self._running(console.size),
+                refresh_per_second=8,
+                transient=True,
+                redirect_stdout=False,
+                redirect_stderr=False,
+            )
+            self.live.start()
+
+    def _running(self, size: tuple[int, int]) -> Text:
+        """The live part: a line for each step under way, the oldest first, as many as fit (columns, lines).
+
+        Rich calls it with its own lock held, so it must not wait for ours: it reads one finished tuple.
+        """
+        from rich.text import Text
+
+        now = self.clock()
+        width, height = size
+        text = Text(no_wrap=True, overflow="ellipsis")
+        for name, begun, last in self.rows[: max(1, height - 2)]:
+            sign = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"[int(now * 8) % 10]
+            head = f"{sign} {name}  {seconds(now - begun)}"
+            text.append("\n" if text else "")
+            text.append(head[: width - 1], "cyan")
+            text.append(f"  {last}"[: max(0, width - 1 - len(head))].expandtabs(1), "dim")
+        return text

@@ -1,0 +1,153 @@
+"""A suite and the host's package sources -> the base image's root as a tar, by mmdebstrap(1), with no root on the host.
+
+mmdebstrap runs packages' scripts: it does so as root of a slot's user namespace, in mount and pid namespaces of its own.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from devenv.errors import EngineError
+
+from . import process
+
+_SOURCES = ("/etc/apt/sources.list", "/etc/apt/sources.list.d")
+_KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
+_NO_SECURITY = ("sid", "unstable")
+_SETTINGS = ('APT::Install-Recommends "false"',)
+
+
+class Archive(NamedTuple):
+    """Where a suite's packages come from: the main archive's URI, and the security archive's ("" for none)."""
+
+    main: str
+    security: str
+
+
+def archive(mirror: str | None = None) -> Archive:
+    """The manifest's mirror, or else the archives that the host's own apt uses. Raises EngineError when it names none."""
+    if mirror:
+        return Archive(mirror, "")
+    found = [entry for text in _source_files() for entry in parse_sources(text)]
+    security = next(
+        (uri for uri, suites in found if any(suite.endswith(("-security", "/updates")) for suite in suites)), ""
+    )
+    # The host's own suite may be another than the one wanted: the archive has all of them.
+    for uri, suites in found:
+        if (
+            uri != security
+            and any(suite.split("-")[0] in KNOWN for suite in suites)
+            and "debian" in uri.rsplit("/", 2)[-1]
+        ):
+            return Archive(uri, security)
+    raise EngineError(
+        "find a package archive: the host's apt sources name no Debian archive",
+        hint="say `mirror: URL` in the manifest",
+    )
+
+
+KNOWN = ("bullseye", "bookworm", "trixie", "forky", "sid", "oldstable", "stable", "testing", "unstable")
+
+
+def parse_sources(text: str) -> list[tuple[str, tuple[str, ...]]]:
+    """(URI, suites) of a sources.list in either format (sources.list(5)); what is no package source is skipped."""
+    if any(line.lower().startswith("uris:") for line in text.splitlines()):
+        return [entry for paragraph in text.split("\n\n") for entry in _deb822(paragraph)]
+    return [entry for line in text.splitlines() if (entry := _one_line(line)) is not None]
+
+
+def _deb822(paragraph: str) -> list[tuple[str, tuple[str, ...]]]:
+    fields = {}
+    for line in paragraph.splitlines():
+        name, colon, value = line.partition(":")
+        if colon and not line.startswith(("#", " ")):
+            fields[name.strip().lower()] = value.split()
+    if "deb" not in fields.get("types", []) or fields.get("enabled") == ["no"]:
+        return []
+    return [(uri.rstrip("/"), tuple(fields.get("suites", ()))) for uri in fields.get("uris", ())]
+
+
+def _one_line(line: str) -> tuple[str, tuple[str, ...]] | None:
+    words = line.partition("#")[0].split()
+    if not words or words[0] != "deb":
+        return None
+    if len(words) > 1 and words[1].startswith("["):
+        end = next((index for index, word in enumerate(words) if word.endswith("]")), len(words))
+        words = [words[0], *words[end + 1 :]]
+    return (words[1].rstrip("/"), (words[2],)) if len(words) > 2 else None
+
+
+def _source_files() -> list[str]:
+    paths = [path for path in _SOURCES if os.path.isfile(path)]
+    for folder in (path for path in _SOURCES if os.path.isdir(path)):
+        paths += [f"{folder}/{name}" for name in sorted(os.listdir(folder)) if name.endswith((".list", ".sources"))]
+    texts = []
+    for path in paths:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            texts.append(file.read(1 << 20))
+    return texts
+
+
+def sources(suite: str, archives: Archive) -> str:
+    """The sources.list that the base gets: the suite, its updates, its security fixes."""
+    lines = [f"deb {archives.main} {suite} main"]
+    if suite not in _NO_SECURITY:
+        lines.append(f"deb {archives.main} {suite}-updates main")
+        if archives.security:
+            lines.append(f"deb {archives.security} {suite}-security main")
+    return "\n".join(lines) + "\n"
+
+
+def make(
+    suite: str,
+    sources_list: str,
+    *,
+    user_namespace: str,
+    folder: str,
+    output: str,
+    architecture: str,
+    options: Sequence[str],
+    tell: Callable[[str], None],
+    epoch: int,
+) -> None:
+    """Write the root of `suite` as a tar to the file `output`. `folder` must belong to the namespace's root.
+
+    Raises EngineError with the last lines mmdebstrap printed.
+    """
+    said: list[str] = []
+
+    def hear(line: str) -> None:
+        said.append(line)
+        del said[:-20]
+        if line.startswith("I: "):
+            tell(line[3:])
+
+    mmdebstrap = [
+        process.find("mmdebstrap"),
+        *("--mode=root", "--variant=minbase", "--format=tar", f"--architectures={architecture}"),
+        *(f"--aptopt={setting}" for setting in _SETTINGS),
+        *(f"--aptopt={option}" for option in options),
+        *(["--keyring", _KEYRING] if os.path.exists(_KEYRING) else []),
+        suite,
+        "-",
+        "-",
+    ]
+    argv = [
+        process.find("nsenter"),
+        *(f"--user={user_namespace}", "--setuid=0", "--setgid=0", "--"),
+        process.find("unshare"),
+        *("--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--ipc", "--"),
+        *mmdebstrap,
+    ]
+    listing = f"{folder}/sources.list"
+    with open(listing, "w", encoding="ascii") as file:
+        file.write(sources_list)
+    env = {"TMPDIR": folder, "HOME": folder, "SOURCE_DATE_EPOCH": str(epoch)}
+    with open(listing, "rb") as stdin, open(output, "wb") as stdout:
+        code = process.lines(argv, hear, env=env, stdin=stdin.fileno(), stdout=stdout.fileno())
+    if code:
+        raise EngineError(
+            f"bootstrap {suite}: mmdebstrap failed: " + "\n  ".join(said), hint="is the mirror reachable? devenv doctor"
+        )

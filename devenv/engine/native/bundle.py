@@ -1,0 +1,233 @@
+"""A ContainerSpec, an image's layers and a slot -> a bundle whose root and mounts are ready (runtime-spec, bundle.md)."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import stat
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from devenv.beneath import open_beneath
+from devenv.errors import EngineError
+from devenv.model.container import ContainerSpec, Process
+from devenv.model.image import ImageConfig
+from devenv.model.manifest import Pairs
+
+from . import Json, host, identity, layer, namespace, process, seccomp, snapshot, spec
+from .ids import COUNT, host_start
+from .paths import Paths
+from .snapshot import Staging
+
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_INIT = "/run/devenv/init"
+_REAL = ("dev", "etc", "proc", "run", "sys")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a container is made: its id, its slot, its address ("" without network), what of the host it is lent."""
+
+    identifier: str
+    slot: int
+    address: str
+    lent: Pairs = ()
+
+
+def write(
+    paths: Paths, staging: Staging, wanted: ContainerSpec, place: Place, config: ImageConfig, layers: Sequence[int]
+) -> str:
+    """Mount the container's root and sources and write its config.json; returns the bundle's folder.
+
+    The writable layer stays in `paths.container(id)`; a container made again there finds what it wrote before.
+    """
+    start = host_start(place.slot)
+    folder = paths.container(place.identifier)
+    slot = paths.slot(place.slot)
+    userns = os.open(f"{slot}/user", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        upper, work = snapshot.new_upper(folder, start)
+        names = [*map(str, layers), snapshot.INIT]
+        root = snapshot.merged(staging, paths.layers, names, userns=userns, upper=upper, work=work)
+        refuse_links(root)
+        who = find_identity(root, wanted.process.user or config.user)
+        attachments = [
+            *_system_files(staging, wanted, place, start),
+            *_sources(staging, wanted, folder, start, who),
+            *_volumes(paths, staging, wanted, userns, root, start),
+        ]
+    finally:
+        os.close(userns)
+    bundle = spec.BundleSpec(
+        rootfs=root,
+        hostname=wanted.hostname,
+        process=_process(wanted, place, config, who),
+        user_namespace=f"{slot}/user",
+        id_start=start,
+        network_namespace=f"{slot}/net" if wanted.network == "bridge" else "",
+        cgroup=f"/devenv/{place.identifier}",
+        seccomp=seccomp.profile(config.architecture, chroot=False),
+        attachments=tuple(attachments),
+        limits=wanted.limits,
+    )
+    return save(paths, place.identifier, spec.config_json(bundle))
+
+
+def save(paths: Paths, identifier: str, config: Json) -> str:
+    """Write a config.json into a bundle folder of its own; returns the folder. Others may not read it: it holds the environment."""
+    folder = paths.bundle(identifier)
+    os.makedirs(folder, 0o700, exist_ok=True)
+    with open(f"{folder}/config.json", "w", encoding="utf-8", opener=_private) as file:
+        json.dump(config, file)
+    return folder
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
+def own(folder: str) -> int:
+    """A bundle folder that this command owns while it lives, as the fd of a lock."""
+    os.makedirs(folder, 0o700, exist_ok=True)
+    lock = os.open(f"{folder}/owner", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    return lock
+
+
+def take(folder: str) -> int | None:
+    """The lock of a folder whose owner is dead, None while it lives."""
+    os.makedirs(folder, 0o700, exist_ok=True)
+    lock = os.open(f"{folder}/owner", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        return None
+    return lock
+
+
+def refuse_links(root: str) -> None:
+    """An image whose /dev, /etc, … are links would have our mounts elsewhere: refused."""
+    for name in _REAL:
+        if stat.S_ISLNK(os.lstat(f"{root}/{name}").st_mode):
+            raise EngineError(f"use image: its /{name} is a link", hint="make it a folder in the image")
+
+
+def find_identity(root: str, user: str) -> spec.Identity:
+    """USER resolved by the /etc/passwd and /etc/group in this root, read without leaving it."""
+    fd = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        return identity.resolve(user, _read(fd, "etc/passwd"), _read(fd, "etc/group"))
+    finally:
+        os.close(fd)
+
+
+def _read(root: int, path: str) -> str:
+    try:
+        fd = open_beneath(root, path, os.O_RDONLY | os.O_NONBLOCK)
+    except OSError:
+        return ""
+    with open(fd, "rb") as file:
+        return file.read(1 << 20).decode(errors="replace")
+
+
+def _process(wanted: ContainerSpec, place: Place, config: ImageConfig, who: spec.Identity) -> spec.ProcessSpec:
+    argv = wanted.process.argv
+    # The waiting init, or one that reaps and passes signals on for a command that was not made to be pid 1.
+    command = (_INIT, "--", *argv) if argv else (_INIT, "-P")
+    env = merge(
+        (("PATH", PATH), ("HOME", who.home), ("HOSTNAME", wanted.hostname)),
+        config.env,
+        place.lent,
+        host.certificate_variables(wanted.certificates),
+        (("debian_chroot", f"devenv:{wanted.hostname}"),),
+        wanted.process.env,
+    )
+    cwd = wanted.process.workdir or config.workdir or "/"
+    return spec.ProcessSpec(command, env, who, cwd, terminal=wanted.process.terminal)
+
+
+def merge(*environments: Pairs) -> Pairs:
+    """Later ones win; a name keeps its first place."""
+    merged: dict[str, str] = {}
+    for environment in environments:
+        merged.update(environment)
+    return tuple(merged.items())
+
+
+def further_process(base: Json, wanted: Process, who: spec.Identity | None) -> Json:
+    """The `process` of an exec: the container's own, with what `wanted` says on top."""
+    result: Json = {**base, "args": list(wanted.argv), "terminal": wanted.terminal}
+    env = tuple((name, value) for name, _, value in (entry.partition("=") for entry in base["env"]))
+    home = (("HOME", who.home),) if who is not None else ()
+    result["env"] = [f"{name}={value}" for name, value in merge(env, home, wanted.env)]
+    if wanted.workdir:
+        result["cwd"] = wanted.workdir
+    if who is not None:
+        shaped = spec.process_json(spec.ProcessSpec((), (), who, "/"))
+        result["user"] = shaped["user"]
+        result["capabilities"] = shaped["capabilities"]
+    return result
+
+
+def _system_files(staging: Staging, wanted: ContainerSpec, place: Place, start: int) -> list[spec.Attachment]:
+    files = {
+        "/etc/hosts": host.hosts(wanted.hostname, (wanted.name,), place.address),
+        "/etc/hostname": f"{wanted.hostname}\n".encode(),
+        "/etc/resolv.conf": host.resolv_conf() if place.address else b"",
+    }
+    attached = [
+        spec.Attachment(staging.file(content, owner=start), target, readonly=True) for target, content in files.items()
+    ]
+    init = process.find("catatonit")
+    attached.append(spec.Attachment(snapshot.bind_file(staging, init), _INIT, readonly=True))
+    if wanted.certificates:
+        bundle = snapshot.bind_file(staging, wanted.certificates)
+        attached.append(spec.Attachment(bundle, host.CERTIFICATES, readonly=True))
+    return attached
+
+
+def _sources(
+    staging: Staging, wanted: ContainerSpec, folder: str, start: int, who: spec.Identity
+) -> list[spec.Attachment]:
+    attached = []
+    for number, source in enumerate(wanted.sources):
+        owner = snapshot.source_owner(source)
+        userns = namespace.mapping(owner, (start + who.uid, start + who.gid), 1)
+        try:
+            tree = snapshot.mount_source(staging, source, userns, f"{folder}/source-{number}", start)
+        finally:
+            os.close(userns)
+        attached.append(spec.Attachment(tree, source.target, readonly=source.mode == "ro"))
+    return attached
+
+
+def _volumes(
+    paths: Paths, staging: Staging, wanted: ContainerSpec, userns: int, root: str, start: int
+) -> list[spec.Attachment]:
+    attached = []
+    for name, target in wanted.volumes:
+        folder = paths.volume(wanted.environment, name)
+        if not os.path.isdir(folder):
+            os.makedirs(folder, 0o755)
+            _like_image(folder, root, target, start)
+        attached.append(spec.Attachment(snapshot.bind_folder(staging, folder, userns=userns), target))
+    return attached
+
+
+def _like_image(folder: str, root: str, target: str, start: int) -> None:
+    """A new volume begins as a copy of the image's folder there, owner and mode included (as Docker's do)."""
+    fd = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        found = open_beneath(fd, target.lstrip("/"), os.O_RDONLY | os.O_DIRECTORY)
+    except OSError:
+        return
+    finally:
+        os.close(fd)
+    try:
+        process.run(["/bin/cp", "-a", f"/proc/self/fd/{found}/.", f"{folder}/"], pass_fds=(found,))
+    finally:
+        os.close(found)
+    # The root shows ids shifted into the container's range; volumes hold the image's own.
+    layer.adopt(folder, start, COUNT)

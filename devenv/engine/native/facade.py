@@ -1,0 +1,334 @@
+"""The engine: containers made, started, entered, stopped and removed, on top of the siblings, which don't know each other."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+
+from devenv.beneath import remove_tree
+from devenv.engine import LogLine
+from devenv.errors import EngineError, NotFound
+from devenv.model.container import Container, ContainerSpec, Environment, Process
+from devenv.model.container import State as Observed
+from devenv.model.image import Image
+from devenv.model.manifest import Pairs, Port
+
+from . import Json, bundle, firewall, host, monitor, namespace, observe, pool, process, record, runtime, snapshot
+from .address import Network
+from .paths import Paths
+from .snapshot import Stage
+from .state import State, process_start, this_process
+
+
+class Native:
+    """Observer and Engine on this host. One per command; nothing is made before it is needed."""
+
+    def __init__(self, paths: Paths, env: Mapping[str, str]) -> None:
+        self.paths = paths
+        self.env = env
+        _make_home(paths)
+        self.state = State(paths.state)
+        self._stage: Stage | None = None
+
+    def close(self) -> None:
+        self.state.close()
+
+    # Observer ------------------------------------------------------------------------------------
+
+    def environment(self, folder: str, variant: str = "") -> Environment | None:
+        return observe.environment(self.state, folder, variant)
+
+    def environments(self) -> tuple[Environment, ...]:
+        return observe.environments(self.state)
+
+    def observe(self, environment: Environment, image_key: str, keys: Sequence[str]) -> Observed:
+        return observe.observed(self.state, self.paths, self._network(), environment, image_key, keys)
+
+    def containers(self, environment: str = "") -> tuple[Container, ...]:
+        return observe.containers(self.state, self.paths, self._network(), environment)
+
+    def images(self) -> tuple[Image, ...]:
+        return observe.images(self.state)
+
+    def recall(self, environment: str) -> tuple[tuple[str, Pairs], ...]:
+        return observe.recall(self.state, environment)
+
+    def logs(self, container: str, *, follow: bool = False, tail: int | None = None) -> Iterator[LogLine]:
+        self._container(container)
+        going = (lambda: self._container(container).status == "running") if follow else None
+        return monitor.read_log(f"{self.paths.container(container)}/log", tail=tail, follow=going)
+
+    # Environments --------------------------------------------------------------------------------
+
+    def register(self, environment: Environment) -> None:
+        self.state.db.execute(
+            "INSERT INTO environment (id, name, folder, variant) VALUES (?, ?, ?, ?)"
+            " ON CONFLICT (folder, variant) DO UPDATE SET name = excluded.name",
+            (environment.id, environment.name, environment.folder, environment.variant),
+        )
+
+    def remember(self, environment: str, built: Sequence[tuple[str, Pairs]]) -> None:
+        with self.state.transaction() as db:
+            db.execute("DELETE FROM built WHERE environment = ?", (environment,))
+            rows = [(environment, position, json.dumps(inputs)) for position, inputs in built]
+            db.executemany("INSERT INTO built VALUES (?, ?, ?)", rows)
+
+    def forget(self, environment: str, *, volumes: bool = False) -> None:
+        if self.containers(environment):
+            raise EngineError(f"forget environment {environment}: it still has containers", hint="devenv down")
+        if volumes:
+            remove_tree(self.paths.volume(environment, ""))
+        elif observe.volumes(self.paths, environment):
+            return  # its volumes are found again by this row
+        with self.state.transaction() as db:
+            db.execute("DELETE FROM built WHERE environment = ?", (environment,))
+            db.execute("DELETE FROM environment WHERE id = ?", (environment,))
+
+    # Containers ----------------------------------------------------------------------------------
+
+    def create(self, spec: ContainerSpec) -> Container:
+        image = self._image(spec.image)
+        spec = replace(
+            spec,
+            ports=tuple(self._chosen(port) for port in spec.ports),
+            volumes=(*spec.volumes, *_image_volumes(image)),
+            stop_signal=spec.stop_signal or image.config.stop_signal,
+        )
+        identifier = f"{spec.environment}-{spec.name}"
+        slot = pool.claim(self.paths, self.state, this_process(), mount_namespace=self._host_namespace())
+        remove_tree(self.paths.container(identifier))
+        with self.state.transaction(durable=True) as db:
+            db.execute(
+                "INSERT INTO container (id, environment, name, image, slot, spec, created) VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (identifier, spec.environment, spec.name, image.digest, slot, record.spec_text(spec), time.time()),
+            )
+            self.state.give_slot(slot, identifier)
+        return self._container(identifier)
+
+    def start(self, container: str) -> Container:
+        found = self._container(container)
+        if found.status == "running":
+            return found
+        spec, slot = self._spec(container)
+        self._clear(container, slot, spec)
+        if not self.state.slot_wired(slot):
+            pool.rewire(self.paths, slot, mount_namespace=self._host_namespace())
+        image = self._image(spec.image)
+        place = bundle.Place(container, slot, self._address(spec, slot), host.proxy_variables(self.env))
+        engine = self._runtime(spec)
+        with self.stage().staging() as staging:
+            folder = bundle.write(self.paths, staging, spec, place, image.config, image.layers)
+            pid = monitor.launch(engine, container, bundle=folder, folder=self.paths.container(container))
+        try:
+            self._publish(spec, slot)
+            engine.start(container)
+        except BaseException:
+            engine.delete(container)
+            raise
+        started = (pid, process_start(pid) or 0, self.state.boot, time.time(), container)
+        self.state.db.execute(
+            "UPDATE container SET pid = ?, pid_start = ?, boot = ?, started = ?, exit_code = NULL WHERE id = ?", started
+        )
+        return self._container(container)
+
+    def hooks_done(self, container: str) -> None:
+        self.state.db.execute("UPDATE container SET hooks_done = 1 WHERE id = ?", (container,))
+
+    def execute(self, container: str, process_: Process, output: Callable[[str], None] | None = None) -> int:
+        found = self._container(container)
+        if found.pid is None:
+            raise EngineError(f"exec in {container}: it is {found.status}", hint="devenv up")
+        spec, _ = self._spec(container)
+        with open(f"{self.paths.bundle(container)}/config.json", encoding="utf-8") as file:
+            base: Json = json.load(file)["process"]
+        who = bundle.find_identity(f"/proc/{found.pid}/root", process_.user) if process_.user else None
+        described = bundle.further_process(base, process_, who)
+        path = f"{self.paths.bundle(container)}/exec-{os.getpid()}-{time.monotonic_ns()}.json"
+        with open(path, "w", encoding="utf-8") as file:
+            json.dump(described, file)
+        try:
+            argv = self._runtime(spec).execute(container, path)
+            return process.lines(argv, output) if output is not None else process.foreground(argv)
+        finally:
+            os.unlink(path)
+
+    def run(self, spec: ContainerSpec, *, keep: bool = False) -> int:
+        image = self._image(spec.image)
+        slot = pool.claim(self.paths, self.state, this_process(), mount_namespace=self._host_namespace())
+        identifier = f"{spec.environment}-run-{slot}"
+        spec = replace(
+            spec,
+            ports=tuple(self._chosen(port) for port in spec.ports),
+            volumes=(*spec.volumes, *_image_volumes(image)),
+        )
+        lock = bundle.own(self.paths.bundle(identifier))
+        code = None
+        try:
+            place = bundle.Place(identifier, slot, self._address(spec, slot), host.proxy_variables(self.env))
+            with self.stage().staging() as staging:
+                folder = bundle.write(self.paths, staging, spec, place, image.config, image.layers)
+                self._publish(spec, slot)
+                code = process.foreground(self._runtime(spec).run(identifier, folder))
+            return code
+        finally:
+            self._clear(identifier, slot, spec)
+            if keep and code is not None:
+                self._keep(identifier, spec, slot, image, code)
+            else:
+                self._leave(identifier)
+                self.state.release_slot(slot)
+            os.close(lock)
+            self._tend()
+
+    def stop(self, container: str, timeout: float = 10.0) -> Container:
+        found = self._container(container)
+        spec, slot = self._spec(container)
+        if found.pid is not None:
+            engine = self._runtime(spec)
+            engine.kill(container, _signal(spec.stop_signal))
+            if not monitor.wait_exit(found.pid, timeout):
+                engine.kill(container, signal.SIGKILL)
+                monitor.wait_exit(found.pid, 5.0)
+        self._clear(container, slot, spec)
+        code = monitor.exit_code(self.paths.container(container), container)
+        self.state.db.execute("UPDATE container SET pid = NULL, exit_code = ? WHERE id = ?", (code, container))
+        return self._container(container)
+
+    def remove(self, container: str) -> None:
+        try:
+            found = self._container(container)
+        except NotFound:
+            return
+        spec, slot = self._spec(container)
+        if found.pid is not None:
+            self._runtime(spec).kill(container, signal.SIGKILL)
+            monitor.wait_exit(found.pid, 5.0)
+        self._clear(container, slot, spec)
+        self._leave(container)
+        with self.state.transaction(durable=True) as db:
+            db.execute("DELETE FROM container WHERE id = ?", (container,))
+            self.state.release_slot(slot)
+        self._tend()
+
+    def sweep(self) -> None:
+        """Remove what a killed command left half-made: its container, its bundle, its writable layer."""
+        try:
+            names = os.listdir(f"{self.paths.run}/bundles")
+        except FileNotFoundError:
+            return
+        kept = {row[0] for row in self.state.db.execute("SELECT id FROM container")}
+        for identifier in sorted(set(names) - kept):
+            lock = bundle.take(self.paths.bundle(identifier))
+            if lock is None:
+                continue  # its command lives
+            try:
+                runtime.choose("", self.paths.runtime).delete(identifier)
+                self._leave(identifier)
+            finally:
+                os.close(lock)
+
+    # Inside --------------------------------------------------------------------------------------
+
+    def stage(self) -> Stage:
+        """The place for mounts. The first call takes this process into a mount namespace of its own."""
+        if self._stage is None:
+            snapshot.make_init_layer(self.paths.layers)
+            # Shared before we leave, or slots pinned later on the host would not be seen from here.
+            namespace.prepare(self.paths.slots)
+            self._stage = Stage(self.paths.mounts)
+        return self._stage
+
+    def _host_namespace(self) -> int | None:
+        return None if self._stage is None else self._stage.host_namespace
+
+    def _keep(self, identifier: str, spec: ContainerSpec, slot: int, image: Image, code: int) -> None:
+        """A one-shot container that stays: stopped, with what it wrote."""
+        now = time.time()
+        row = (identifier, spec.environment, f"run-{slot}", image.digest, slot, record.spec_text(spec), now, now, code)
+        with self.state.transaction(durable=True) as db:
+            db.execute(
+                "INSERT OR REPLACE INTO container (id, environment, name, image, slot, spec, created, started, exit_code)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                row,
+            )
+            self.state.give_slot(slot, identifier)
+
+    def _clear(self, identifier: str, slot: int, spec: ContainerSpec) -> None:
+        """What a run of the container leaves in runtime, firewall and staging is gone."""
+        self._runtime(spec).delete(identifier)
+        pool.unpublish(self.paths, self.state, slot)
+
+    def _leave(self, identifier: str) -> None:
+        remove_tree(self.paths.container(identifier))
+        remove_tree(self.paths.bundle(identifier))
+
+    def _container(self, identifier: str) -> Container:
+        found = observe.container(self.state, self.paths, self._network(), identifier)
+        if found is None:
+            raise NotFound(f"find container {identifier}: there is none", hint="devenv ps --all")
+        return found
+
+    def _image(self, digest: str) -> Image:
+        found = observe.image(self.state, digest)
+        if found is None:
+            raise NotFound(f"find image {digest}: not in the store", hint="devenv images shows those that are")
+        return found
+
+    def _spec(self, container: str) -> tuple[ContainerSpec, int]:
+        text, slot = self.state.db.execute("SELECT spec, slot FROM container WHERE id = ?", (container,)).fetchone()
+        return record.spec_value(text), slot
+
+    def _runtime(self, spec: ContainerSpec) -> runtime.Runtime:
+        return runtime.choose(spec.runtime, self.paths.runtime)
+
+    def _network(self) -> Network | None:
+        """This store's network, None before the first container had one."""
+        return pool.network(self.paths, self.state) if self.state.setting("subnet") else None
+
+    def _address(self, spec: ContainerSpec, slot: int) -> str:
+        network = self._network()
+        return network.address(slot) if network and spec.network == "bridge" else ""
+
+    def _chosen(self, port: Port) -> Port:
+        """The port with a host port: the one asked for, if nobody has it, or any free one."""
+        if port.host is None:
+            return replace(port, host=firewall.free_port(port.address, port.protocol))
+        owner = firewall.port_owner(port.address, port.host, port.protocol)
+        if owner:
+            raise EngineError(
+                f"publish port {port.address}:{port.host}: {owner} has it",
+                hint=f'end it, or let one be chosen: `ports: ["{port.container}"]`',
+            )
+        return port
+
+    def _publish(self, spec: ContainerSpec, slot: int) -> None:
+        pool.publish(self.paths, self.state, slot, spec.ports, mount_namespace=self._host_namespace())
+
+    def _tend(self) -> None:
+        pool.tend(self.paths, self.state, mount_namespace=self._host_namespace())
+
+
+def _make_home(paths: Paths) -> None:
+    """The folders that must be there. The store is for its owner alone; run-time folders can be walked through."""
+    for folder in (paths.home, paths.layers, paths.drafts, paths.locks, f"{paths.home}/containers"):
+        os.makedirs(folder, 0o700, exist_ok=True)
+    os.makedirs(paths.run, 0o711, exist_ok=True)
+
+
+def _image_volumes(image: Image) -> Pairs:
+    """The image's VOLUMEs, named by their path."""
+    return tuple((path.strip("/").replace("/", "-") or "root", path) for path in image.config.volumes)
+
+
+def _signal(name: str) -> int:
+    """`SIGTERM`, `TERM` or `15` as a number; SIGTERM when nothing is said."""
+    if name.isdecimal():
+        return int(name)
+    try:
+        return signal.Signals[f"SIG{name.removeprefix('SIG')}"] if name else signal.SIGTERM
+    except KeyError as error:
+        raise EngineError(f"stop with {name}: no such signal") from error

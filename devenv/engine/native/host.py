@@ -1,0 +1,140 @@
+"""What of the host is lent to containers for as long as they run, and never written into an image: certificates, proxies, DNS.
+
+Registries too, for build steps only: pip's, uv's and npm's settings in the environment, so that a company's mirror works inside.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+
+from devenv.model.manifest import Pairs
+
+CERTIFICATES = "/run/devenv/certificates.pem"
+"""Where the bundle is inside."""
+
+_BUNDLES = (
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+)
+_CERTIFICATE_VARIABLES = (
+    "SSL_CERT_FILE",
+    "REQUESTS_CA_BUNDLE",
+    "CURL_CA_BUNDLE",
+    "GIT_SSL_CAINFO",
+    "NODE_EXTRA_CA_CERTS",
+    "PIP_CERT",
+)
+_PROXIES = ("http_proxy", "https_proxy", "ftp_proxy", "all_proxy", "no_proxy")
+_REGISTRIES = (
+    "UV_DEFAULT_INDEX",
+    "UV_INDEX_URL",
+    "UV_EXTRA_INDEX_URL",
+    "UV_PYTHON_INSTALL_MIRROR",
+    "UV_PYTHON_DOWNLOADS_JSON_URL",
+)
+_LOOPBACK = ("127.", "::1")
+
+
+def bundle(certificates: str) -> str:
+    """The host path of the bundle: for `host` the system's own ("" when it has none), "" for `none`, else the path given."""
+    if certificates == "host":
+        return next((path for path in _BUNDLES if os.path.isfile(path)), "")
+    return "" if certificates == "none" else certificates
+
+
+def certificate_variables(path: str) -> Pairs:
+    """Variables that make the usual programs use the bundle; none without one."""
+    return tuple((name, CERTIFICATES) for name in _CERTIFICATE_VARIABLES) if path else ()
+
+
+def proxy_variables(env: Mapping[str, str]) -> Pairs:
+    """The host's proxy settings, in both spellings."""
+    found = [(name, env.get(name) or env.get(name.upper())) for name in _PROXIES]
+    return tuple((spelt, value) for name, value in found if value for spelt in (name, name.upper()))
+
+
+def registry_variables(env: Mapping[str, str]) -> Pairs:
+    """Where uv and npm look for packages and Pythons, when the host's configuration says so."""
+    found = {name: env[name] for name in _REGISTRIES if env.get(name)}
+    index = env.get("PIP_INDEX_URL") or _pip_setting("index-url")
+    if index and not found.keys() & {"UV_DEFAULT_INDEX", "UV_INDEX_URL"}:
+        found["UV_DEFAULT_INDEX"] = index
+    registry = env.get("NPM_CONFIG_REGISTRY") or env.get("npm_config_registry") or _npm_setting("registry", env)
+    if registry:
+        found["NPM_CONFIG_REGISTRY"] = registry
+    return tuple(sorted(found.items()))
+
+
+def apt_proxies(env: Mapping[str, str]) -> tuple[str, ...]:
+    """apt.conf lines for the host's proxies."""
+    proxies = dict(proxy_variables(env))
+    found = [(scheme, proxies.get(f"{scheme}_proxy", "")) for scheme in ("http", "https")]
+    return tuple(
+        f'Acquire::{scheme}::Proxy "{proxy}";' for scheme, proxy in found if proxy and not set(proxy) & set('"\n;')
+    )
+
+
+def apt_settings(certificates: str, env: Mapping[str, str]) -> bytes:
+    """An apt.conf for build steps: the bundle, and the host's proxies; b"" when there is nothing to say."""
+    bundle_line = (f'Acquire::https::CaInfo "{CERTIFICATES}";',) if certificates else ()
+    return "".join(f"{line}\n" for line in (*bundle_line, *apt_proxies(env))).encode()
+
+
+def resolv_conf() -> bytes:
+    """The host's resolv.conf, without servers on loopback, which a container can't reach; systemd-resolved's real one then."""
+    for path in ("/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"):
+        try:
+            with open(path, encoding="utf-8", errors="replace") as file:
+                lines = file.read(65536).splitlines()
+        except OSError:
+            continue
+        kept = [line for line in lines if not _is_loopback(line)]
+        if any(line.startswith("nameserver") for line in kept):
+            return ("\n".join(kept) + "\n").encode()
+    return b""
+
+
+def hosts(hostname: str, names: tuple[str, ...], address: str) -> bytes:
+    """/etc/hosts: loopback, and the container's own names at its address."""
+    own = f"{address or '127.0.1.1'}\t{' '.join(dict.fromkeys((hostname, *names)))}\n"
+    return f"127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n{own}".encode()
+
+
+def _is_loopback(line: str) -> bool:
+    words = line.split()
+    return len(words) > 1 and words[0] == "nameserver" and words[1].startswith(_LOOPBACK)
+
+
+def _pip_setting(name: str) -> str:
+    import configparser
+
+    parser = configparser.RawConfigParser()
+    try:
+        parser.read(["/etc/pip.conf", "/etc/xdg/pip/pip.conf", os.path.expanduser("~/.config/pip/pip.conf")])
+        return parser.get("global", name, fallback="")
+    except configparser.Error:
+        return ""
+
+
+def _npm_setting(name: str, env: Mapping[str, str]) -> str:
+    for path in (env.get("NPM_CONFIG_USERCONFIG", os.path.expanduser("~/.npmrc")), "/etc/npmrc"):
+        try:
+            with open(path, encoding="utf-8", errors="replace") as file:
+                for line in file:
+                    key, equals, value = line.partition("=")
+                    if equals and key.strip() == name:
+                        return _unquoted(value.strip())
+        except OSError:
+            continue
+    return ""
+
+
+def _unquoted(value: str) -> str:
+    try:
+        return str(json.loads(value)) if value.startswith('"') else value
+    except ValueError:
+        return value

@@ -1,0 +1,44 @@
+"""Slot number → the 65,536 host ids that its container's ids become. Pure.
+
+The range lies between what systemd hands out to nspawn and what it keeps for foreign images (systemd, UIDS-GIDS.md):
+neither host users, nor subordinate ids, nor other container tools use it.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+START = 0x70000000
+COUNT = 65536
+LIMIT = (0x7FFD0000 - START) // COUNT
+"""Slots there are: numbers 0 … LIMIT - 1."""
+
+
+class Extent(NamedTuple):
+    """A line of an id map (user_namespaces(7)): `length` ids from `inside` on are those from `outside` on outside."""
+
+    inside: int
+    outside: int
+    length: int
+
+    def __str__(self) -> str:
+        return f"{self.inside} {self.outside} {self.length}"
+
+
+def host_start(slot: int) -> int:
+    """The host id that is root (0) in the slot. Raises ValueError for a number that is no slot."""
+    if not 0 <= slot < LIMIT:
+        raise ValueError(f"slot {slot} is not in 0 … {LIMIT - 1}")
+    return START + slot * COUNT
+
+
+def extent(slot: int) -> Extent:
+    """The whole map of a slot, the same for users and groups."""
+    return Extent(0, host_start(slot), COUNT)
+
+
+def host_id(slot: int, inside: int) -> int:
+    """The host id of a user or group inside. Raises ValueError when it isn't mapped."""
+    if not 0 <= inside < COUNT:
+        raise ValueError(f"id {inside} is not in 0 … {COUNT - 1}")
+    return host_start(slot) + inside

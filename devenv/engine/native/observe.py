@@ -1,0 +1,133 @@
+"""The state's rows, held against what the kernel says -> Environment, Container, Image. Changes nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+
+from devenv.model.container import Container, Environment
+from devenv.model.container import State as Observed
+from devenv.model.image import Image
+from devenv.model.manifest import Pairs
+
+from . import monitor
+from .address import Network
+from .image import parse_config
+from .paths import Paths
+from .record import pairs, spec_value
+from .state import State, alive
+
+_CONTAINER = "id, environment, image, slot, spec, created, hooks_done, pid, pid_start, boot, started, exit_code"
+
+
+def environment(state: State, folder: str, variant: str) -> Environment | None:
+    row = state.db.execute(
+        "SELECT id, name, folder, variant FROM environment WHERE folder = ? AND variant = ?", (folder, variant)
+    ).fetchone()
+    return None if row is None else Environment(*row)
+
+
+def environments(state: State) -> tuple[Environment, ...]:
+    rows = state.db.execute("SELECT id, name, folder, variant FROM environment ORDER BY name, folder, variant")
+    return tuple(Environment(*row) for row in rows)
+
+
+def containers(state: State, paths: Paths, network: Network | None, environment: str = "") -> tuple[Container, ...]:
+    """Of one environment, or of all. A container runs when the very process that was recorded lives in this boot."""
+    rows = state.db.execute(
+        f"SELECT {_CONTAINER} FROM container WHERE ? IN ('', environment) ORDER BY environment, name", (environment,)
+    ).fetchall()
+    return tuple(_container(state, paths, network, row) for row in rows)
+
+
+def container(state: State, paths: Paths, network: Network | None, identifier: str) -> Container | None:
+    row = state.db.execute(f"SELECT {_CONTAINER} FROM container WHERE id = ?", (identifier,)).fetchone()
+    return None if row is None else _container(state, paths, network, row)
+
+
+def _container(state: State, paths: Paths, network: Network | None, row: Sequence[object]) -> Container:
+    identifier, owner, image, slot, text, created, hooks_done, pid, start, boot, started, exit_code = row
+    spec = spec_value(str(text))
+    found = Container(
+        id=str(identifier),
+        environment=str(owner),
+        name=spec.name,
+        image=str(image),
+        status="created",
+        created=float(str(created)),
+        ports=spec.ports,
+        inputs=spec.inputs,
+        hooks_done=bool(hooks_done),
+    )
+    if started is None:
+        return found
+    found = replace(found, started=float(str(started)))
+    if alive(int(str(pid)) if pid is not None else None, int(str(start or 0)), str(boot), state.boot):
+        address = network.address(int(str(slot))) if network and spec.network == "bridge" else ""
+        return replace(found, status="running", pid=int(str(pid)), address=address)
+    # Only conmon knows the code of a container that ended by itself; after a power loss nobody does.
+    code = exit_code if exit_code is not None else monitor.exit_code(paths.container(found.id), found.id)
+    return replace(found, status="stopped", exit_code=None if code is None else int(str(code)))
+
+
+def images(state: State) -> tuple[Image, ...]:
+    names: dict[str, list[str]] = {}
+    for name, digest in state.db.execute("SELECT name, digest FROM reference ORDER BY name"):
+        names.setdefault(digest, []).append(name)
+    rows = state.db.execute(
+        "SELECT digest, key, layers, config, size, created FROM image ORDER BY created DESC, digest"
+    )
+    return tuple(
+        Image(
+            digest,
+            tuple(names.get(digest, ())),
+            parse_config(config.encode()),
+            tuple(json.loads(layers)),
+            created,
+            size,
+            key,
+        )
+        for digest, key, layers, config, size, created in rows
+    )
+
+
+def image(state: State, reference: str) -> Image | None:
+    """By digest (whole, or the first 12 hex digits and more) or by name; None when there is none or several."""
+    found = [
+        image
+        for image in images(state)
+        if reference in (image.digest, *image.references)
+        or (len(reference) >= 12 and image.digest.removeprefix("sha256:").startswith(reference))
+    ]
+    return found[0] if len(found) == 1 else None
+
+
+def observed(
+    state: State, paths: Paths, network: Network | None, wanted: Environment, image_key: str, keys: Sequence[str]
+) -> Observed:
+    """All that `plan` wants to know of an environment."""
+    row = state.db.execute("SELECT digest FROM image WHERE key = ? ORDER BY created DESC", (image_key,)).fetchone()
+    return Observed(
+        environment=wanted,
+        containers=containers(state, paths, network, wanted.id),
+        cached=frozenset(key for key in keys if state.layer(key) is not None),
+        image="" if row is None else row[0],
+        built=recall(state, wanted.id),
+        volumes=volumes(paths, wanted.id),
+    )
+
+
+def recall(state: State, environment: str) -> tuple[tuple[str, Pairs], ...]:
+    # In the order they were written: the order of the build.
+    rows = state.db.execute("SELECT position, inputs FROM built WHERE environment = ? ORDER BY rowid", (environment,))
+    return tuple((position, pairs(json.loads(inputs))) for position, inputs in rows)
+
+
+def volumes(paths: Paths, environment: str) -> tuple[str, ...]:
+    import os
+
+    try:
+        return tuple(sorted(os.listdir(paths.volume(environment, ""))))
+    except FileNotFoundError:
+        return ()

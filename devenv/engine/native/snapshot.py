@@ -1,0 +1,225 @@
+"""Layers of the store -> a merged root that a container can have as its own (overlayfs.rst, mount_setattr(2)).
+
+All mounts are made in the command's private mount namespace, on a tmpfs of its own: nothing is seen on the host,
+and nothing is left when the command dies.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from devenv.beneath import open_beneath
+from devenv.errors import EngineError, NotFound, Unsupported
+from devenv.model.manifest import Source
+
+from . import mount
+
+INIT = "init"
+"""The name of the init layer among the layers: the top lowerdir of every container."""
+
+_INIT_FOLDERS = ("dev", "proc", "sys", "run", "run/devenv", "etc")
+_INIT_FILES = ("etc/hosts", "etc/hostname", "etc/resolv.conf", "run/devenv/init", "run/devenv/certificates.pem")
+
+
+def make_init_layer(layers: str) -> None:
+    """Make the layer that gives every container real mount points, whatever links its image has in their place."""
+    final = f"{layers}/{INIT}"
+    if os.path.isdir(final):
+        return
+    draft = f"{layers}/.{INIT}-{os.getpid()}"
+    os.mkdir(draft, 0o755)
+    for folder in _INIT_FOLDERS:
+        os.mkdir(f"{draft}/{folder}", 0o755)
+    for file in _INIT_FILES:
+        os.close(os.open(f"{draft}/{file}", os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644))
+    for folder in ("", *_INIT_FOLDERS):
+        os.chmod(f"{draft}/{folder}", 0o755)
+        os.utime(f"{draft}/{folder}", (0, 0))
+    try:
+        os.rename(draft, final)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+
+
+class Staging:
+    """Empty places to mount on, on a tmpfs that only this mount namespace sees; what is mounted there goes with `close`.
+
+    Search permission for all: a container's init walks to its root as its own user.
+    """
+
+    def __init__(self, folder: str) -> None:
+        self.folder = folder
+        self._places: list[str] = []
+
+    def place(self) -> str:
+        """A new empty folder."""
+        path = f"{self.folder}/{len(self._places)}"
+        os.mkdir(path, 0o711)
+        self._places.append(path)
+        return path
+
+    def file(self, content: bytes, *, mode: int = 0o444, owner: int = 0, group: int | None = None) -> str:
+        """A new file in memory."""
+        path = f"{self.place()}/file"
+        fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+        try:
+            os.write(fd, content)
+            os.fchown(fd, owner, owner if group is None else group)
+            os.fchmod(fd, mode)
+        finally:
+            os.close(fd)
+        return path
+
+    def empty(self) -> str:
+        """An empty file to bind a file on."""
+        return self.file(b"", mode=0o600)
+
+    def close(self) -> None:
+        """Unmount it all, last first. A running container has mounts of its own and loses nothing."""
+        for path in reversed(self._places):
+            for target in (path, f"{path}/file"):
+                try:
+                    mount.umount2(target, mount.MNT_DETACH)
+                except OSError:
+                    continue  # a place where nothing was mounted
+        self._places.clear()
+
+
+class Stage:
+    """This command's mount namespace. Made at first use, one for the whole process; threads take a Staging each."""
+
+    def __init__(self, folder: str) -> None:
+        self.folder = folder
+        self.host_namespace = mount.enter_private_namespace()
+        self._count = 0
+        os.makedirs(folder, 0o711, exist_ok=True)
+        mount.mount("tmpfs", folder, "tmpfs", mount.MS_NOSUID | mount.MS_NODEV, "mode=711")
+
+    @contextmanager
+    def staging(self) -> Iterator[Staging]:
+        """Places that are unmounted at the end of the block."""
+        self._count += 1
+        folder = f"{self.folder}/{self._count}"
+        os.mkdir(folder, 0o711)
+        staging = Staging(folder)
+        try:
+            yield staging
+        finally:
+            staging.close()
+
+
+def merged(
+    staging: Staging,
+    layers: str,
+    names: Sequence[str],
+    *,
+    userns: int | None = None,
+    upper: str = "",
+    work: str = "",
+) -> str:
+    """Mount these layers (names in the folder `layers`, bottom first) merged; returns the root.
+
+    With a user namespace's fd the layers' ids are seen through its mapping; the upperdir already holds mapped ids.
+    One idmapped bind of the whole folder serves any number of layers.
+    """
+    lower = layers
+    if userns is not None:
+        lower = staging.place()
+        try:
+            mount.bind(layers, lower, userns=userns)
+        except OSError as error:
+            raise Unsupported(
+                f"map ids of {layers}: {error.strerror}", hint="`devenv doctor` says what is missing"
+            ) from error
+    root = staging.place()
+    folders = [f"{lower}/{name}" for name in reversed(names)]
+    if not folders:
+        folders = [staging.place()]
+    if not upper and len(folders) == 1:
+        mount.bind(folders[0], root, attributes=("ro", "nodev"))
+        return root
+    try:
+        mount.overlay(folders, root, upperdir=upper, workdir=work)
+    except OSError as error:
+        raise EngineError(f"mount overlay of {len(folders)} layers: {error.strerror}") from error
+    return root
+
+
+def new_upper(folder: str, start: int) -> tuple[str, str]:
+    """An empty upperdir and workdir in `folder`; the upper's root belongs to `start`, so it is the container's root's."""
+    upper, work = f"{folder}/upper", f"{folder}/work"
+    os.makedirs(folder, 0o700, exist_ok=True)
+    for path in (upper, work):
+        if not os.path.isdir(path):
+            os.mkdir(path, 0o755)
+    os.chmod(upper, 0o755)
+    os.chown(upper, start, start)
+    return upper, work
+
+
+def bind_file(staging: Staging, path: str) -> str:
+    """A read-only bind of a host file, in a place that a container's init can reach."""
+    target = staging.empty()
+    mount.bind(path, target, attributes=("ro", "nosuid", "nodev"))
+    return target
+
+
+def bind_folder(staging: Staging, path: str, *, userns: int | None = None, readonly: bool = False) -> str:
+    """A bind of a host file or folder, its ids mapped."""
+    target = staging.place() if os.path.isdir(path) else staging.empty()
+    attributes = ("nosuid", "nodev", "ro") if readonly else ("nosuid", "nodev")
+    try:
+        mount.bind(path, target, attributes=attributes, userns=userns)
+    except OSError as error:
+        raise Unsupported(
+            f"mount {path}: its file system can't map ids ({error.strerror})",
+            hint="put the project on ext4, xfs, btrfs or tmpfs; `devenv doctor` says more",
+        ) from error
+    return target
+
+
+def bind_beneath(staging: Staging, root: str, path: str) -> str:
+    """A read-only bind of what is at `path` in a merged root, whatever links are on the way."""
+    fd = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        found = open_beneath(fd, path.lstrip("/") or ".", os.O_PATH)
+    except OSError as error:
+        raise NotFound(f"mount {path} from a stage: {error.strerror}") from error
+    finally:
+        os.close(fd)
+    try:
+        return bind_folder(staging, f"/proc/self/fd/{found}", readonly=True)
+    finally:
+        os.close(found)
+
+
+def source_owner(source: Source) -> tuple[int, int]:
+    """Who owns a source tree on the host: files made inside will be theirs. Raises NotFound."""
+    try:
+        status = os.stat(source.path)
+    except OSError as error:
+        raise NotFound(
+            f"mount source {source.path}: {error.strerror}", hint="it is never created; make it, or correct `source:`"
+        ) from error
+    if not stat.S_ISDIR(status.st_mode):
+        raise NotFound(f"mount source {source.path}: not a folder", hint="name a folder in `source:`")
+    return status.st_uid, status.st_gid
+
+
+def mount_source(staging: Staging, source: Source, userns: int, folder: str, start: int) -> str:
+    """Mount a source tree for a container by its mode; `userns` maps its owner to the container's user.
+
+    copy-on-write: writes go to an upperdir under `folder` and are never seen on the host.
+    """
+    tree = bind_folder(staging, source.path, userns=userns, readonly=source.mode != "rw")
+    if source.mode != "copy-on-write":
+        return tree
+    upper, work = new_upper(folder, start)
+    root = staging.place()
+    mount.overlay([tree], root, upperdir=upper, workdir=work)
+    return root

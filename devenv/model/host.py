@@ -1,0 +1,25 @@
+"""What is found out about this machine, and what its store could do without."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing `doctor` looked at: whether it will do, what was found, and the fix ("" when none is needed)."""
+
+    name: str
+    ok: bool
+    found: str
+    fix: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Garbage:
+    """One thing that nothing needs: its kind (`layer`, `image`, `draft`, `cache`), name, bytes, and why."""
+
+    kind: str
+    name: str
+    size: int
+    reason: str

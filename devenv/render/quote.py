@@ -1,0 +1,42 @@
+"""A value of unknown making → the same value as data: in a shell command, a Containerfile word, a mount option."""
+
+from __future__ import annotations
+
+import re
+import shlex
+
+from devenv.errors import DevenvError
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+
+
+def sh(value: str) -> str:
+    """One word for sh(1), and for a Containerfile's RUN line, which ends at a newline whatever the quotes say."""
+    return shlex.quote(_one_line(value))
+
+
+def dockerquote(value: str) -> str:
+    """One word of ENV, LABEL, WORKDIR: double quotes where needed, nothing in it is expanded."""
+    if re.fullmatch(r"[A-Za-z0-9_./:@%+,=-]+", value):
+        return value
+    return '"' + re.sub(r'([\\"$])', r"\\\1", _one_line(value)) + '"'
+
+
+def field(value: str) -> str:
+    """A value in `--mount=…`: the list is CSV, expanded, and split at spaces, so none of their signs may be in it."""
+    if not re.fullmatch(r"[\w./@+=~-]+", value) or value.startswith("-"):
+        raise DevenvError(f"render {_show(value)}: a build mount can't take this name", hint="rename the file")
+    return value
+
+
+def _one_line(value: str) -> str:
+    if _CONTROL.search(value):
+        raise DevenvError(
+            f"render {_show(value)}: a control character or newline has no place in a Containerfile's line",
+            hint="write the value on one line",
+        )
+    return value
+
+
+def _show(value: str) -> str:
+    return ascii(value if len(value) <= 60 else value[:57] + "...")

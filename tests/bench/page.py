@@ -1,0 +1,143 @@
+"""Topics in, docs/benchmarks.md out: machine, versions, targets beside what was reached, one table per topic."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from .measure import Row
+from .topics import Topic
+
+US = "devenv"
+
+
+class Target(NamedTuple):
+    """From the project's plan. `factor` times the peer's median, or `limit` in the row's unit, or both."""
+
+    what: str
+    row: str
+    peer: str | None = None
+    factor: float | None = None
+    limit: float | None = None
+
+
+TARGETS = (
+    Target("`devenv run -- true` on the bridge, against `docker run --rm`", "run", "Docker", 0.30),
+    Target("`devenv exec -- true`, against `docker exec`", "exec", "Docker", 0.75),
+    Target("`devenv up`, image cached, against `devcontainer up`", "up", "devcontainers CLI", 0.25),
+    Target("second `devenv up`, against docker-compose's", "again", "docker-compose", 0.25, 80),
+    Target("cold build, base present, against BuildKit", "cold", "BuildKit", 0.6),
+    Target("the same and one more pip package, against BuildKit", "coldpip", "BuildKit", 0.15),
+    Target("host memory per running container", "memory20", limit=3),
+)
+
+
+class Setting(NamedTuple):
+    """What the reader must know: `versions` by contender, `absent` peers, `notes` as sentences."""
+
+    date: str
+    versions: Sequence[tuple[str, str]]
+    absent: Sequence[str]
+    notes: Sequence[str]
+    load: float
+
+
+def page(topics: Sequence[Topic], setting: Setting) -> str:
+    """The whole page as Markdown."""
+    rows = {key: row for topic in topics for key, row in topic.rows.items()}
+    parts = [_head(setting), _targets(rows), *map(_table, topics), _foot(setting)]
+    return "\n".join(part for part in parts if part)
+
+
+def _head(setting: Setting) -> str:
+    versions = ", ".join(f"{name} {version}" for name, version in setting.versions)
+    lines = [
+        "# Benchmarks",
+        "",
+        "Written by `make bench` (`make bench-peers` first, to install the peers). All figures come from one run on",
+        "one machine; compare the ratios, not the times, with another machine's.",
+        "",
+        f"- **When**: {setting.date}; load average at the start {setting.load:.2f}.",
+        f"- **Machine**: {_machine()}.",
+        f"- **Versions**: {versions}.",
+    ]
+    if setting.absent:
+        lines.append(f"- **Not installed here, so left out**: {', '.join(setting.absent)}.")
+    return "\n".join([*lines, ""])
+
+
+def _machine() -> str:
+    with open("/proc/cpuinfo") as file:
+        model = next(
+            (line.split(":", 1)[1].strip() for line in file if line.startswith("model name")), platform.machine()
+        )
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
+    system = platform.freedesktop_os_release().get("PRETTY_NAME", "Linux")
+    groups = "v2" if os.path.exists("/sys/fs/cgroup/cgroup.controllers") else "v1 or hybrid"
+    return f"{os.cpu_count()} CPUs ({model}), {memory:.0f} GB, {system}, kernel {platform.release()}, cgroups {groups}"
+
+
+def _targets(rows: dict[str, Row]) -> str:
+    lines = [line for target in TARGETS if (line := _target(target, rows))]
+    if not lines:
+        return ""
+    return "\n".join(["## Targets", "", "| what | target | reached | |", "|---|---|---|---|", *lines, ""])
+
+
+def _target(target: Target, rows: dict[str, Row]) -> str:
+    """One line, or nothing when devenv or the peer wasn't measured."""
+    row = rows.get(target.row)
+    mine = row and row.summary(US)
+    if not row or not mine:
+        return ""
+    wanted, reached, met = [], [], True
+    if target.limit is not None:
+        wanted.append(f"≤ {target.limit:g} {row.unit}")
+        reached.append(f"{_number(mine.median)} {row.unit}")
+        met &= mine.median <= target.limit
+    if target.factor is not None and target.peer:
+        ratio = row.ratio(US, target.peer)
+        if ratio is None:
+            return ""
+        wanted.append(f"≤ {target.factor:.2f} ×")
+        reached.append(f"{ratio:.2f} ×")
+        met &= ratio <= target.factor
+    return f"| {target.what} | {' and '.join(wanted)} | {', '.join(reached)} | {'met' if met else '**missed**'} |"
+
+
+def _table(topic: Topic) -> str:
+    names = list(dict.fromkeys(name for row in topic.rows.values() for name in row.samples))
+    names.sort(key=lambda name: name != US)
+    lines = [f"## {topic.title}", "", topic.intro, ""]
+    lines += ["Median (least–most of how many runs); in brackets, devenv's median over this one's.", ""]
+    lines += ["| |" + "".join(f" {name} |" for name in names), "|---|" + "---|" * len(names)]
+    for row in topic.rows.values():
+        if row.samples:
+            lines.append(f"| {row.title} |" + "".join(f" {_cell(row, name)} |" for name in names))
+    lines += ["", *(f"- Failed here, so left out: {failure}" for failure in topic.failures)]
+    return "\n".join(lines + [""] * bool(topic.failures))
+
+
+def _cell(row: Row, name: str) -> str:
+    summary = row.summary(name)
+    if not summary:
+        return "–"
+    ratio = row.ratio(US, name) if name != US else None
+    spread = f" ({_number(summary.least)}–{_number(summary.most)} of {summary.runs})" if summary.runs > 1 else ""
+    return f"**{_number(summary.median)} {row.unit}**{spread}" + (f" [{ratio:.2f} ×]" if ratio is not None else "")
+
+
+def _number(value: float) -> str:
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
+
+
+def _foot(setting: Setting) -> str:
+    return "\n".join(["## Notes", "", *(f"- {note}" for note in setting.notes), ""])
+
+
+def headline(topics: Sequence[Topic]) -> str:
+    """For the terminal: the targets, one a line."""
+    rows = {key: row for topic in topics for key, row in topic.rows.items()}
+    return "\n".join(line.strip("| ").replace(" | ", "   ") for target in TARGETS if (line := _target(target, rows)))

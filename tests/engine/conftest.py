@@ -1,0 +1,214 @@
+"""A store of its own per test, gone without a trace afterwards; and a pretend machine with a pretend outside."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+
+import pytest
+
+from devenv.engine.native.address import bridge_name
+from devenv.engine.native.mount import CLONE_NEWNET, setns
+from devenv.engine.native.paths import Paths
+from devenv.engine.native.state import State
+
+
+@pytest.fixture
+def home() -> Iterator[Paths]:
+    """A store in a temporary folder; afterwards no link, table, rule, mount, cgroup or process of it may be left."""
+    folder = tempfile.mkdtemp(prefix="dv", dir="/var/tmp")
+    paths = Paths(f"{folder}/h", f"{folder}/r")
+    os.makedirs(paths.home)
+    os.makedirs(paths.run)
+    identities = _cgroups()
+    yield paths
+    if os.path.exists(paths.state):
+        pool(paths, "--teardown")
+    left = leaks(paths) + sorted(_cgroups() - identities)
+    if not any(f" {folder}" in line for line in _mounts()):
+        shutil.rmtree(folder)
+    assert left == []
+
+
+@pytest.fixture
+def state(home: Paths) -> Iterator[State]:
+    """The store's state."""
+    opened = State(home.state)
+    yield opened
+    opened.close()
+
+
+def pool(paths: Paths, *arguments: str) -> None:
+    """Run the pool's own program in the foreground."""
+    argv = [sys.executable, "-m", "devenv.engine.native.pool", "--home", paths.home, "--run", paths.run, *arguments]
+    done = subprocess.run(argv, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def leaks(paths: Paths) -> list[str]:
+    """What is left of a store in the kernel. Background processes get 5 s to end."""
+    folder = os.path.dirname(paths.home)
+    bridge = bridge_name(paths.run)
+    deadline = time.monotonic() + 5
+    while (left := _processes(folder)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    left += [f"link {link['ifname']}" for link in json.loads(output("ip", "-j", "link")) if bridge in link["ifname"]]
+    left += [f"table {line}" for line in output("nft", "list", "ruleset").splitlines() if bridge[2:] in line]
+    left += [f"mount {line}" for line in _mounts() if folder in line]
+    state = State(paths.state) if os.path.exists(paths.state) else None
+    if state is not None:
+        subnet = state.setting("subnet")
+        left += [f"rule {line}" for line in output("ip", "rule").splitlines() if subnet and subnet in line]
+        state.close()
+    return left
+
+
+def output(*argv: str) -> str:
+    """What a foreign tool says."""
+    return subprocess.run(argv, check=True, capture_output=True, text=True).stdout
+
+
+def _processes(folder: str) -> list[str]:
+    found = []
+    for pid in os.listdir("/proc"):
+        if pid.isdigit() and int(pid) != os.getpid():
+            with suppress(OSError), open(f"/proc/{pid}/cmdline", "rb") as file:
+                words = file.read()
+                if folder.encode() in words:
+                    found.append(f"process {pid} {words.replace(bytes(1), b' ').decode(errors='replace')}")
+    return found
+
+
+def _mounts() -> list[str]:
+    with open("/proc/self/mountinfo", encoding="utf-8") as file:
+        return [line for line in file if "/var/tmp/dv" in line]
+
+
+def _cgroups() -> set[str]:
+    """The cgroups of our containers, in every hierarchy."""
+    return {
+        f"cgroup {folder}/{name}"
+        for folder, names, _ in os.walk("/sys/fs/cgroup")
+        if os.path.basename(folder) == "devenv"
+        for name in names
+    }
+
+
+class Machine:
+    """A pretend host, in whose network namespace the test runs, and a neighbour on its network: 198.51.100.1 and .2."""
+
+    ADDRESS = "198.51.100.1"
+    OUTSIDE = "198.51.100.2"
+
+    def __init__(self, host: str, outside: str, stack: ExitStack) -> None:
+        self.host = host
+        self.outside = outside
+        self._stack = stack
+
+    def run(self, netns: str, *argv: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(["nsenter", f"--net={netns}", *argv], capture_output=True, text=True, timeout=30)
+
+    def serve(self, netns: str, address: str, port: int, kind: str = "tcp") -> None:
+        """A server that answers with the address of whoever asked, until the test's end."""
+        argv = ["nsenter", f"--net={netns}", sys.executable, "-c", _SERVER, address, str(port), kind]
+        server = self._stack.enter_context(_ended(argv))
+        assert server.stdout is not None
+        assert server.stdout.readline() == b"ready\n"
+
+    def ask(self, netns: str, address: str, port: int, kind: str = "tcp", device: str = "") -> str:
+        """The server's answer: the asker's address as the server saw it; or what went wrong: `refused`, `no answer`."""
+        return self.run(netns, sys.executable, "-c", _CLIENT, address, str(port), kind, device).stdout.strip()
+
+
+_SERVER = """
+import socket, sys
+address, port, kind = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+if kind == "tcp":
+    server = socket.create_server((address, port))
+    print("ready", flush=True)
+    while True:
+        client, peer = server.accept()
+        client.sendall(peer[0].encode())
+        client.close()
+server = socket.socket(type=socket.SOCK_DGRAM)
+server.bind((address, port))
+print("ready", flush=True)
+while True:
+    _, peer = server.recvfrom(9)
+    server.sendto(peer[0].encode(), peer)
+"""
+
+_CLIENT = """
+import socket, sys
+address, port, kind, device = sys.argv[1], int(sys.argv[2]), sys.argv[3], sys.argv[4]
+client = socket.socket(type=socket.SOCK_STREAM if kind == "tcp" else socket.SOCK_DGRAM)
+client.settimeout(1)
+if device:
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, device.encode())
+try:
+    client.connect((address, port))
+    if kind == "udp":
+        client.send(b"?")
+    print(client.recv(99).decode() or "closed")
+except ConnectionRefusedError:
+    print("refused")
+except OSError:
+    print("no answer")
+"""
+
+
+@pytest.fixture
+def machine() -> Iterator[Machine]:
+    """The test runs in a network namespace of its own, so that flushing a firewall hurts nobody else on this host."""
+    with ExitStack() as stack:
+        host, outside = (_namespace(stack) for _ in range(2))
+        made = Machine(f"/proc/{host}/ns/net", f"/proc/{outside}/ns/net", stack)
+        link = ["ip", "link", "add", "up0", "netns", str(host), "type", "veth", "peer", "lan0", "netns", str(outside)]
+        subprocess.run(link, check=True)
+        for netns, device, address in ((made.host, "up0", made.ADDRESS), (made.outside, "lan0", made.OUTSIDE)):
+            made.run(netns, "ip", "link", "set", "lo", "up").check_returncode()
+            made.run(netns, "ip", "address", "add", f"{address}/24", "dev", device).check_returncode()
+            made.run(netns, "ip", "link", "set", device, "up").check_returncode()
+        before = os.open("/proc/self/ns/net", os.O_RDONLY)
+        stack.callback(os.close, before)
+        there = os.open(made.host, os.O_RDONLY)
+        stack.callback(os.close, there)
+        setns(there, CLONE_NEWNET)
+        stack.callback(setns, before, CLONE_NEWNET)
+        yield made
+
+
+def _namespace(stack: ExitStack) -> int:
+    process = stack.enter_context(_ended(["unshare", "--net", "sh", "-c", "echo ready; exec sleep 600"]))
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"ready\n"
+    return process.pid
+
+
+@contextmanager
+def _ended(argv: Sequence[str]) -> Iterator[subprocess.Popen[bytes]]:
+    process = subprocess.Popen(argv, stdout=subprocess.PIPE)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+        if process.stdout is not None:
+            process.stdout.close()
+
+
+def eventually(promise: Callable[[], bool], seconds: float = 10) -> bool:
+    """Whether it becomes true within this time."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if promise():
+            return True
+        time.sleep(0.02)
+    return promise()

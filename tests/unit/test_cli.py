@@ -1,0 +1,354 @@
+"""The command line against an engine in memory: exit codes, streams, JSON, help."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import typer
+
+from devenv.cli.app import application, main
+from devenv.cli.session import Machine, Session
+from devenv.errors import NotTrusted
+from devenv.model.container import ContainerSpec, Environment, Process
+from devenv.model.host import Check, Garbage
+from devenv.model.image import Rootfs
+from devenv.model.manifest import Port
+from tests.fake_engine import FakeMachine
+
+ROOT = Path(__file__).parents[2]
+
+
+class Ran(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+class Shop:
+    """A project folder, an engine in memory, and the command line called there."""
+
+    def __init__(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        self.folder = folder
+        self.capsys = capsys
+        self.codes: dict[tuple[str, ...], int] = {}
+        self.lines: tuple[str, ...] = ()
+        self.machine = FakeMachine(str(folder / "store"), lambda _c, process: (self.answer(process), self.lines))
+        self.ran: list[Process] = []
+        self.env: dict[str, str] = {"USER": "ann", "TOKEN": "t0"}
+
+    def answer(self, process: Process) -> int:
+        self.ran.append(process)
+        return self.codes.get(process.argv, 0)
+
+    def __call__(self, *arguments: str) -> Ran:
+        def opened(_: Mapping[str, str]) -> Machine:
+            return self.machine
+
+        self.capsys.readouterr()
+        code = main(arguments, Session(str(self.folder), self.env, opened))
+        out, err = self.capsys.readouterr()
+        return Ran(code, out, err)
+
+    def running(self) -> str:
+        """As after `up`, without one; the container's id."""
+        engine = self.machine.engine
+        (self.folder / "devenv.yml").write_text("from: bootstrap:bookworm\ntest: pytest -q\n")
+        engine.register(Environment("e1", "shop", str(self.folder)))
+        image = self.machine.workshop.commit(Rootfs("K"), "K", ("shop:e1",))
+        spec = ContainerSpec("e1", "dev", "shop", image.digest, Process(()), ports=(Port(8000),))
+        return engine.start(engine.create(spec).id).id
+
+
+@pytest.fixture
+def shop(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Shop:
+    return Shop(Path(os.path.realpath(tmp_path)), capsys)
+
+
+def verbs() -> list[str]:
+    command = typer.main.get_command(application())
+    return sorted(command.commands)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("verb", verbs())
+def test_each_verb_has_help_with_an_example(verb: str, shop: Shop) -> None:
+    code, out, _ = shop(verb, "--help")
+    assert code == 0
+    assert re.search(rf"Example:  devenv( -\S+ \S+)? {verb}\b|&& devenv {verb}\b", out)
+
+
+@pytest.mark.parametrize("verb", verbs())
+def test_each_verb_and_option_is_in_the_docs(verb: str, shop: Shop) -> None:
+    section = (ROOT / "docs/verbs.md").read_text().partition(f"\n### `{verb}`")[2].partition("\n### ")[0]
+    assert section
+    listed = re.findall(r"^  (-.*?)(?:  |$)", shop(verb, "--help").out, re.MULTILINE)
+    options = set(re.findall(r"--[a-z][a-z-]+", " ".join(listed))) - {"--help"}
+    assert options or verb in ("render", "schema", "completion", "test")
+    assert {option for option in options if option not in section} == set()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("upp",), "Did you mean 'up'"),
+        (("up", "--no-cach"), "--no-cache"),
+        (("exec",), "COMMAND"),
+        (("-C", "/nowhere", "ps"), "no folder /nowhere"),
+        (("up",), "no devenv.yml"),
+        (("shell",), "no devenv.yml"),
+        (("completion", "tcsh"), "tcsh"),
+        (("logs", "--tail", "-1"), "--tail"),
+    ],
+)
+def test_wrong_input_is_exit_code_2_and_says_what(arguments: Sequence[str], told: str, shop: Shop) -> None:
+    code, out, err = shop(*arguments)
+    assert (code, out) == (2, "")
+    assert told in err
+    assert "Traceback" not in err
+
+
+def test_a_fault_of_the_manifest_names_its_place(shop: Shop) -> None:
+    (shop.folder / "devenv.yml").write_text("from: bootstrap:bookworm\nprots: ['8000']\n")
+    code, _, err = shop("render")
+    assert code == 2
+    assert "devenv.yml:2:1" in err
+    assert "hint:" in err
+
+
+def test_the_manifest_is_found_above(shop: Shop) -> None:
+    (shop.folder / "devenv.yml").write_text("from: bootstrap:bookworm\napt: [git]\n")
+    below = shop.folder / "a/b"
+    below.mkdir(parents=True)
+    assert "git" in shop("-C", "a/b", "render").out
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="gives a file away")
+def test_a_stranger_s_manifest_above_is_passed_over(shop: Shop) -> None:
+    (shop.folder / "devenv.yml").write_text("from: bootstrap:bookworm\n")
+    (shop.folder / "mine").mkdir()
+    os.chown(shop.folder / "devenv.yml", 1234, 1234)
+    assert shop("-C", "mine", "render").code == 2
+    assert shop("render").code == 0
+
+
+def test_init_writes_a_manifest_that_loads(shop: Shop) -> None:
+    (shop.folder / "requirements.txt").write_text("django==5.2\n")
+    assert shop("init").code == 0
+    assert "requirements.txt" in (shop.folder / "devenv.yml").read_text()
+    assert shop("render").code == 0
+
+
+def test_init_refuses_to_overwrite_unless_forced(shop: Shop) -> None:
+    (shop.folder / "devenv.yml").write_text("mine")
+    code, _, err = shop("init")
+    assert code == 2
+    assert "--force" in err
+    assert (shop.folder / "devenv.yml").read_text() == "mine"
+    assert shop("init", "--force").code == 0
+    assert (shop.folder / "devenv.yml").read_text() != "mine"
+    assert os.listdir(shop.folder) == ["devenv.yml"]
+
+
+def test_init_print_writes_nothing(shop: Shop) -> None:
+    assert "from:" in shop("init", "--print").out
+    assert os.listdir(shop.folder) == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="gives a folder away")
+def test_init_by_root_gives_the_file_to_the_folder_s_owner(shop: Shop) -> None:
+    os.chown(shop.folder, 1234, 1235)
+    shop("init")
+    found = os.stat(shop.folder / "devenv.yml")
+    assert (found.st_uid, found.st_gid) == (1234, 1235)
+
+
+def test_schema_is_json(shop: Shop) -> None:
+    assert "properties" in json.loads(shop("schema").out)
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_prints_a_script(shell: str, shop: Shop) -> None:
+    assert "_DEVENV_COMPLETE" in shop("completion", shell).out
+
+
+def test_completion_completes_verbs() -> None:
+    env = {**os.environ, "_DEVENV_COMPLETE": "complete_bash", "COMP_WORDS": "devenv re", "COMP_CWORD": "1"}
+    done = subprocess.run([sys.executable, "-m", "devenv"], env=env, capture_output=True, text=True, check=False)
+    assert done.stdout.split() == ["render"]
+
+
+def test_exec_returns_the_command_s_code_and_passes_its_options_through(shop: Shop) -> None:
+    shop.running()
+    shop.codes[("ls", "-l", "--json")] = 7
+    assert shop("exec", "-e", "A=1", "-e", "TOKEN", "-u", "nobody", "ls", "-l", "--json").code == 7
+    assert shop.ran[-1] == Process(("ls", "-l", "--json"), (("A", "1"), ("TOKEN", "t0")), "nobody", "")
+
+
+def test_exec_takes_two_dashes(shop: Shop) -> None:
+    shop.running()
+    shop("exec", "--", "-odd", "--", "x")
+    assert shop.ran[-1].argv == ("-odd", "--", "x")
+
+
+def test_exec_says_how_to_start_what_is_stopped(shop: Shop) -> None:
+    shop.machine.engine.stop(shop.running())
+    code, _, err = shop("exec", "true")
+    assert code == 2
+    assert "devenv up" in err
+
+
+def test_test_runs_the_manifest_s_command_with_more_arguments(shop: Shop) -> None:
+    shop.running()
+    shop.codes[("/bin/sh", "-c", 'pytest -q "$@"', "sh", "-k", "a b")] = 1
+    assert shop("test", "-k", "a b").code == 1
+
+
+def test_shell_enters_the_running_container(shop: Shop) -> None:
+    shop.running()
+    assert shop("shell").code == 0
+    assert "bash" in shop.ran[-1].argv[-1]
+
+
+def test_ps_lists_what_runs_and_json_says_the_same(shop: Shop) -> None:
+    identifier = shop.running()
+    assert "http://127.0.0.1:40000→8000" in shop("ps").out
+    (one,) = json.loads(shop("ps", "--json").out)
+    assert (one["id"], one["status"], one["environment"]["name"]) == (identifier, "running", "shop")
+    assert one["ports"] == [{"address": "127.0.0.1", "host": 40000, "container": 8000, "protocol": "tcp"}]
+
+
+def test_ps_hides_what_is_stopped_unless_all(shop: Shop) -> None:
+    shop.machine.engine.stop(shop.running())
+    assert json.loads(shop("ps", "--json").out) == []
+    assert "stopped (143)" in shop("ps", "--all").out
+
+
+def test_ps_without_a_terminal_imports_no_rich() -> None:
+    script = (
+        "import sys; from devenv.cli.app import main; from devenv.cli.session import Session\n"
+        "from tests.fake_engine import FakeMachine\n"
+        "main(['ps'], Session('/', {}, lambda _: FakeMachine('/nowhere')))\n"
+        "print([name for name in ('rich', 'yaml', 'jinja2', 'pyroute2') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_logs_prints_the_lines(shop: Shop) -> None:
+    identifier = shop.running()
+    shop.machine.engine.lines[identifier] = ["one", "two"]
+    assert shop("logs").out == "one\ntwo\n"
+    assert shop("logs", "--tail", "1").out == "two\n"
+    assert shop("logs", "--timestamps", "-n", "1").out == "1970-01-01T00:00:01.000+00:00 two\n"
+    assert shop("logs", "other").code == 2
+
+
+def test_images_lists_the_store(shop: Shop) -> None:
+    shop.running()
+    assert "shop:e1" in shop("images").out
+    assert json.loads(shop("images", "--json").out)[0]["references"] == ["shop:e1"]
+
+
+def test_stop_then_down_and_again(shop: Shop) -> None:
+    shop.running()
+    assert json.loads(shop("stop", "--json").out)["actions"][0]["verb"] == "stop"
+    assert shop("stop").code == 0
+    assert shop("down").code == 0
+    assert shop.machine.engine.containers() == ()
+    assert shop("down").code == 2
+
+
+def test_down_works_when_the_manifest_is_gone(shop: Shop) -> None:
+    shop.running()
+    (shop.folder / "devenv.yml").unlink()
+    assert shop("down").code == 0
+
+
+def test_gc_dry_run_removes_nothing(shop: Shop) -> None:
+    shop.machine.garbage = (Garbage("layer", "7", 1500, "no image has it"), Garbage("cache", "apt", 1, "--all"))
+    assert "would free 1.5 kB" in shop("gc", "--dry-run").out
+    assert len(shop.machine.garbage) == 2
+    assert json.loads(shop("gc", "--json").out)["size"] == 1500
+    assert [one.kind for one in shop.machine.garbage] == ["cache"]
+
+
+def test_doctor_fails_when_something_will_not_do_and_shows_the_fix(shop: Shop) -> None:
+    assert shop("doctor").code == 0
+    shop.machine.checks = (Check("runtime", False, "no runc", "apt install runc"),)
+    code, out, _ = shop("doctor")
+    assert code == 1
+    assert "fix: apt install runc" in out
+    assert json.loads(shop("doctor", "--json").out)["ok"] is False
+
+
+def test_names_cannot_act_on_the_terminal(shop: Shop) -> None:
+    shop.running()
+    shop.machine.engine.register(Environment("e1", "sh\x1b]0;evil\x07op", str(shop.folder)))
+    for arguments in (("ps",), ("ps", "--json"), ("down",)):
+        ran = shop(*arguments)
+        assert "\x1b" not in ran.out + ran.err
+
+
+def test_not_trusted_is_exit_code_3(shop: Shop) -> None:
+    def refuse(_: Mapping[str, str]) -> Machine:
+        raise NotTrusted("use runtime evil: not allowed", hint="devenv trust")
+
+    assert main(["ps"], Session(str(shop.folder), {}, refuse)) == 3
+    assert "hint: devenv trust" in shop.capsys.readouterr().err
+
+
+def test_an_interruption_is_exit_code_130(shop: Shop) -> None:
+    def interrupted(_: Mapping[str, str]) -> Machine:
+        raise KeyboardInterrupt
+
+    assert main(["ps"], Session(str(shop.folder), {}, interrupted)) == 130
+
+
+def test_a_bug_shows_a_traceback_and_says_so(shop: Shop) -> None:
+    def broken(_: Mapping[str, str]) -> Machine:
+        raise ZeroDivisionError("oh")
+
+    assert main(["ps"], Session(str(shop.folder), {}, broken)) == 1
+    err = shop.capsys.readouterr().err
+    assert "Traceback" in err
+    assert "bug in devenv" in err
+
+
+def test_a_reader_that_leaves_early_is_no_error() -> None:
+    command = f"{sys.executable} -m devenv schema | true; echo ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert done.stdout.strip() in ("0", "141")
+    assert done.stderr == ""
+
+
+def test_a_full_disk_is_no_bug() -> None:
+    with open("/dev/full", "w") as full:
+        command = [sys.executable, "-m", "devenv", "schema"]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, cwd=ROOT, check=False)
+    assert (done.returncode, done.stderr) == (1, "error: No space left on device\n")
+
+
+def test_a_deleted_folder_is_told() -> None:
+    command = f"d=$(mktemp -d); cd $d; rmdir $d; PYTHONPATH={ROOT} {sys.executable} -m devenv ps"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "was deleted" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_run_of_another_image_needs_no_manifest(shop: Shop) -> None:
+    digest = shop.machine.workshop.commit(Rootfs("K"), "K", ("tool:1",)).digest
+    shop.codes[("true", "-x")] = 5
+    assert shop("run", "--image", "tool:1", "true", "-x").code == 5
+    assert shop("run", "--image", digest, "true").code == 0
+    assert shop("run", "--image", "none", "true").code == 2
+    assert shop("run", "--image", "tool:1", "--keep", "true").code == 2
+    assert shop("run", "--image", "tool:1", "-p", "70000", "true").code == 2
+    assert shop.machine.engine.containers() == ()

@@ -1,0 +1,194 @@
+"""plan(desired, state): which actions, and the reason each gives."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from devenv.model.build import Configure, Keyed, Run, Step
+from devenv.model.container import Container, ContainerSpec, Environment, Process, State, Status
+from devenv.model.manifest import Hooks, Pairs
+from devenv.model.plan import Action, Change, Desired, Plan
+from devenv.plan import halt, plan, takedown
+
+ENVIRONMENT = Environment("e1", "shop", "/home/ann/shop")
+INPUTS = (("image", "K1"), ("env.DEBUG", "1"), ("ports", "8000"))
+
+
+def run(
+    position: str, key: str, *inputs: tuple[str, str], stage: int = 0, needs: tuple[int, ...] = (), on: str = ""
+) -> tuple[str, Keyed]:
+    step = Step(1, f"RUN {position}", Run(("/bin/sh", "-c", position)))
+    return position, Keyed(stage, step, key, on, key, (*inputs, ("parent", on)), needs)
+
+
+def wanted(*steps: tuple[str, Keyed], key: str = "K1", inputs: Pairs = INPUTS, hooks: Hooks | None = None) -> Desired:
+    spec = ContainerSpec("e1", "dev", "shop", "", Process(()), inputs=inputs)
+    return Desired(ENVIRONMENT, key, steps, spec, hooks or Hooks())
+
+
+def observed(
+    status: Status = "running", exit_code: int | None = None, inputs: Pairs = INPUTS, done: bool = True
+) -> State:
+    started = None if status == "created" else 5.0
+    container = Container(
+        "c1", "e1", "dev", "sha256:i", status, started=started, exit_code=exit_code, inputs=inputs, hooks_done=done
+    )
+    return State(ENVIRONMENT, (container,), image="sha256:i")
+
+
+def told(answer: Plan) -> list[tuple[str, str, str]]:
+    return [(action.verb, action.object, action.reason) for action in answer.actions]
+
+
+def step_reasons(action: Action) -> list[tuple[str, bool, str]]:
+    return [(step.position, step.cached, step.reason) for step in action.steps]
+
+
+def test_plan_of_nothing_there_builds_creates_and_starts() -> None:
+    answer = plan(wanted(run("apt:1", "a")), State(ENVIRONMENT))
+    assert told(answer) == [
+        ("build", "image", "1 of 1 steps were never built"),
+        ("create", "dev", "there is none yet"),
+        ("start", "dev", "it is new"),
+    ]
+    assert not answer.idle
+
+
+def test_plan_with_nothing_changed_keeps_all_with_a_reason_each() -> None:
+    answer = plan(wanted(), observed())
+    assert answer.idle
+    assert told(answer) == [
+        ("keep", "image", "its key is in the store"),
+        ("keep", "dev", "it runs, and nothing changed"),
+    ]
+
+
+def test_plan_names_the_step_input_that_changed_and_what_follows_it() -> None:
+    desired = wanted(
+        run("apt:1", "a1", ("apt", "git"), stage=0),
+        run("python:1", "p2", ("packages", "django==6.0"), stage=1),
+        run("python:2", "p3", stage=1, on="p2"),
+        run("final:1", "f2", ("stage python", "p3"), stage=2, needs=(0, 1)),
+        key="K2",
+    )
+    built = (
+        ("apt:1", (("apt", "git"), ("parent", ""))),
+        ("python:1", (("packages", "django==5.2"), ("parent", ""))),
+        ("python:2", (("parent", "old"),)),
+        ("final:1", (("stage python", "p1"), ("parent", ""))),
+    )
+    state = replace(observed(), image="", built=built, cached=frozenset({"a1"}))
+    action = plan(desired, state).actions[0]
+    assert action.reason == "3 of 4 steps must run: python:1 (packages) changed"
+    assert action.changes == (Change("packages", "django==5.2", "django==6.0"),)
+    assert step_reasons(action) == [
+        ("apt:1", True, "in the store"),
+        ("python:1", False, "packages changed"),
+        ("python:2", False, "follows python:1"),
+        ("final:1", False, "follows python:1"),
+    ]
+
+
+def test_plan_leaves_configuring_steps_out_of_the_count() -> None:
+    configure = ("final:2", Keyed(0, Step(2, "ENV A=1", Configure()), "c", "", "c"))
+    action = plan(wanted(run("final:1", "f"), configure), State(ENVIRONMENT)).actions[0]
+    assert action.reason == "1 of 1 steps were never built"
+
+
+def test_plan_of_another_base_says_so() -> None:
+    state = replace(observed(), image="", built=(("a:1", (("parent", "bookworm"),)),))
+    action = plan(wanted(run("a:1", "a2", on="trixie"), run("a:2", "a3", on="a2")), state).actions[0]
+    assert action.reason == "2 of 2 steps must run: what it is built on changed"
+    assert step_reasons(action)[1] == ("a:2", False, "follows a:1")
+
+
+def test_plan_of_a_stage_on_another_says_which_it_follows() -> None:
+    desired = wanted(run("base:1", "b2", ("command", "new")), run("final:1", "f2", stage=1, on="b2"))
+    state = replace(observed(), image="", built=(("base:1", (("command", "old"),)), ("final:1", (("parent", "b1"),))))
+    assert step_reasons(plan(desired, state).actions[0])[1] == ("final:1", False, "follows base:1")
+
+
+def test_plan_names_a_change_of_configuration() -> None:
+    configure = ("final:2", Keyed(0, Step(2, "CMD b", Configure()), "c", "f", "f", (("cmd", "b"),)))
+    built = (("final:1", (("parent", ""),)), ("final:2", (("cmd", "a"),)))
+    state = replace(observed(), image="", built=built, cached=frozenset({"f"}))
+    action = plan(wanted(run("final:1", "f"), configure), state).actions[0]
+    assert action.reason == "every step is in the store, final:2 (cmd) changed"
+
+
+def test_plan_says_when_a_result_was_collected_from_the_store() -> None:
+    built = (("a:1", run("a:1", "a")[1].inputs),)
+    state = replace(observed(), image="", built=built)
+    assert step_reasons(plan(wanted(run("a:1", "a")), state).actions[0]) == [("a:1", False, "no longer in the store")]
+
+
+def test_plan_replaces_the_container_and_names_the_inputs() -> None:
+    answer = plan(wanted(inputs=(("image", "K1"), ("env.DEBUG", "0"), ("network", "none"))), observed())
+    replacing = answer.actions[1]
+    assert (replacing.verb, replacing.reason, replacing.container) == (
+        "replace",
+        "env.DEBUG, network, ports changed",
+        "c1",
+    )
+    assert replacing.changes == (
+        Change("env.DEBUG", "1", "0"),
+        Change("network", "", "none"),
+        Change("ports", "8000", ""),
+    )
+    assert answer.actions[2].verb == "start"
+
+
+def test_plan_replaces_the_container_of_an_image_built_anew() -> None:
+    replacing = plan(wanted(), replace(observed(), image="sha256:other")).actions[1]
+    assert (replacing.verb, replacing.changes) == ("replace", (Change("image", "sha256:i", "sha256:other"),))
+
+
+def test_plan_starts_a_stopped_container_and_says_why_it_stopped() -> None:
+    reasons = {code: told(plan(wanted(), observed("stopped", code)))[1] for code in (143, 3, None)}
+    assert reasons[143] == ("start", "dev", "it was stopped")
+    assert reasons[3] == ("start", "dev", "its command ended with exit code 3")
+    assert reasons[None][2].startswith("it was cut off")
+    assert told(plan(wanted(), observed("created")))[1] == ("start", "dev", "it was never started")
+
+
+def test_plan_runs_on_start_at_each_start_and_on_create_once() -> None:
+    desired = wanted(hooks=Hooks(on_create=("migrate",), on_start=("warm",)))
+    hooks = [
+        [action.command for action in plan(desired, state).actions if action.verb == "run-hook"]
+        for state in (
+            State(ENVIRONMENT),
+            observed("stopped", 0),
+            observed("stopped", 0, done=False),
+            observed(),
+            observed(done=False),
+        )
+    ]
+    assert hooks == [["migrate", "warm"], ["warm"], ["migrate", "warm"], [], ["migrate"]]
+
+
+def test_plan_ignores_a_change_of_hooks() -> None:
+    assert plan(wanted(hooks=Hooks(on_create=("other",), on_start=("other",))), observed()).idle
+
+
+def test_plan_recreates_when_asked_for() -> None:
+    assert told(plan(wanted(), observed(), recreate=True))[1] == ("replace", "dev", "asked for")
+    assert [verb for verb, *_ in told(plan(wanted(), observed(), rebuild=True))] == ["build", "replace", "start"]
+
+
+def test_plan_remembers_inputs_only_when_they_differ() -> None:
+    desired = wanted(run("a:1", "a"))
+    built = (("a:1", desired.steps[0][1].inputs),)
+    assert plan(desired, observed()).built == built
+    assert plan(desired, replace(observed(), built=built)).built == ()
+
+
+def test_takedown_removes_containers_then_forgets() -> None:
+    state = replace(observed(), volumes=("pgdata",))
+    assert [verb for verb, *_ in told(takedown(state))] == ["remove", "forget"]
+    assert takedown(state).actions[-1].volumes == ()
+    assert takedown(state, volumes=True).actions[-1].volumes == ("pgdata",)
+
+
+def test_halt_stops_only_what_runs() -> None:
+    assert told(halt(observed())) == [("stop", "dev", "asked for")]
+    assert halt(observed("stopped", 0)).idle

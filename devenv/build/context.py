@@ -6,7 +6,7 @@ import hashlib
 import os
 import stat
 import time
-from collections.abc import Iterable, MutableMapping, Sequence
+from collections.abc import MutableMapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -14,34 +14,16 @@ from devenv.errors import Fault, InputError, NotFound
 from devenv.model.build import Copy, Mount
 
 from .ignore import Matcher, read
+from .observed import ABSENT, fingerprint
+from .observed import unchanged as unchanged
 from .select import Entry, changed, open_file, select
 from .words import Malformed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-ABSENT = ""
-"""The fingerprint of what isn't there."""
-
 _MAX_IGNORE = 1 << 20  # bytes of an ignore file
 _SETTLED = 100_000_000  # ns: a file changed more recently could change again within one tick of its ctime
-
-
-def fingerprint(status: os.stat_result) -> str:
-    """What a stat says of a file's content: as long as it stays the same, so did the content."""
-    return f"{status.st_ino}:{status.st_mode:o}:{status.st_size}:{status.st_mtime_ns}:{status.st_ctime_ns}"
-
-
-def unchanged(observed: Iterable[tuple[str, str]]) -> bool:
-    """Whether everything a digest looked at is still as it was. A stat of each path, nothing else."""
-    for path, expected in observed:
-        try:
-            if fingerprint(os.lstat(path)) != expected:
-                return False
-        except OSError:
-            if expected != ABSENT:
-                return False
-    return True
 
 
 class Context:

@@ -18,7 +18,7 @@ from devenv.cli.session import Machine, Session
 from devenv.errors import NotFound
 
 if TYPE_CHECKING:
-    from devenv.build.execute import Prepared
+    from devenv.build.prepare import Prepared
 
 
 def register(app: typer.Typer) -> None:
@@ -55,7 +55,7 @@ def build(
     chosen = BuildOptions(
         contexts=options.contexts(contexts),
         arguments=options.pairs(arguments, "--build-arg", session.env),
-        secrets=options.secrets(secrets),
+        secrets=options.secrets(secrets, session.env),
         target=target,
         tags=tuple(tag or ()),
         no_cache=no_cache,

@@ -49,7 +49,7 @@ def up(
     chosen = BuildOptions(
         contexts=options.contexts(contexts),
         arguments=options.pairs(arguments, "--build-arg", session.env),
-        secrets=options.secrets(secrets),
+        secrets=options.secrets(secrets, session.env),
         tags=(tag(here),),
         no_cache=no_cache,
         keep_failed=keep_failed,

@@ -10,6 +10,8 @@ import typer
 from devenv.errors import Fault, InputError
 from devenv.model.manifest import Pairs, Port
 
+_MAX_SECRET = 1 << 20
+
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show every line that steps and hooks print.")]
 Contexts = Annotated[
@@ -69,9 +71,9 @@ def contexts(texts: Sequence[str] | None) -> Pairs:
     return tuple((name, value) for name, _, value in found)
 
 
-def secrets(texts: Sequence[str] | None) -> Pairs:
-    """`id=X,src=FILE` and `id=X,env=NAME` → (X, `src=FILE` or `env=NAME`). Raises InputError."""
-    found: list[tuple[str, str]] = []
+def secrets(texts: Sequence[str] | None, env: Mapping[str, str]) -> tuple[tuple[str, bytes], ...]:
+    """`id=X,src=FILE` and `id=X,env=NAME` → (X, the value). Raises InputError."""
+    found: list[tuple[str, bytes]] = []
     for text in texts or ():
         parts = dict(part.partition("=")[::2] for part in text.split(","))
         parts.pop("type", None)
@@ -80,8 +82,20 @@ def secrets(texts: Sequence[str] | None) -> Pairs:
         identifier = parts.pop("id", "")
         if not identifier or len(parts) != 1 or not set(parts) <= {"src", "env"} or not all(parts.values()):
             raise InputError(Fault("--secret", 0, 0, f"{text!r} isn't id=X,src=FILE or id=X,env=NAME"))
-        found += [(identifier, f"{kind}={value}") for kind, value in parts.items()]
+        found.append((identifier, _secret(parts, env)))
     return tuple(found)
+
+
+def _secret(source: Mapping[str, str], env: Mapping[str, str]) -> bytes:
+    if "env" in source:
+        if source["env"] not in env:
+            raise InputError(Fault("--secret", 0, 0, f"the variable {source['env']} isn't set"))
+        return env[source["env"]].encode("utf-8", "surrogateescape")
+    try:
+        with open(source["src"], "rb") as file:
+            return file.read(_MAX_SECRET)
+    except OSError as error:
+        raise InputError(Fault("--secret", 0, 0, f"{source['src']}: {error.strerror}")) from error
 
 
 def ports(texts: Sequence[str] | None) -> tuple[Port, ...]:

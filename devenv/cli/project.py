@@ -21,7 +21,7 @@ from devenv.model.manifest import Manifest, Pairs
 from devenv.model.plan import Desired
 
 if TYPE_CHECKING:
-    from devenv.build.execute import Prepared
+    from devenv.build.prepare import Prepared
 
 FILE = "devenv.yml"
 
@@ -30,11 +30,11 @@ _DEBIAN_ARCH = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "armhf", "i686"
 
 @dataclass(frozen=True, slots=True)
 class BuildOptions:
-    """What the command line says about a build. `secrets` are (id, `src=FILE` or `env=NAME`)."""
+    """What the command line says about a build. `secrets` are (id, value)."""
 
     contexts: Pairs = ()
     arguments: Pairs = ()
-    secrets: Pairs = ()
+    secrets: tuple[tuple[str, bytes], ...] = ()
     target: str = ""
     tags: tuple[str, ...] = ()
     no_cache: bool = False
@@ -121,7 +121,7 @@ def prepare(manifest: Manifest, machine: Window, options: BuildOptions) -> Prepa
 
 def prepare_file(text: str, file: str, folder: str, machine: Window, options: BuildOptions) -> Prepared:
     """The keyed graph of a Containerfile."""
-    from devenv.build.execute import prepare as prepare_build
+    from devenv.build.prepare import prepare as prepare_build
 
     return prepare_build(
         text,
@@ -145,7 +145,9 @@ def builder(prepared: Prepared, machine: Machine, options: BuildOptions, sink: S
             machine.workshop,
             sink,
             jobs=options.jobs or os.cpu_count() or 1,
-            keep_failed=options.keep_failed,
+            references=options.tags,
+            secrets=dict(options.secrets),
+            keep_failed=f"failed-{prepared.key[:12]}" if options.keep_failed else "",
             no_cache=options.no_cache,
         )
 

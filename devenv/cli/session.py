@@ -81,7 +81,7 @@ def places(env: Mapping[str, str]) -> tuple[str, ...]:
 
 def open_native(env: Mapping[str, str]) -> Machine:
     """Our own engine. Imported here because only some verbs need it."""
-    from devenv.engine.native.facade import open_machine
+    from devenv.engine.native.machine import open_machine
 
     machine: Machine = open_machine(env)
     return machine

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Literal, NamedTuple, Protocol
+from typing import BinaryIO, Literal, NamedTuple, Protocol
 
 from devenv.model.build import Run
 from devenv.model.container import Container, ContainerSpec, Environment, Process, State
@@ -145,6 +145,15 @@ class Workshop(Protocol):
 
         Raises StepFailed with the code; nothing is kept then, except, with `keep_failed`, an image of that name.
         """
+
+    def cancel(self) -> None:
+        """Kill the steps that run in this workshop: their run() fails."""
+
+    def forget(self, key: str) -> None:
+        """No longer offer the layer of this key; images made of it keep it."""
+
+    def unpack(self, archive: BinaryIO, folder: int) -> None:
+        """Unpack a plain tar into an open folder, beneath it only. Raises StoreError."""
 
     def cache(self, identifier: str, mode: int, owner: tuple[int, int]) -> str:
         """The folder of a cache mount, made at first use, kept between builds, shared by all projects."""

@@ -27,11 +27,11 @@ class Builder(NamedTuple):
     name: str
     folder: str
     env: dict[str, str]
-    write: Callable[[Sequence[str], Sequence[str]], None]
-    """apt and pip packages: write the build's description."""
+    write: Callable[[Sequence[str], Sequence[str], str], None]
+    """apt and pip packages, and the name of the round: write the build's description."""
     build: Argv
-    forget: Callable[[bool], Argv]
-    """Forget every layer but the base, and the downloads unless told to keep them: the argv of the next build."""
+    forget: Callable[[bool], None]
+    """Forget every layer but the base, and the downloads unless told to keep them."""
     prove: Argv
     colds: int
     warms: int
@@ -55,7 +55,7 @@ def building(builders: Sequence[Builder]) -> Topic:
         for number in range(max(getattr(each, f"{key}s") for each in builders)):
             for builder in [each for each in alive if number < getattr(each, f"{key}s")]:
                 try:
-                    _round(builder, key, rows, prove=key == "cold" and number == 0)
+                    _round(builder, key, number, rows)
                 except (Failed, subprocess.CalledProcessError) as fault:
                     say(f"{builder.name} is out: {fault}")
                     topic.failures.append(f"{builder.name}: {str(fault).splitlines()[0].replace(HOME, '…')}")
@@ -63,18 +63,18 @@ def building(builders: Sequence[Builder]) -> Topic:
     return topic
 
 
-def _round(builder: Builder, key: str, rows: dict[str, Row], prove: bool) -> None:
-    first = builder.forget(key == "warm")
-    for suffix, apt, pip, argv in (
-        ("", APT, PIP, first),
-        ("pip", APT, (*PIP, MORE_PIP), builder.build),
-        ("apt", (*APT, MORE_APT), PIP, builder.build),
+def _round(builder: Builder, key: str, number: int, rows: dict[str, Row]) -> None:
+    builder.forget(key == "warm")
+    for suffix, apt, pip in (
+        ("", APT, PIP),
+        ("pip", APT, (*PIP, MORE_PIP)),
+        ("apt", (*APT, MORE_APT), PIP),
     ):
-        builder.write(apt, pip)
-        spent = seconds(argv, builder.folder, builder.env)
+        builder.write(apt, pip, f"{key}{number}")
+        spent = seconds(builder.build, builder.folder, builder.env)
         rows[key + suffix].add(builder.name, spent)
         say(f"build, {rows[key + suffix].title}: {builder.name} {spent:.1f} s")
-        if prove:
+        if number == 0:
             seconds((*builder.prove, *PROOF), builder.folder, builder.env)
 
 
@@ -83,11 +83,11 @@ def of_devenv(contender: Contender, program: str, colds: int, warms: int) -> Bui
     folder, store = f"{HOME}/builds/devenv", contender.env["DEVENV_HOME"]
     os.makedirs(folder, exist_ok=True)
 
-    def write(apt: Sequence[str], pip: Sequence[str]) -> None:
+    def write(apt: Sequence[str], pip: Sequence[str], _round: str = "") -> None:
         packages = f"apt: [{', '.join(apt)}]\npython: {{packages: [{', '.join(pip)}]}}\n" if apt else ""
         _write(f"{folder}/devenv.yml", f"name: built\nfrom: bootstrap:{SUITE}\n{packages}")
 
-    def forget(keep_downloads: bool) -> Argv:
+    def forget(keep_downloads: bool) -> None:
         if not os.path.exists(f"{store}.base"):
             write((), ())
             say("bootstrapping the base for devenv's builds")
@@ -101,7 +101,6 @@ def of_devenv(contender: Contender, program: str, colds: int, warms: int) -> Bui
         if os.path.exists(kept):
             shutil.rmtree(f"{store}/caches", ignore_errors=True)
             os.rename(kept, f"{store}/caches")
-        return program, "build"
 
     run = contender.run(folder) if contender.run else ()
     return Builder("devenv", folder, dict(contender.env), write, (program, "build"), forget, run, colds, warms)
@@ -120,12 +119,11 @@ def of_docker(contender: Contender, client: str, flavour: str, colds: int, warms
     folder = f"{HOME}/builds/docker-{flavour}"
     build = (client, "build", "-q", "-t", IMAGE, *_proxies(), ".")
 
-    def forget(keep_downloads: bool) -> Argv:
-        if keep_downloads:  # --no-cache is about layers; cache mounts stay
-            return (*build[:-1], "--no-cache", ".")
+    def forget(keep_downloads: bool) -> None:
+        if keep_downloads:  # the round's name, an ENV before every step, has already made all layers new
+            return
         subprocess.run([client, "rmi", "-f", IMAGE], env=contender.env, check=False, capture_output=True)
         subprocess.run([client, "builder", "prune", "-af"], env=contender.env, check=True, capture_output=True)
-        return build
 
     run, write = (client, "run", "--rm", IMAGE), _dockerfile(folder, flavour)
     return Builder(FLAVOURS[flavour], folder, dict(contender.env), write, build, forget, run, colds, warms)
@@ -136,16 +134,15 @@ def of_podman(contender: Contender, colds: int) -> Builder:
     folder = f"{HOME}/builds/podman"
     build = ("podman", "build", "-q", "-t", IMAGE, *_proxies(), ".")
 
-    def forget(_keep: bool) -> Argv:
+    def forget(_keep: bool) -> None:
         for argv in (["podman", "rmi", "-af"], ["podman", "import", "-q", make_base(), BASE]):
             subprocess.run(argv, env=contender.env, check=True, capture_output=True)
-        return build
 
     run, write = ("podman", "run", "--rm", IMAGE), _dockerfile(folder, "cached")
     return Builder("Podman, cache mounts", folder, dict(contender.env), write, build, forget, run, colds, 0)
 
 
-def _dockerfile(folder: str, flavour: str) -> Callable[[Sequence[str], Sequence[str]], None]:
+def _dockerfile(folder: str, flavour: str) -> Callable[[Sequence[str], Sequence[str], str], None]:
     """A writer of the Dockerfile with the manifest's content; the host's certificates are lent, not baked."""
     os.makedirs(folder, exist_ok=True)
     shutil.copy(os.environ.get("SSL_CERT_FILE", BUNDLE), f"{folder}/ca.crt")
@@ -162,9 +159,10 @@ def _dockerfile(folder: str, flavour: str) -> Callable[[Sequence[str], Sequence[
         apt, tidy = "RUN ", " && apt-get clean && rm -rf /var/lib/apt/lists/*"
         tool = "PIP_CERT=/run/ca.crt /opt/venv/bin/pip install -q --no-cache-dir"
 
-    def write(debs: Sequence[str], wheels: Sequence[str]) -> None:
+    def write(debs: Sequence[str], wheels: Sequence[str], name: str) -> None:
         lines = (
             f"FROM {BASE}",
+            f"ENV BENCH_ROUND={name}",
             f"{apt}apt-get update -q && apt-get install -yq --no-install-recommends {' '.join(debs)}{tidy}",
             f"{pip}python3 -m venv /opt/venv && {tool} {' '.join(wheels)}",
             "ENV PATH=/opt/venv/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",

@@ -50,7 +50,7 @@ class Row:
         return mine.median / theirs.median if mine and theirs and theirs.median else None
 
 
-def seconds(argv: Argv, folder: str, env: Mapping[str, str], limit: float = 600) -> float:
+def seconds(argv: Argv, folder: str, env: Mapping[str, str], limit: float = 240) -> float:
     """Run a command in a folder to its end; the seconds that took. Raises Failed."""
     # Files, not pipes: a process left in the background may hold a pipe open, and it isn't what the user waits for.
     with tempfile.TemporaryFile() as said:

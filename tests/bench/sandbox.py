@@ -24,7 +24,7 @@ INSIDE = "--inside"
 
 
 def enter(home: str, keep: frozenset[str], argv: list[str]) -> int:
-    """Run `python -m tests.bench --inside ARGV` in namespaces of its own; its exit code. Of `home` only `keep` stays."""
+    """Run `python -m tests.bench --inside ARGV` in namespaces of its own; its code. Only `keep` of `home` stays."""
     os.makedirs(home, exist_ok=True)
     with open(f"{home}/lock", "w") as lock, ExitStack() as stack:
         fcntl.flock(lock, fcntl.LOCK_EX)

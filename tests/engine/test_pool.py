@@ -81,6 +81,23 @@ def test_pool_released_slot_is_claimed_again(home: Paths, state: State) -> None:
     assert inode(home, slot) == before
 
 
+def test_pool_spare_that_somebody_unmounted_is_not_claimed(home: Paths, state: State) -> None:
+    run_pool(home, "--spare", "2")
+    namespace.unpin(home.slot(0))
+    assert pool.claim(home, state, this_process(), spare=2) == 1
+    assert pool.claim(home, state, this_process(), spare=1) == 0
+    assert namespace.is_pinned(home.slot(0))
+
+
+def test_pool_firewall_of_another_version_is_replaced(home: Paths, state: State) -> None:
+    run_pool(home, "--spare", "1")
+    table = pool.network(home, state).table
+    subprocess.run(["nft", f"add set inet {table} older {{ type ipv4_addr; }}"], check=True)
+    state.set("firewall", f"{state.boot} 00000000")
+    run_pool(home, "--spare", "1")
+    assert "older" not in output("nft", "list", "table", "inet", table)
+
+
 def test_pool_many_claim_at_once_and_each_gets_its_own(home: Paths, state: State) -> None:
     script = (
         "import sys, time; from devenv.engine.native import pool, state, paths;"

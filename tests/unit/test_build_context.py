@@ -195,7 +195,7 @@ def test_digest_does_not_trust_what_changed_this_very_moment(root: Path) -> None
 @pytest.mark.parametrize(
     ("change", "same"),
     [
-        (lambda root: None, True),
+        (lambda _: None, True),
         (lambda root: (root / "src" / "deep" / "three.py").write_text("other"), False),
         (lambda root: (root / "src" / "new.py").write_text("new"), False),
         (lambda root: (root / "src" / "two.py").unlink(), False),

@@ -193,6 +193,7 @@ class Native:
             if not monitor.wait_exit(found.pid, timeout):
                 engine.kill(container, signal.SIGKILL)
                 monitor.wait_exit(found.pid, 5.0)
+        monitor.wait_monitor(self.paths.bundle(container), 2.0)
         self._clear(container, slot, spec)
         code = monitor.exit_code(self.paths.container(container), container)
         self.state.db.execute("UPDATE container SET pid = NULL, exit_code = ? WHERE id = ?", (code, container))

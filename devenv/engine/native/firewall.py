@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -124,6 +125,11 @@ table inet {table} {{
     }}
 }}
 """
+
+
+def edition(network: Network) -> str:
+    """Changes with the rules: a table that another version of devenv made has another."""
+    return f"{zlib.crc32(rules(network).encode()):08x}"
 
 
 def ensure(network: Network, published: Sequence[Published] = (), lent: Sequence[Lent] = ()) -> None:

@@ -74,6 +74,17 @@ def exit_code(folder: str, identifier: str) -> int | None:
         return None
 
 
+def wait_monitor(bundle: str, timeout: float) -> None:
+    """Wait until the conmon of a container that ended has written its exit code and gone."""
+    try:
+        with open(f"{bundle}/conmon.pid", encoding="ascii") as file:
+            pid = int(file.read().strip() or "0")
+    except (FileNotFoundError, ValueError):
+        return
+    if pid > 0:
+        wait_exit(pid, timeout)
+
+
 def wait_exit(pid: int, timeout: float) -> bool:
     """Wait until a process (not our child) is gone; whether it is."""
     import select

@@ -23,7 +23,7 @@ from .ids import LIMIT, extent
 from .mount import CLONE_NEWNS, setns
 from .paths import Paths
 from .process import environment, run
-from .state import Owner, State, this_process
+from .state import Owner, State, process_start, this_process
 
 if TYPE_CHECKING:
     from devenv.model.manifest import Port
@@ -47,13 +47,25 @@ def network(paths: Paths, state: State) -> Network:
 
 
 def claim(paths: Paths, state: State, owner: Owner, *, mount_namespace: int | None = None, spare: int = SPARE) -> int:
-    """A wired slot, held by `owner`. When none is ready, waits for a refill (0.3 s)."""
+    """A wired slot, held by `owner`. When none is ready, waits for a refill (0.3 s).
+
+    Call namespace.prepare(paths.slots) before entering a mount namespace of one's own.
+    """
     deadline = time.monotonic() + _PATIENCE
-    while (slot := state.claim_slot(owner)) is None:
-        if time.monotonic() > deadline:
+    refilled = False
+    while True:
+        slot = state.claim_slot(owner)
+        if slot is not None and namespace.is_pinned(paths.slot(slot)):
+            return slot
+        if slot is not None:  # somebody unmounted it: the next refill removes the rest
+            state.drop_slots([slot])
+            if refilled:
+                raise EngineError(f"claim slot {slot}: {paths.slot(slot)} isn't seen in this mount namespace")
+        elif time.monotonic() > deadline:
             raise EngineError("claim a slot: others take them faster than they are made")
-        _foreground(paths, "--spare", str(spare), mount_namespace=mount_namespace)
-    return slot
+        else:
+            _foreground(paths, "--spare", str(spare), mount_namespace=mount_namespace)
+            refilled = True
 
 
 def rewire(paths: Paths, slot: int, *, mount_namespace: int | None = None) -> None:
@@ -247,11 +259,12 @@ def _ensure(paths: Paths, state: State) -> Network:
     there = Network(bridge, parse_subnet(subnet))
     namespace.prepare(paths.slots)
     # The firewall first: the bridge is never up without it.
-    if state.setting("firewall") != state.boot or firewall.missing(there):
+    edition = f"{state.boot} {firewall.edition(there)}"
+    if state.setting("firewall") != edition or firewall.missing(there):
         entries = _published(state).items()
         published = [Published(port, there.address(slot)) for slot, ports in entries for port in ports]
         firewall.ensure(there, published, _loans(state, there))
-        state.set("firewall", state.boot)
+        state.set("firewall", edition)
     links.setup(there)
     return there
 
@@ -339,7 +352,7 @@ def _dismantle(paths: Paths, there: Network, numbers: Sequence[int]) -> None:
 
 def _evict(folder: str) -> None:
     for _ in range(200):  # 2 s
-        left = namespace.occupants(folder)
+        left = [pid for pid in namespace.occupants(folder) if process_start(pid) is not None]  # zombies are harmless
         if not left:
             return
         for pid in left:

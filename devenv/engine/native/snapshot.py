@@ -183,8 +183,8 @@ def bind_folder(staging: Staging, path: str, *, userns: int | None = None, reado
     return target
 
 
-def bind_beneath(staging: Staging, root: str, path: str) -> str:
-    """A read-only bind of what is at `path` in a merged root, whatever links are on the way."""
+def bind_beneath(staging: Staging, root: str, path: str, *, readonly: bool) -> str:
+    """A bind of what is at `path` in a merged root, whatever links are on the way."""
     fd = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         found = open_beneath(fd, path.lstrip("/") or ".", os.O_PATH)
@@ -193,7 +193,7 @@ def bind_beneath(staging: Staging, root: str, path: str) -> str:
     finally:
         os.close(fd)
     try:
-        return bind_folder(staging, f"/proc/self/fd/{found}", readonly=True)
+        return bind_folder(staging, f"/proc/self/fd/{found}", readonly=readonly)
     finally:
         os.close(found)
 

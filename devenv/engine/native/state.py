@@ -315,6 +315,10 @@ class State:
     def set_blob(self, identifier: int, diff_id: str, size: int) -> None:
         self.db.execute("UPDATE layer SET diff_id = ?, blob_size = ? WHERE id = ?", (diff_id, size, identifier))
 
+    def forget_key(self, key: str) -> None:
+        """The key's layer is found no more; the layer itself stays for those who have its number."""
+        self.db.execute("UPDATE layer SET key = NULL WHERE key = ?", (key,))
+
     def drop_reserved(self, identifier: int) -> None:
         """Give up a reserved number; a layer that was made stays."""
         self.db.execute("DELETE FROM layer WHERE id = ? AND boot = ''", (identifier,))

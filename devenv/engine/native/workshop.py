@@ -5,11 +5,13 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import signal
 import stat
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import BinaryIO
 
 from devenv.beneath import IN_ROOT, NO_SYMLINKS, open_beneath, remove_tree
 from devenv.engine import Bind
@@ -26,7 +28,6 @@ from . import (
     image,
     layer,
     mount,
-    namespace,
     pool,
     process,
     runtime,
@@ -61,6 +62,7 @@ class Shop:
         self._stage = stage
         self._store = Store(paths.layout)
         self._local = threading.local()
+        self.running: set[str] = set()
 
     @property
     def state(self) -> State:
@@ -126,6 +128,17 @@ class Shop:
                 raise _failed(code, hint=f"look inside: devenv run --image {keep_failed} -- sh")
             draft.keep(step.upper, size)
             return draft.result
+
+    def cancel(self) -> None:
+        engine = runtime.choose("", self.paths.runtime)
+        for identifier in tuple(self.running):
+            engine.kill(identifier, signal.SIGKILL)
+
+    def forget(self, key: str) -> None:
+        self.state.forget_key(key)
+
+    def unpack(self, archive: BinaryIO, folder: int) -> None:
+        unpack(archive, f"/proc/self/fd/{folder}")
 
     def cache(self, identifier: str, mode: int, owner: tuple[int, int]) -> str:
         folder = self.paths.cache(hashlib.sha256(identifier.encode()).hexdigest()[:32])
@@ -310,7 +323,9 @@ class _Draft:
         """`upper` is whole: it becomes the layer."""
         if self.found is not None:
             return
-        os.rename(upper, self.shop.paths.layer(self.identifier))
+        target = self.shop.paths.layer(self.identifier)
+        remove_tree(target)  # of a store whose database was lost: nothing vouches for it
+        os.rename(upper, target)
         self.result = self.shop.state.layer_made(self.identifier, self.key, size)
 
 
@@ -330,6 +345,7 @@ class _Step:
         binds: tuple[Bind, ...],
     ) -> None:
         self.shop = shop
+        self.folder = folder
         self.slot = slot
         self.start = host_start(slot)
         self.layers = layers
@@ -354,10 +370,12 @@ class _Step:
                 missing = _missing(root, [bind.target for bind in self.binds])
                 config = self._config(identifier, staging, root, userns)
                 folder = bundle.save(paths, identifier, spec.config_json(config))
+                self.shop.running.add(identifier)
                 code = process.lines(engine.run(identifier, folder), output)
             _remove_empty(self.upper, missing)
             return code
         finally:
+            self.shop.running.discard(identifier)
             engine.delete(identifier)
             remove_tree(paths.bundle(identifier))
             os.close(userns)
@@ -429,16 +447,16 @@ class _Step:
             return staging.file(bind.content, mode=bind.mode if bind.mode is not None else 0o400, owner=uid, group=gid)
         if bind.kind == "cache":
             return snapshot.bind_folder(staging, bind.source, userns=userns, readonly=bind.readonly)
-        if bind.layers:
-            names = [str(number) for number in bind.layers]
-            root = snapshot.merged(staging, self.shop.paths.layers, names, userns=userns)
-            return snapshot.bind_beneath(staging, root, bind.source)
-        status = os.stat(bind.source)
-        mapping = namespace.mapping((status.st_uid, status.st_gid), (self.start, self.start), 1)
-        try:
-            return snapshot.bind_folder(staging, bind.source, userns=mapping, readonly=True)
-        finally:
-            os.close(mapping)
+        if not bind.layers:  # one of our own tools: for anybody to read
+            return snapshot.bind_folder(staging, bind.source, readonly=True)
+        names = [str(number) for number in bind.layers]
+        upper, work = (
+            ("", "")
+            if bind.readonly
+            else snapshot.new_upper(f"{self.folder}/{len(os.listdir(self.folder))}", self.start)
+        )
+        root = snapshot.merged(staging, self.shop.paths.layers, names, userns=userns, upper=upper, work=work)
+        return snapshot.bind_beneath(staging, root, bind.source, readonly=bind.readonly)
 
     @contextmanager
     def _locks(self) -> Iterator[None]:

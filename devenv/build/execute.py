@@ -1,0 +1,358 @@
+"""A prepared graph -> an image, in a Workshop: what is in the store is taken, stages that must run do so side by side."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from dataclasses import replace
+
+from devenv.beneath import open_beneath
+from devenv.engine import Bind, Workshop
+from devenv.errors import DevenvError, EngineError, InputError, StepFailed
+from devenv.model.build import Configure, Copy, Keyed, Mount, Run, Stage, Workdir
+from devenv.model.events import Event, Sink
+from devenv.model.image import Image, Rootfs
+
+from .configure import SCRATCH as SCRATCH_CONFIG
+from .configure import configure
+from .copy import copy
+from .fetch import fetch
+from .key import SCRATCH, independent
+from .owner import owner_of
+from .prepare import TOOLS, Base, Prepared
+
+EPOCH = 0
+_SHOWN = 72  # characters of an instruction in a step's title
+
+
+class Cancelled(DevenvError):
+    """Another stage failed, or the user interrupted."""
+
+
+def build(
+    prepared: Prepared,
+    workshop: Workshop,
+    sink: Sink,
+    *,
+    jobs: int,
+    references: Sequence[str] = (),
+    secrets: Mapping[str, bytes] | None = None,
+    keep_failed: str = "",
+    no_cache: bool = False,
+) -> Image:
+    """Build the target, at most `jobs` steps at once, and name the image.
+
+    `keep_failed`: name of an image to keep a failed step's root as. Raises StepFailed, EngineError.
+    """
+    run = _Build(prepared, workshop, sink, threading.Semaphore(max(1, jobs)), secrets or {}, keep_failed, no_cache)
+    rootfs = run.everything()
+    return workshop.commit(rootfs, prepared.key, references)
+
+
+class _Build:
+    """One build: its stages as futures, each worked on by a thread of its own."""
+
+    def __init__(
+        self,
+        prepared: Prepared,
+        workshop: Workshop,
+        sink: Sink,
+        places: threading.Semaphore,
+        secrets: Mapping[str, bytes],
+        keep_failed: str,
+        no_cache: bool,
+    ) -> None:
+        self.prepared = prepared
+        self.workshop = workshop
+        self.sink = sink
+        self.places = places
+        self.secrets = secrets
+        self.keep_failed = keep_failed
+        self.no_cache = no_cache
+        self.stop = threading.Event()
+        self.lock = threading.RLock()
+        self.futures: dict[str, Future[Rootfs]] = {}
+        self.threads: list[threading.Thread] = []
+        self.stages = {stage.name: stage for stage in prepared.graph.stages}
+
+    def everything(self) -> Rootfs:
+        """The target's root, everything it needs built. No thread is left when this returns or raises."""
+        try:
+            return self.stage(self.prepared.graph.stages[-1].name).result()
+        except BaseException:
+            self.stop.set()
+            self.workshop.cancel()
+            raise
+        finally:
+            for thread in self.threads:
+                thread.join()
+
+    # Stages and bases ----------------------------------------------------------------------------
+
+    def stage(self, name: str) -> Future[Rootfs]:
+        """The root of a stage; started when first asked for."""
+        return self._future(f"stage {name}", lambda: self._stage(self.stages[name]))
+
+    def base(self, name: str) -> Future[Rootfs]:
+        """The root of a base or of a context that is an image."""
+        return self._future(f"base {name}", lambda: self._base(self.prepared.bases[name]))
+
+    def _future(self, name: str, work: object) -> Future[Rootfs]:
+        with self.lock:
+            if name in self.futures:
+                return self.futures[name]
+            future: Future[Rootfs] = Future()
+            self.futures[name] = future
+            thread = threading.Thread(target=_settle, args=(future, work), name=name)
+            self.threads.append(thread)
+            thread.start()
+            return future
+
+    def _base(self, base: Base) -> Rootfs:
+        if base.prepared is None:
+            return self.workshop.base(base.reference, self.sink)
+        nested = _Build(
+            base.prepared, self.workshop, self.sink, self.places, self.secrets, self.keep_failed, self.no_cache
+        )
+        nested.stop = self.stop
+        return nested.everything()
+
+    def _named(self, name: str) -> Future[Rootfs]:
+        return self.stage(name) if name in self.stages else self.base(name)
+
+    def _stage(self, stage: Stage) -> Rootfs:
+        steps = [keyed for keyed in self.prepared.steps if keyed.stage == stage.index]
+        # Whatever missing steps read is started now, so that it is ready, or under way, when they come to it.
+        for keyed in steps:
+            if self._found(keyed) is None:
+                for name in _reads(keyed):
+                    if name in self.stages or name in self.prepared.bases:
+                        self._named(name)
+        rootfs = self._start(stage)
+        for number, keyed in enumerate(steps, 1):
+            rootfs = self._step(f"{stage.name} {number}/{len(steps)}", keyed, rootfs)
+        return rootfs
+
+    def _start(self, stage: Stage) -> Rootfs:
+        if stage.base_is_stage:
+            return self.stage(stage.base).result()
+        if stage.base == "scratch":
+            return Rootfs(SCRATCH, (), SCRATCH_CONFIG)
+        return self.base(stage.base).result()
+
+    # Steps ---------------------------------------------------------------------------------------
+
+    def _found(self, keyed: Keyed) -> int | None:
+        if isinstance(keyed.step.operation, Configure) or self.no_cache:
+            return None
+        return self.workshop.layer(keyed.key)
+
+    def _step(self, place: str, keyed: Keyed, rootfs: Rootfs) -> Rootfs:
+        operation = keyed.step.operation
+        config = configure(rootfs.config, keyed.step)
+        if isinstance(operation, Configure):
+            return replace(rootfs, config=config)
+        title = f"{place} {_short(keyed.step.text)}"
+        layer = self._found(keyed)
+        if layer is not None:
+            self.sink(Event("cached", title))
+        else:
+            layer = self._timed(title, keyed, rootfs)
+        return Rootfs(keyed.result, (*rootfs.layers, layer), config)
+
+    def _timed(self, title: str, keyed: Keyed, rootfs: Rootfs) -> int:
+        for name in _reads(keyed):
+            if name in self.stages or name in self.prepared.bases:
+                self._named(name).result()
+        with self.places:
+            if self.stop.is_set():
+                raise Cancelled("build: stopped")
+            self.sink(Event("started", title))
+            begun = time.monotonic()
+            try:
+                if self.no_cache:
+                    self.workshop.forget(keyed.key)
+                layer = self._do(title, keyed, rootfs)
+            except DevenvError as error:
+                self.sink(Event("failed", title, str(error), time.monotonic() - begun))
+                raise self._located(keyed, error) from error
+            self.sink(Event("done", title, seconds=time.monotonic() - begun))
+            return layer
+
+    def _located(self, keyed: Keyed, error: DevenvError) -> DevenvError:
+        """The same error, with the step's line."""
+        where = f"{self.prepared.graph.file}:{keyed.step.line}"
+        if isinstance(error, StepFailed):
+            return StepFailed(f"{where}: {_short(keyed.step.text)}: {error.message}", code=error.code, hint=error.hint)
+        if isinstance(error, InputError):
+            return error
+        return EngineError(f"{where}: {error.message}", hint=error.hint)
+
+    def _do(self, title: str, keyed: Keyed, rootfs: Rootfs) -> int:
+        operation = keyed.step.operation
+        if isinstance(operation, Run):
+            return self._run(title, keyed, operation, rootfs)
+        under = () if isinstance(operation, Copy) and independent(operation) else rootfs.layers
+        with self.workshop.edit(keyed.key, under) as root:
+            if isinstance(operation, Copy):
+                self._copy(operation, root)
+            elif isinstance(operation, Workdir):
+                _make_folder(root, operation.path)
+        layer = self.workshop.layer(keyed.key)
+        assert layer is not None  # edit() has just made it
+        return layer
+
+    def _run(self, title: str, keyed: Keyed, run: Run, rootfs: Rootfs) -> int:
+        env = dict(keyed.step.env)
+        binds = []
+        for mount in run.mounts:
+            if mount.kind == "secret" and mount.id not in self.secrets:
+                if mount.required:
+                    raise EngineError(f"mount secret {mount.id}: not given", hint=f"--secret id={mount.id},src=FILE")
+                continue
+            if mount.env:
+                env[mount.env] = self.secrets[mount.id].decode(errors="surrogateescape")
+            if mount.target:
+                binds.append(self._bind(mount))
+        binds += [
+            Bind("secret", f"/dev/pipes/{heredoc.name}", content=heredoc.content.encode(), mode=0o755)
+            for heredoc in run.heredocs
+        ]
+        return self.workshop.run(
+            keyed.key,
+            rootfs.layers,
+            run,
+            env=env,
+            user=keyed.step.user,
+            workdir=keyed.step.workdir,
+            binds=binds,
+            output=lambda line: self.sink(Event("output", title, line)),
+            keep_failed=self.keep_failed,
+        )
+
+    def _bind(self, mount: Mount) -> Bind:
+        owner = (mount.uid, mount.gid)
+        if mount.kind == "tmpfs":
+            return Bind("tmpfs", mount.target, size=mount.size, mode=mount.mode, owner=owner)
+        if mount.kind == "secret":
+            return Bind("secret", mount.target, content=self.secrets[mount.id], mode=mount.mode, owner=owner)
+        if mount.kind == "cache":
+            identifier = mount.id if mount.sharing != "private" else f"{mount.id}\0{threading.get_ident()}"
+            folder = self.workshop.cache(identifier, 0o755 if mount.mode is None else mount.mode, owner)
+            return Bind("cache", mount.target, folder, readonly=mount.readonly, locked=mount.sharing == "locked")
+        if mount.source_from == TOOLS:
+            return Bind("bind", mount.target, self.workshop.tool(mount.source.strip("/")))
+        if mount.source_from in self.stages or mount.source_from in self.prepared.bases:
+            layers = self._named(mount.source_from).result().layers
+            return Bind("bind", mount.target, mount.source, layers, readonly=mount.readonly)
+        return Bind("bind", mount.target, mount.source, (self._taken(mount),), readonly=mount.readonly)
+
+    def _taken(self, mount: Mount) -> int:
+        """What a step mounts of a context, as a layer: without what the ignore file names, and safe from the step."""
+        context = self.prepared.contexts[mount.source_from]
+        source = mount.source.strip("/")
+        # The mount then looks for `source` in the layer, as it would in the context.
+        operation = Copy((source or ".",), f"/{source}" if source else "/", parents=False)
+        key = f"context-{context.digest(mount)}"
+        found = self.workshop.layer(key)
+        if found is None:
+            with self.workshop.edit(key, ()) as root:
+                copy(operation, context.root, root, matcher=context.matcher, owner=(0, 0), epoch=EPOCH)
+            found = self.workshop.layer(key)
+        assert found is not None
+        return found
+
+    def _copy(self, operation: Copy, root: str) -> None:
+        with ExitStack() as stack:
+            fetched = {}
+            for url in operation.urls:
+                folder = stack.enter_context(tempfile.TemporaryDirectory())
+                fetched[url] = f"{folder}/file"
+                fetch(url, fetched[url], operation.checksum)
+            name = operation.source_from
+            if name in self.stages or name in self.prepared.bases:
+                layers = self._named(name).result().layers
+                source = stack.enter_context(self._source(operation, layers))
+                linkable = independent(operation) and not operation.chown and operation.chmod is None
+                owner = owner_of(operation.chown, *_accounts(root)) if operation.chown else None
+                copy(operation, source, root, matcher=None, owner=owner, epoch=None, hardlink=linkable)
+                return
+            context = self.prepared.contexts[name]
+            owner = owner_of(operation.chown, *_accounts(root)) if operation.chown else (0, 0)
+            copy(
+                operation,
+                context.root,
+                root,
+                matcher=context.matcher,
+                owner=owner,
+                epoch=EPOCH,
+                unpack=self.workshop.unpack,
+                fetched=fetched,
+            )
+
+    def _source(self, operation: Copy, layers: Sequence[int]) -> AbstractContextManager[str]:
+        """Where to copy from: the one layer that has it all, whose files can be linked, or the layers merged."""
+        if len(operation.sources) == 1 and independent(operation):
+            path = operation.sources[0].strip("/")
+            having = [layer for layer in layers if os.path.lexists(f"{self.workshop.folder(layer)}/{path}")]
+            if path and len(having) == 1:
+                return nullcontext(self.workshop.folder(having[0]))
+        return self.workshop.view(layers)
+
+
+def _settle(future: Future[Rootfs], work: object) -> None:
+    try:
+        assert callable(work)
+        future.set_result(work())
+    except BaseException as error:
+        future.set_exception(error)
+
+
+def _reads(keyed: Keyed) -> tuple[str, ...]:
+    """Names of the stages and contexts a step reads."""
+    operation = keyed.step.operation
+    if isinstance(operation, Copy):
+        return (operation.source_from,)
+    if isinstance(operation, Run):
+        return tuple(mount.source_from for mount in operation.mounts if mount.kind == "bind")
+    return ()
+
+
+def _short(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= _SHOWN else f"{line[: _SHOWN - 1]}…"
+
+
+def _accounts(root: str) -> tuple[str, str]:
+    """The texts of /etc/passwd and /etc/group in a root, "" where there is none."""
+    fd = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        return _text(fd, "etc/passwd"), _text(fd, "etc/group")
+    finally:
+        os.close(fd)
+
+
+def _text(root: int, path: str) -> str:
+    try:
+        file = open_beneath(root, path, os.O_RDONLY | os.O_NONBLOCK)
+    except OSError:
+        return ""
+    with open(file, "rb") as stream:
+        return stream.read(1 << 20).decode(errors="replace")
+
+
+def _make_folder(root: str, path: str) -> None:
+    from devenv.beneath import make_parents
+
+    fd = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.close(make_parents(fd, os.fsencode(path.strip("/") or ".")))
+    except OSError as error:
+        raise EngineError(f"make folder {path}: {error.strerror}") from error
+    finally:
+        os.close(fd)

@@ -1,0 +1,48 @@
+"""All doors of this host's engine at once: what the command line opens."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+
+from devenv.model.host import Check, Garbage
+
+from . import collect, doctor, host
+from .facade import Native
+from .paths import locate
+from .workshop import Shop
+
+_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
+
+
+class Host:
+    """The engine, the workshop, and the host itself."""
+
+    def __init__(self, env: Mapping[str, str]) -> None:
+        self.env = env
+        self.paths = locate(env, os.geteuid())
+        self.engine = Native(self.paths, env)
+        self.workshop = Shop(self.paths, env, self.engine.stage, architecture())
+
+    def certificates(self, choice: str) -> str:
+        """Path of the bundle that `certificates:` chooses (`host`, `none` or a path), "" for none."""
+        return host.bundle(choice)
+
+    def collect(self, *, everything: bool, dry_run: bool) -> Sequence[Garbage]:
+        """Remove what nothing needs (with `everything`, caches and unused images too) and say what it was."""
+        return collect.collect(self.engine, everything=everything, dry_run=dry_run)
+
+    def examine(self) -> Sequence[Check]:
+        """Look at the kernel, the runtime, the mirror, the disk."""
+        return doctor.examine(self.paths, self.env)
+
+
+def open_machine(env: Mapping[str, str]) -> Host:
+    """This host's engine."""
+    return Host(env)
+
+
+def architecture() -> str:
+    """This machine's architecture as OCI calls it."""
+    machine = os.uname().machine
+    return _ARCHITECTURES.get(machine, machine)

@@ -6,6 +6,8 @@ import os
 import signal
 import sys
 
+from devenv import quick
+
 
 def main() -> None:
     """The console script."""
@@ -19,10 +21,23 @@ def main() -> None:
 
 
 def _run() -> int:
+    import time
+
+    begun = time.time()
+    env = dict(os.environ)
+    trouble = None
+    try:
+        code = quick.attempt(sys.argv[1:], env)
+        if code is not None:
+            return code
+    except Exception as error:
+        trouble = error
+    from devenv.cli.app import failure
     from devenv.cli.app import main as run
     from devenv.cli.session import Session, open_native
 
-    return run(sys.argv[1:], Session("", dict(os.environ), open_native))
+    session = Session("", env, open_native, begun)
+    return run(sys.argv[1:], session) if trouble is None else failure(trouble, session)
 
 
 def _end(number: int, _: object) -> None:

@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
+from typing import BinaryIO
 
 from devenv.cli.session import Machine
 from devenv.engine import Bind, Engine, LogLine, Workshop
@@ -40,6 +41,7 @@ class FakeEngine:
         self.pictures: dict[str, Image] = {}
         self.built: dict[str, tuple[tuple[str, Pairs], ...]] = {}
         self.keys: set[str] = set()
+        self.receipts: dict[str, str] = {}
         self.ends_at_once: int | None = None
 
     # Observer --------------------------------------------------------------------------------------
@@ -137,6 +139,9 @@ class FakeEngine:
         self.known.pop(environment, None)
         self.built.pop(environment, None)
 
+    def keep_receipt(self, environment: str, text: str) -> None:
+        self.receipts[environment] = text
+
     def recall(self, environment: str) -> tuple[tuple[str, Pairs], ...]:
         return self.built.get(environment, ())
 
@@ -171,6 +176,9 @@ class FakeWorkshop:
         self.codes = codes or {}
         self.layers: dict[str, int] = {}
         self.ran: list[tuple[str, ...]] = []
+
+    def open(self) -> None:
+        """Nothing is mounted here."""
 
     def layer(self, key: str) -> int | None:
         return self.layers.get(key)
@@ -216,6 +224,15 @@ class FakeWorkshop:
             raise StepFailed(f"run {run.argv[-1]}: exit code {code}", code=code)
         return self._made(key)
 
+    def cancel(self) -> None:
+        """Nothing runs beside its caller."""
+
+    def forget(self, key: str) -> None:
+        self.layers.pop(key, None)
+
+    def unpack(self, archive: BinaryIO, folder: int) -> None:
+        raise NotImplementedError
+
     def cache(self, identifier: str, mode: int, owner: tuple[int, int]) -> str:
         folder = f"{self.place}/cache-{identifier}"
         os.makedirs(folder, exist_ok=True)
@@ -249,6 +266,12 @@ class FakeMachine:
 
     def certificates(self, choice: str) -> str:
         return {"host": "/etc/bundle.pem", "none": ""}.get(choice, choice)
+
+    def watched(self) -> tuple[str, ...]:
+        return ()
+
+    def bridge(self) -> str:
+        return "lo"
 
     def collect(self, *, everything: bool, dry_run: bool) -> tuple[Garbage, ...]:
         found = self.garbage if everything else tuple(one for one in self.garbage if one.kind != "cache")

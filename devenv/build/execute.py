@@ -82,6 +82,7 @@ class _Build:
 
     def everything(self) -> Rootfs:
         """The target's root, everything it needs built. No thread is left when this returns or raises."""
+        self.workshop.open()
         try:
             return self.stage(self.prepared.graph.stages[-1].name).result()
         except BaseException:

@@ -17,6 +17,7 @@ from .context import Context, open_context
 from .graph import graph as make_graph
 from .graph import references
 from .key import image_key, keys, results
+from .observed import ABSENT, fingerprint
 from .parse import Instruction, parse
 
 TOOLS = "devenv-tools"
@@ -84,7 +85,9 @@ def prepare(
     steps = keys(graph, rootfs, lambda name, operation: _digest(folders, name, operation))
     result = results(graph, rootfs, steps)[graph.stages[-1].name]
     config = stage_config(graph, graph.stages[-1], configs)
-    observed: dict[str, str] = {}
+    if os.path.isabs(file):
+        found.see("", file)
+    observed = dict(found.observed)
     for context in folders.values():
         observed |= context.observed
     for base in found.bases.values():
@@ -142,6 +145,7 @@ class _Names:
         self.bases: dict[str, Base] = {}
         self.folders: dict[str, Context] = {}
         self.faults: list[Fault] = []
+        self.observed: dict[str, str] = {}
 
     def look_up(self, name: str, instructions: tuple[Instruction, ...]) -> None:
         """Find out what a name stands for."""
@@ -156,6 +160,8 @@ class _Names:
         if kind == "file":
             self.bases[name] = self._file(name, path)
         else:
+            if kind == "oci":
+                self.see(path if os.path.isdir(path) else path.rpartition(":")[0], "index.json")
             self.bases[name] = Base(self.workshop.peek(f"{kind}:{path}"), f"{kind}:{path}")
 
     def _folder(self, name: str, value: str, instructions: tuple[Instruction, ...]) -> None:
@@ -193,6 +199,14 @@ class _Names:
             nesting=self.nesting + 1,
         )
         return Base(Rootfs(prepared.result, (), prepared.config), prepared=prepared)
+
+    def see(self, folder: str, name: str) -> None:
+        """A file that was looked at."""
+        path = f"{folder}/{name}" if folder else name
+        try:
+            self.observed[path] = fingerprint(os.lstat(path))
+        except OSError:
+            self.observed[path] = ABSENT
 
     def _path(self, path: str) -> str:
         return os.path.normpath(os.path.join(self.folder, path))

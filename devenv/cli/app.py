@@ -6,6 +6,7 @@ import errno
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Annotated, Any
 
 import typer
@@ -69,7 +70,7 @@ def _globals(
     folder = os.path.join(given.folder or here(), directory)
     if directory and not os.path.isdir(folder):
         raise typer.BadParameter(f"no folder {directory}", param_hint="--directory")
-    context.obj = Session(os.path.abspath(folder), given.env, given.open)
+    context.obj = replace(given, folder=os.path.abspath(folder))
 
 
 def main(arguments: Sequence[str], session: Session) -> int:
@@ -88,23 +89,28 @@ def guarded(arguments: Sequence[str], session: Session) -> int:
     """The one catch."""
     try:
         return _invoke(arguments, session)
-    except DevenvError as error:
+    except (Exception, KeyboardInterrupt) as error:
+        return failure(error, session)
+
+
+def failure(error: BaseException, session: Session) -> int:
+    """Say what went wrong; the exit code it calls for."""
+    if isinstance(error, DevenvError):
         console.error(str(error), session.env)
         return error.exit_code
-    except KeyboardInterrupt:
+    if isinstance(error, KeyboardInterrupt):
         print(file=sys.stderr)
         return 130
-    except BrokenPipeError:
+    if isinstance(error, BrokenPipeError):
         # Whoever read our output has gone, as with `devenv ps | head -1`: nobody is left to tell.
         return 141
-    except Exception as error:
-        if isinstance(error, OSError) and error.errno in _HOST_TROUBLE:
-            return _trouble(error, session)
-        from traceback import print_exception
+    if isinstance(error, OSError) and error.errno in _HOST_TROUBLE:
+        return _trouble(error, session)
+    from traceback import print_exception
 
-        print_exception(error)
-        console.error(f"this is a bug in devenv {__version__}: please report it with the lines above", session.env)
-        return 1
+    print_exception(error)
+    console.error(f"this is a bug in devenv {__version__}: please report it with the lines above", session.env)
+    return 1
 
 
 def _invoke(arguments: Sequence[str], session: Session) -> int:

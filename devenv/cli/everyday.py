@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from devenv import console
-from devenv.cli import document, options, show
+from devenv.cli import document, options, receipt, show
 from devenv.cli.project import BuildOptions, builder, desire, home, known_home, load, look, observe, prepare, tag
 from devenv.cli.session import Machine, Session
 from devenv.errors import DevenvError
@@ -59,6 +59,8 @@ def up(
     decided = plan(wanted, observe(machine, wanted), rebuild=no_cache, recreate=recreate)
     with console.progress(sys.stderr, session.env, time.monotonic, verbose=verbose) as sink:
         report = provision(decided, machine.engine, builder(prepared, machine, chosen, sink), sink, time.monotonic)
+    if report.ok and not (contexts or arguments):
+        receipt.write(session, machine, manifest, prepared, wanted)
     return told(report, machine, session, as_json)
 
 

@@ -95,7 +95,7 @@ def run(
     if image:
         spec = bare(name, find_image(machine.engine, image).digest, process, machine.certificates("host"))
     else:
-        spec = one_shot(project_spec(session, machine, known=keep), process, name)
+        spec = one_shot(project_spec(session, machine), process, name)
     spec = replace(spec, ports=options.ports(publish), sources=() if no_source else spec.sources)
     return machine.engine.run(spec, keep=keep)
 

@@ -231,8 +231,10 @@ def find_image(engine: Observer, reference: str) -> Image:
     raise NotFound(f"image {reference}: isn't in the store", hint="`devenv images` lists what is")
 
 
-def project_spec(session: Session, machine: Machine, *, known: bool) -> ContainerSpec:
-    """The project's main container with its image, built now if it must be; `known`: `ps` and `down` know it then."""
+def project_spec(session: Session, machine: Machine) -> ContainerSpec:
+    """The project's main container with its image, built now if it must be."""
+    from devenv.cli import receipt
+
     manifest = load(session)
     here = home(machine, manifest)
     options = BuildOptions(tags=(tag(here),))
@@ -242,6 +244,6 @@ def project_spec(session: Session, machine: Machine, *, known: bool) -> Containe
     if not image:
         with progress(sys.stderr, session.env, monotonic) as sink:
             image = builder(prepared, machine, options, sink)().digest
-    if known:
-        machine.engine.register(here)
+    machine.engine.register(here)
+    receipt.write(session, machine, manifest, prepared, wanted)
     return replace(wanted.spec, image=image)

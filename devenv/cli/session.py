@@ -31,6 +31,12 @@ class Machine(Window, Protocol):
     @property
     def engine(self) -> Engine: ...
 
+    def watched(self) -> Sequence[str]:
+        """Files of the host that what is wanted depends on: apt's sources."""
+
+    def bridge(self) -> str:
+        """Name of the bridge containers are on, "" before there was any."""
+
     def collect(self, *, everything: bool, dry_run: bool) -> Sequence[Garbage]:
         """Remove what nothing needs (with `everything`, caches and unused images too) and say what it was."""
 
@@ -45,6 +51,8 @@ class Session:
     folder: str
     env: Mapping[str, str]
     open: Callable[[Mapping[str, str]], Machine]
+    begun: float = 0.0
+    """When the command began, Unix seconds."""
 
     def machine(self) -> Machine:
         """All the doors."""

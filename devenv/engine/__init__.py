@@ -6,15 +6,18 @@ Three doors, so that each room holds only what it needs: `plan` sees an Observer
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
-from typing import BinaryIO, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
-from devenv.model.build import Run
-from devenv.model.container import Container, ContainerSpec, Environment, Process, State
-from devenv.model.events import Sink
-from devenv.model.image import Image, ImageConfig, Rootfs
-from devenv.model.manifest import Pairs
+if TYPE_CHECKING:  # nothing here runs, and the hot verbs must not wait for the models
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
+    from typing import BinaryIO
+
+    from devenv.model.build import Run
+    from devenv.model.container import Container, ContainerSpec, Environment, Process, State
+    from devenv.model.events import Sink
+    from devenv.model.image import Image, Rootfs
+    from devenv.model.manifest import Pairs
 
 
 class LogLine(NamedTuple):
@@ -100,6 +103,9 @@ class Engine(Observer, Protocol):
     def forget(self, environment: str, *, volumes: bool = False) -> None:
         """Forget an environment without containers; with `volumes` its volumes go too."""
 
+    def keep_receipt(self, environment: str, text: str) -> None:
+        """Keep a text with the environment until the next one, for the command line's own use."""
+
     def recall(self, environment: str) -> tuple[tuple[str, Pairs], ...]:
         """(position, inputs) of the last build's steps."""
 
@@ -109,6 +115,9 @@ class Engine(Observer, Protocol):
 
 class Workshop(Protocol):
     """What the build executor works with: layers by key, and places to make new ones."""
+
+    def open(self) -> None:
+        """Get ready. Called once, by the thread that starts all others, before it does: mounts are seen by its children."""
 
     def layer(self, key: str) -> int | None:
         """The id of the layer a step with this key made, if it is in the store and whole."""

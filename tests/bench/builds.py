@@ -151,7 +151,7 @@ def _dockerfile(folder: str, flavour: str) -> Callable[[Sequence[str], Sequence[
     if flavour == "uv":
         shutil.copy(os.path.join(os.path.dirname(sys.executable), "uv"), f"{folder}/uv")
         pip += "--mount=type=bind,source=uv,target=/usr/local/bin/uv --mount=type=cache,target=/root/.cache/uv "
-        tool = "SSL_CERT_FILE=/run/ca.crt uv pip install -q --compile-bytecode --link-mode copy --python /opt/venv"
+        tool = "SSL_CERT_FILE=/run/ca.crt uv pip install -q --link-mode copy --python /opt/venv"
     elif flavour == "cached":
         pip += "--mount=type=cache,target=/root/.cache/pip "
         tool = "PIP_CERT=/run/ca.crt /opt/venv/bin/pip install -q"

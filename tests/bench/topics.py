@@ -6,7 +6,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
 from .contenders import DAEMONS, HOME, Contender, project
@@ -29,10 +29,8 @@ def _slug(contender: Contender) -> str:
 
 
 def _clear(contender: Contender, folder: str) -> None:
-    try:
+    with suppress(Failed):  # mostly there is nothing left to remove
         seconds((contender.clear or contender.down)(folder), folder, contender.env)
-    except Failed as fault:
-        say(f"clearing up after {contender.name}: {fault}")
     shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -79,12 +79,17 @@ def _one_line(line: str) -> tuple[str, tuple[str, ...]] | None:
     return (words[1].rstrip("/"), (words[2],)) if len(words) > 2 else None
 
 
-def _source_files() -> list[str]:
-    paths = [path for path in _SOURCES if os.path.isfile(path)]
-    for folder in (path for path in _SOURCES if os.path.isdir(path)):
+def source_paths() -> list[str]:
+    """The files and folders that say where the host's packages come from, there or not."""
+    paths = list(_SOURCES)
+    for folder in filter(os.path.isdir, _SOURCES):
         paths += [f"{folder}/{name}" for name in sorted(os.listdir(folder)) if name.endswith((".list", ".sources"))]
+    return paths
+
+
+def _source_files() -> list[str]:
     texts = []
-    for path in paths:
+    for path in filter(os.path.isfile, source_paths()):
         with open(path, encoding="utf-8", errors="replace") as file:
             texts.append(file.read(1 << 20))
     return texts

@@ -49,7 +49,16 @@ def write(
     try:
         upper, work = snapshot.new_upper(folder, start)
         names = [*map(str, layers), snapshot.INIT]
-        root = snapshot.merged(staging, paths.layers, names, userns=userns, upper=upper, work=work)
+        # A path that exists on the host too: a runtime that later execs starts out there (runc: cmd.Dir).
+        root = snapshot.merged(
+            staging,
+            paths.layers,
+            names,
+            userns=userns,
+            upper=upper,
+            work=work,
+            root=f"{paths.bundle(place.identifier)}/rootfs",
+        )
         refuse_links(root)
         who = find_identity(root, wanted.process.user or config.user)
         attachments = [
@@ -77,7 +86,7 @@ def write(
 def save(paths: Paths, identifier: str, config: Json) -> str:
     """Write a config.json into a bundle folder of its own; returns the folder. Others may not read it: it holds the environment."""
     folder = paths.bundle(identifier)
-    os.makedirs(folder, 0o700, exist_ok=True)
+    os.makedirs(folder, 0o711, exist_ok=True)
     with open(f"{folder}/config.json", "w", encoding="utf-8", opener=_private) as file:
         json.dump(config, file)
     return folder
@@ -89,7 +98,7 @@ def _private(path: str, flags: int) -> int:
 
 def own(folder: str) -> int:
     """A bundle folder that this command owns while it lives, as the fd of a lock."""
-    os.makedirs(folder, 0o700, exist_ok=True)
+    os.makedirs(folder, 0o711, exist_ok=True)
     lock = os.open(f"{folder}/owner", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
     fcntl.flock(lock, fcntl.LOCK_EX)
     return lock
@@ -97,7 +106,7 @@ def own(folder: str) -> int:
 
 def take(folder: str) -> int | None:
     """The lock of a folder whose owner is dead, None while it lives."""
-    os.makedirs(folder, 0o700, exist_ok=True)
+    os.makedirs(folder, 0o711, exist_ok=True)
     lock = os.open(f"{folder}/owner", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

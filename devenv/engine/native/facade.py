@@ -71,6 +71,9 @@ class Native:
             (environment.id, environment.name, environment.folder, environment.variant),
         )
 
+    def keep_receipt(self, environment: str, text: str) -> None:
+        self.state.db.execute("UPDATE environment SET receipt = ? WHERE id = ?", (text, environment))
+
     def remember(self, environment: str, built: Sequence[tuple[str, Pairs]]) -> None:
         with self.state.transaction() as db:
             db.execute("DELETE FROM built WHERE environment = ?", (environment,))
@@ -159,7 +162,7 @@ class Native:
     def run(self, spec: ContainerSpec, *, keep: bool = False) -> int:
         image = self._image(spec.image)
         slot = pool.claim(self.paths, self.state, this_process(), mount_namespace=self._host_namespace())
-        identifier = f"{spec.environment}-run-{slot}"
+        identifier = f"{spec.environment or 'image'}-run-{slot}"
         spec = replace(
             spec,
             ports=tuple(self._chosen(port) for port in spec.ports),
@@ -317,7 +320,9 @@ def _make_home(paths: Paths) -> None:
     """The folders that must be there. The store is for its owner alone; run-time folders can be walked through."""
     for folder in (paths.home, paths.layers, paths.drafts, paths.locks, f"{paths.home}/containers"):
         os.makedirs(folder, 0o700, exist_ok=True)
-    os.makedirs(paths.run, 0o711, exist_ok=True)
+    # A container's init walks to its root in its bundle as its own user; what is in there is 0600.
+    for folder in (paths.run, f"{paths.run}/bundles"):
+        os.makedirs(folder, 0o711, exist_ok=True)
 
 
 def _image_volumes(image: Image) -> Pairs:

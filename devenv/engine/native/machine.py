@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 
 from devenv.model.host import Check, Garbage
 
-from . import collect, doctor, host
+from . import bootstrap, collect, doctor, host
+from .address import bridge_name
 from .facade import Native
 from .paths import locate
 from .workshop import Shop
@@ -27,6 +28,14 @@ class Host:
     def certificates(self, choice: str) -> str:
         """Path of the bundle that `certificates:` chooses (`host`, `none` or a path), "" for none."""
         return host.bundle(choice)
+
+    def watched(self) -> Sequence[str]:
+        """Files of the host that what is wanted depends on: apt's sources."""
+        return bootstrap.source_paths()
+
+    def bridge(self) -> str:
+        """Name of the bridge containers are on."""
+        return bridge_name(self.paths.run)
 
     def collect(self, *, everything: bool, dry_run: bool) -> Sequence[Garbage]:
         """Remove what nothing needs (with `everything`, caches and unused images too) and say what it was."""

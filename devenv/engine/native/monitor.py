@@ -32,7 +32,7 @@ def launch(runtime: Runtime, identifier: str, *, bundle: str, folder: str, termi
         process.find("conmon"),
         *("--api-version", "1", "--cid", identifier, "--cuuid", identifier, "--name", identifier),
         *("--runtime", runtime.path, "--runtime-arg", "--root", "--runtime-arg", runtime.root),
-        *("--bundle", bundle, "--full-attach", "--persist-dir", folder, "--exit-dir", f"{folder}/exit"),
+        *("--bundle", bundle, "--full-attach", "--exit-dir", f"{folder}/exit"),
         *("--container-pidfile", f"{bundle}/pid", "--conmon-pidfile", f"{bundle}/conmon.pid"),
         *("--log-path", f"k8s-file:{folder}/log", "--log-size-max", str(LOG_SIZE), "--log-level", "error"),
         *(["--terminal"] if terminal else []),

@@ -47,6 +47,8 @@ class Runtime:
 
     def delete(self, identifier: str) -> None:
         """Kill and forget a container; that it isn't known is fine."""
+        if not os.path.isdir(f"{self.root}/{identifier}"):
+            return  # both runc and crun keep a folder for each container they know
         done = process.run(self.argv("delete", "--force", identifier), check=False)
         if done.code and os.path.isdir(f"{self.root}/{identifier}"):
             raise EngineError(f"delete {identifier}: {done.stderr.decode(errors='replace').strip()}")

@@ -7,6 +7,7 @@ and nothing is left when the command dies.
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import stat
 from collections.abc import Iterator, Sequence
@@ -63,6 +64,12 @@ class Staging:
         self._places.append(path)
         return path
 
+    def at(self, path: str) -> str:
+        """A folder that everybody sees, to mount on for us alone."""
+        os.makedirs(path, 0o711, exist_ok=True)
+        self._places.append(path)
+        return path
+
     def file(self, content: bytes, *, mode: int = 0o444, owner: int = 0, group: int | None = None) -> str:
         """A new file in memory."""
         path = f"{self.place()}/file"
@@ -91,20 +98,19 @@ class Staging:
 
 
 class Stage:
-    """This command's mount namespace. Made at first use, one for the whole process; threads take a Staging each."""
+    """This command's mount namespace. Made by the thread that starts all others: they inherit it, and take a Staging each."""
 
     def __init__(self, folder: str) -> None:
         self.folder = folder
         self.host_namespace = mount.enter_private_namespace()
-        self._count = 0
+        self._count = itertools.count(1)
         os.makedirs(folder, 0o711, exist_ok=True)
         mount.mount("tmpfs", folder, "tmpfs", mount.MS_NOSUID | mount.MS_NODEV, "mode=711")
 
     @contextmanager
     def staging(self) -> Iterator[Staging]:
         """Places that are unmounted at the end of the block."""
-        self._count += 1
-        folder = f"{self.folder}/{self._count}"
+        folder = f"{self.folder}/{next(self._count)}"
         os.mkdir(folder, 0o711)
         staging = Staging(folder)
         try:
@@ -121,8 +127,9 @@ def merged(
     userns: int | None = None,
     upper: str = "",
     work: str = "",
+    root: str = "",
 ) -> str:
-    """Mount these layers (names in the folder `layers`, bottom first) merged; returns the root.
+    """Mount these layers (names in the folder `layers`, bottom first) merged, at `root` or anywhere; returns the root.
 
     With a user namespace's fd the layers' ids are seen through its mapping; the upperdir already holds mapped ids.
     One idmapped bind of the whole folder serves any number of layers.
@@ -136,7 +143,7 @@ def merged(
             raise Unsupported(
                 f"map ids of {layers}: {error.strerror}", hint="`devenv doctor` says what is missing"
             ) from error
-    root = staging.place()
+    root = staging.at(root) if root else staging.place()
     folders = [f"{lower}/{name}" for name in reversed(names)]
     if not folders:
         folders = [staging.place()]

@@ -72,6 +72,9 @@ class Shop:
         found: State = self._local.state
         return found
 
+    def open(self) -> None:
+        self._stage()
+
     # Layers --------------------------------------------------------------------------------------
 
     def layer(self, key: str) -> int | None:
@@ -124,7 +127,10 @@ class Shop:
             if code:
                 draft.key = None
                 draft.keep(step.upper, size)
-                self._keep_failed(keep_failed, (*layers, draft.identifier), env, user, workdir)
+                # A secret that was given as a variable must not come into an image.
+                secret = {mount.env for mount in run.mounts}
+                told = {name: value for name, value in env.items() if name not in secret}
+                self._keep_failed(keep_failed, (*layers, draft.identifier), told, user, workdir)
                 raise _failed(code, hint=f"look inside: devenv run --image {keep_failed} -- sh")
             draft.keep(step.upper, size)
             return draft.result

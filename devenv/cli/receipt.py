@@ -1,0 +1,90 @@
+"""What an `up` or `run` looked at, and the answer when all of that stays as it is: written for the quick door."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from collections.abc import Iterable
+from contextlib import redirect_stdout
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING
+
+from devenv import quick
+from devenv.build.observed import ABSENT, fingerprint
+from devenv.cli import show
+from devenv.cli.session import Machine, Session
+from devenv.model.container import State
+from devenv.model.manifest import Manifest
+from devenv.model.plan import Desired, Report, Result
+from devenv.plan import plan
+
+if TYPE_CHECKING:
+    from devenv.build.prepare import Prepared
+
+_TICK = 20_000_000
+"""ns by which a file's ctime may lie before the change: the kernel's clock tick, and some."""
+
+
+def write(session: Session, machine: Machine, manifest: Manifest, prepared: Prepared, wanted: Desired) -> None:
+    """Keep the receipt. None is kept while a file was changed after this command began: it may have been read before."""
+    state = machine.engine.observe(wanted.environment, wanted.image_key, [keyed.key for _, keyed in wanted.steps])
+    paths = {manifest.path, *_templates(), *machine.watched()}
+    files = _settled({**prepared.observed, **{path: _fingerprint(path) for path in paths}}, session.begun)
+    if files is None or not state.image:
+        return
+    receipt = {
+        "version": quick.VERSION,
+        "env": quick.relevant(session.env),
+        "files": files,
+        "spec": asdict(replace(wanted.spec, image=state.image)),
+        "up": _answer(machine, wanted, state),
+    }
+    machine.engine.keep_receipt(wanted.environment.id, json.dumps(receipt))
+
+
+def _answer(machine: Machine, wanted: Desired, state: State) -> dict[str, object] | None:
+    """What `up` would say now; None when it would do something."""
+    decided = plan(wanted, state)
+    running = [one for one in state.containers if one.name == wanted.spec.name and one.pid is not None]
+    if not decided.idle or not running:
+        return None
+    report = Report(wanted.environment, tuple(Result(action, 0.0) for action in decided.actions))
+    return {
+        "process": [running[0].id, running[0].pid],
+        "bridge": machine.bridge() if wanted.spec.network == "bridge" else "",
+        "plain": _printed(report, state, {"NO_COLOR": "1"}),
+        "coloured": _printed(report, state, {"FORCE_COLOR": "1"}),
+    }
+
+
+def _printed(report: Report, state: State, env: dict[str, str]) -> str:
+    with redirect_stdout(io.StringIO()) as text:
+        show.report(report, state.containers, env)
+    return text.getvalue()
+
+
+def _settled(observed: dict[str, str], begun: float) -> list[tuple[str, str]] | None:
+    limit = int(begun * 1e9) - _TICK
+    for path, expected in observed.items():
+        try:
+            status = os.lstat(path)
+        except OSError:
+            continue
+        if status.st_ctime_ns > limit or fingerprint(status) != expected:
+            return None
+    return sorted(observed.items())
+
+
+def _fingerprint(path: str) -> str:
+    try:
+        return fingerprint(os.lstat(path))
+    except OSError:
+        return ABSENT
+
+
+def _templates() -> Iterable[str]:
+    from devenv.render.containerfile import templates_folder
+
+    folder = templates_folder()
+    return [folder, *(f"{folder}/{name}" for name in os.listdir(folder))]

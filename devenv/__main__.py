@@ -25,19 +25,26 @@ def _run() -> int:
 
     begun = time.time()
     env = dict(os.environ)
-    trouble = None
+    arguments = sys.argv[1:]
     try:
-        code = quick.attempt(sys.argv[1:], env)
-        if code is not None:
-            return code
+        code = quick.attempt(arguments, env)
     except Exception as error:
-        trouble = error
-    from devenv.cli.app import failure
-    from devenv.cli.app import main as run
+        from devenv.cli.edge import failure
+
+        return failure(error, env)
+    if code is not None:
+        return code
     from devenv.cli.session import Session, open_native
 
     session = Session("", env, open_native, begun)
-    return run(sys.argv[1:], session) if trouble is None else failure(trouble, session)
+    if quick.plain(arguments, env):
+        from devenv.cli import act
+        from devenv.cli.edge import guard
+
+        return guard(lambda: act.plain(arguments[0], session), env)
+    from devenv.cli.app import main as run
+
+    return run(arguments, session)
 
 
 def _end(number: int, _: object) -> None:

@@ -18,6 +18,7 @@ def provision(plan: Plan, engine: Engine, build: Callable[[], Image], sink: Sink
 
     Anything but a DevenvError is a bug or an interruption and passes through.
     """
+    engine.mend()
     worker = _Worker(plan, engine, build, sink)
     results: list[Result] = []
     failed = False

@@ -17,7 +17,7 @@ from devenv.model.container import Container, ContainerSpec, Environment, Proces
 from devenv.model.events import Event, Sink
 from devenv.model.host import Check, Garbage
 from devenv.model.image import Image, ImageConfig, Rootfs
-from devenv.model.manifest import Pairs
+from devenv.model.manifest import Lending, Pairs
 
 Answer = Callable[[str, Process], tuple[int, tuple[str, ...]]]
 """(container id, process) → (exit code, lines it prints)."""
@@ -43,6 +43,7 @@ class FakeEngine:
         self.keys: set[str] = set()
         self.receipts: dict[str, str] = {}
         self.ends_at_once: int | None = None
+        self.mended = 0
 
     # Observer --------------------------------------------------------------------------------------
 
@@ -101,6 +102,9 @@ class FakeEngine:
         if self.ends_at_once is not None:
             return self._change(container, status="stopped", started=1.0, exit_code=self.ends_at_once)
         return self._change(container, status="running", started=1.0, pid=4711, exit_code=None)
+
+    def mend(self) -> None:
+        self.mended += 1
 
     def hooks_done(self, container: str) -> None:
         self.made[container] = replace(self._container(container), hooks_done=True)
@@ -176,9 +180,13 @@ class FakeWorkshop:
         self.codes = codes or {}
         self.layers: dict[str, int] = {}
         self.ran: list[tuple[str, ...]] = []
+        self.lending = Lending()
 
     def open(self) -> None:
         """Nothing is mounted here."""
+
+    def lend(self, lending: Lending) -> None:
+        self.lending = lending
 
     def layer(self, key: str) -> int | None:
         return self.layers.get(key)
@@ -240,6 +248,9 @@ class FakeWorkshop:
 
     def tool(self, name: str) -> str:
         return f"{self.cache('tools', 0o755, (0, 0))}/{name}"
+
+    def pack(self, layer: int) -> None:
+        """A fake's layers have no blobs."""
 
     def commit(self, rootfs: Rootfs, key: str, references: Sequence[str]) -> Image:
         made = len(self.engine.pictures)

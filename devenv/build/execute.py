@@ -6,7 +6,7 @@ import os
 import tempfile
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import replace
@@ -79,6 +79,7 @@ class _Build:
         self.futures: dict[str, Future[Rootfs]] = {}
         self.threads: list[threading.Thread] = []
         self.stages = {stage.name: stage for stage in prepared.graph.stages}
+        self.kept = _ancestry(prepared)
 
     def everything(self) -> Rootfs:
         """The target's root, everything it needs built. No thread is left when this returns or raises."""
@@ -103,7 +104,7 @@ class _Build:
         """The root of a base or of a context that is an image."""
         return self._future(f"base {name}", lambda: self._base(self.prepared.bases[name]))
 
-    def _future(self, name: str, work: object) -> Future[Rootfs]:
+    def _future(self, name: str, work: Callable[[], Rootfs]) -> Future[Rootfs]:
         with self.lock:
             if name in self.futures:
                 return self.futures[name]
@@ -137,7 +138,19 @@ class _Build:
         rootfs = self._start(stage)
         for number, keyed in enumerate(steps, 1):
             rootfs = self._step(f"{stage.name} {number}/{len(steps)}", keyed, rootfs)
+        if stage.name in self.kept:
+            self._pack(rootfs)
         return rootfs
+
+    def _pack(self, rootfs: Rootfs) -> None:
+        """These layers will be in the image: make their blobs while other stages still run."""
+        for layer in rootfs.layers:
+
+            def packed(layer: int = layer) -> Rootfs:
+                self.workshop.pack(layer)
+                return rootfs
+
+            self._future(f"pack {layer}", packed)
 
     def _start(self, stage: Stage) -> Rootfs:
         if stage.base_is_stage:
@@ -306,9 +319,17 @@ class _Build:
         return self.workshop.view(layers)
 
 
-def _settle(future: Future[Rootfs], work: object) -> None:
+def _ancestry(prepared: Prepared) -> frozenset[str]:
+    """The target stage and the stages it is built upon: whose layers are the image's."""
+    stages = {stage.name: stage for stage in prepared.graph.stages}
+    found = [prepared.graph.stages[-1]]
+    while found[-1].base_is_stage:
+        found.append(stages[found[-1].base])
+    return frozenset(stage.name for stage in found)
+
+
+def _settle(future: Future[Rootfs], work: Callable[[], Rootfs]) -> None:
     try:
-        assert callable(work)
         future.set_result(work())
     except BaseException as error:
         future.set_exception(error)

@@ -1,27 +1,23 @@
-"""argv → exit code: the verbs put together, and the one place where an exception becomes a message and a code."""
+"""argv → exit code: the verbs put together."""
 
 from __future__ import annotations
 
-import errno
 import os
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Annotated, Any
 
 import typer
 
-from devenv import __version__, console
+from devenv import __version__
 from devenv.cli import build, everyday, host, inside, look, manifest
+from devenv.cli.edge import guard
 from devenv.cli.session import Session, here
-from devenv.errors import DevenvError
 
 COMPLETE = "_DEVENV_COMPLETE"
 
 # UsageError's base: typer 0.29 has its own copy of click's, older ones use click itself; both are reached this way.
 _UsageErrors: tuple[type[Any], ...] = typer.BadParameter.__mro__[1:3]
-
-_HOST_TROUBLE = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM}
 
 _HELP = """
 One command gives a project its development environment: identical, isolated, with the source tree mounted.
@@ -77,40 +73,7 @@ def main(arguments: Sequence[str], session: Session) -> int:
     """Run one verb and return its exit code. Nothing but a request for completions leaves by an exception."""
     if COMPLETE in session.env:
         application()(prog_name="devenv", complete_var=COMPLETE, obj=session)
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            # A name that the terminal's encoding lacks must not end a command.
-            stream.reconfigure(errors="backslashreplace")
-    code = guarded(arguments, session)
-    return _flushed(session) or code
-
-
-def guarded(arguments: Sequence[str], session: Session) -> int:
-    """The one catch."""
-    try:
-        return _invoke(arguments, session)
-    except (Exception, KeyboardInterrupt) as error:
-        return failure(error, session)
-
-
-def failure(error: BaseException, session: Session) -> int:
-    """Say what went wrong; the exit code it calls for."""
-    if isinstance(error, DevenvError):
-        console.error(str(error), session.env)
-        return error.exit_code
-    if isinstance(error, KeyboardInterrupt):
-        print(file=sys.stderr)
-        return 130
-    if isinstance(error, BrokenPipeError):
-        # Whoever read our output has gone, as with `devenv ps | head -1`: nobody is left to tell.
-        return 141
-    if isinstance(error, OSError) and error.errno in _HOST_TROUBLE:
-        return _trouble(error, session)
-    from traceback import print_exception
-
-    print_exception(error)
-    console.error(f"this is a bug in devenv {__version__}: please report it with the lines above", session.env)
-    return 1
+    return guard(lambda: _invoke(arguments, session), session.env)
 
 
 def _invoke(arguments: Sequence[str], session: Session) -> int:
@@ -126,22 +89,3 @@ def _invoke(arguments: Sequence[str], session: Session) -> int:
     except _UsageErrors as error:
         error.show()
         return int(error.exit_code)
-
-
-def _trouble(error: OSError, session: Session) -> int:
-    """Trouble of the machine's, not of ours, wherever it struck."""
-    where = f"{error.filename}: " if error.filename else ""
-    console.error(f"{where}{error.strerror}", session.env)
-    return 1
-
-
-def _flushed(session: Session) -> int:
-    """Flush now, while it can still be told when it fails; the interpreter would only complain at its end."""
-    code = 0
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except OSError as error:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-            code = 141 if error.errno == errno.EPIPE else _trouble(error, session)
-    return code

@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-import sys
-import time
 from typing import Annotated
 
 import typer
 
-from devenv import console
-from devenv.cli import document, options, receipt, show
-from devenv.cli.project import BuildOptions, builder, desire, home, known_home, load, look, observe, prepare, tag
-from devenv.cli.session import Machine, Session
-from devenv.errors import DevenvError
-from devenv.model.image import Image
-from devenv.model.plan import Plan, Report
-from devenv.plan import halt, plan, takedown
-from devenv.provision import provision
+from devenv.cli import options
+from devenv.cli.act import bring_up, halt_all, take_down
+from devenv.cli.project import BuildOptions
+from devenv.cli.session import Session
 
 
 def register(app: typer.Typer) -> None:
@@ -44,24 +37,14 @@ def up(
     Example:  devenv up && devenv shell
     """
     session: Session = context.obj
-    manifest, machine = load(session), session.machine()
-    here = home(machine, manifest)
     chosen = BuildOptions(
         contexts=options.contexts(contexts),
         arguments=options.pairs(arguments, "--build-arg", session.env),
         secrets=options.secrets(secrets, session.env),
-        tags=(tag(here),),
         no_cache=no_cache,
         keep_failed=keep_failed,
     )
-    prepared = prepare(manifest, machine, chosen)
-    wanted = desire(manifest, prepared, here, machine)
-    decided = plan(wanted, observe(machine, wanted), rebuild=no_cache, recreate=recreate)
-    with console.progress(sys.stderr, session.env, time.monotonic, verbose=verbose) as sink:
-        report = provision(decided, machine.engine, builder(prepared, machine, chosen, sink), sink, time.monotonic)
-    if report.ok and not (contexts or arguments):
-        receipt.write(session, machine, manifest, prepared, wanted)
-    return told(report, machine, session, as_json)
+    return bring_up(session, chosen, recreate=recreate, as_json=as_json, verbose=verbose)
 
 
 def stop(context: typer.Context, as_json: options.Json = False) -> int:
@@ -72,9 +55,7 @@ def stop(context: typer.Context, as_json: options.Json = False) -> int:
     Example:  devenv stop
     """
     session: Session = context.obj
-    machine = session.machine()
-    state = look(machine, known_home(session, machine.engine))
-    return told(carry_out(halt(state), machine, session), machine, session, as_json)
+    return halt_all(session, as_json=as_json)
 
 
 def down(
@@ -89,26 +70,4 @@ def down(
     Example:  devenv down --volumes
     """
     session: Session = context.obj
-    machine = session.machine()
-    state = look(machine, known_home(session, machine.engine))
-    return told(carry_out(takedown(state, volumes=volumes), machine, session), machine, session, as_json)
-
-
-def carry_out(decided: Plan, machine: Machine, session: Session) -> Report:
-    """Provision a plan that builds nothing."""
-    with console.progress(sys.stderr, session.env, time.monotonic) as sink:
-        return provision(decided, machine.engine, _nothing_to_build, sink, time.monotonic)
-
-
-def told(report: Report, machine: Machine, session: Session, as_json: bool) -> int:
-    """Print the report; its exit code."""
-    containers = machine.engine.containers(report.environment.id)
-    if as_json:
-        console.json(document.report(report, containers), sys.stdout)
-    else:
-        show.report(report, containers, session.env)
-    return report.code
-
-
-def _nothing_to_build() -> Image:
-    raise DevenvError("build: nothing was to be built")
+    return take_down(session, volumes=volumes, as_json=as_json)

@@ -17,7 +17,7 @@ from devenv.errors import Fault, InputError, NotFound
 from devenv.model.container import Container, ContainerSpec, Environment, State
 from devenv.model.events import Sink
 from devenv.model.image import Image
-from devenv.model.manifest import Manifest, Pairs
+from devenv.model.manifest import Lending, Manifest, Pairs
 from devenv.model.plan import Desired
 
 if TYPE_CHECKING:
@@ -113,6 +113,7 @@ def prepare(manifest: Manifest, machine: Window, options: BuildOptions) -> Prepa
     """The keyed graph of the project's image. Nothing is built."""
     from devenv.render.containerfile import own_file, references
 
+    machine.workshop.lend(Lending(manifest.certificates, manifest.proxy, manifest.mirror))
     text, file = recipe(manifest)
     rendered = {} if own_file(manifest) else references(manifest)
     own = {**rendered, **dict(manifest.contexts), **dict(options.contexts)}

@@ -17,7 +17,7 @@ if TYPE_CHECKING:  # nothing here runs, and the hot verbs must not wait for the 
     from devenv.model.container import Container, ContainerSpec, Environment, Process, State
     from devenv.model.events import Sink
     from devenv.model.image import Image, Rootfs
-    from devenv.model.manifest import Pairs
+    from devenv.model.manifest import Lending, Pairs
 
 
 class LogLine(NamedTuple):
@@ -81,6 +81,9 @@ class Engine(Observer, Protocol):
     def start(self, container: str) -> Container:
         """Run its process detached. Starting a running container is nothing."""
 
+    def mend(self) -> None:
+        """Put back what others took away around running containers: bridge, firewall. Costs nothing when all is there."""
+
     def hooks_done(self, container: str) -> None:
         """Remember that on_create ran to its end."""
 
@@ -118,6 +121,9 @@ class Workshop(Protocol):
 
     def open(self) -> None:
         """Get ready. Called once, by the thread that starts all others, before it does: mounts are seen by its children."""
+
+    def lend(self, lending: Lending) -> None:
+        """What later bases and steps are lent; the mirror is part of a bootstrapped base's key."""
 
     def layer(self, key: str) -> int | None:
         """The id of the layer a step with this key made, if it is in the store and whole."""
@@ -169,6 +175,9 @@ class Workshop(Protocol):
 
     def tool(self, name: str) -> str:
         """The path of a program lent to build steps (`uv`, `node`: context `devenv-tools`); fetched at first use."""
+
+    def pack(self, layer: int) -> None:
+        """Make the blob of a layer now; commit() makes those that are missing."""
 
     def commit(self, rootfs: Rootfs, key: str, references: Sequence[str]) -> Image:
         """Write layers (as blobs), config and image manifest into the OCI layout, durably, and name it.

@@ -76,6 +76,15 @@ class Hooks:
 
 
 @dataclass(frozen=True, slots=True)
+class Lending:
+    """What a build is lent of the host, by the manifest's `certificates:` and `proxy:`, and whose packages bases are made of."""
+
+    certificates: str = "host"
+    proxy: Literal["host", "none"] = "host"
+    mirror: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Manifest:
     """A whole `devenv.yml` (docs/manifest.md). `path` is the file's absolute path, `folder` the project's."""
 

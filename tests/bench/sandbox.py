@@ -8,13 +8,14 @@ all are measured under the same conditions. A PID and a mount namespace end what
 from __future__ import annotations
 
 import fcntl
+import glob
 import json
 import os
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 
 NAME = "devenv-bench"
 TABLE = "devenv_bench"
@@ -30,6 +31,7 @@ def enter(home: str, keep: frozenset[str], argv: list[str]) -> int:
         fcntl.flock(lock, fcntl.LOCK_EX)
         _sweep(home, keep)
         stack.callback(_sweep, home, keep)
+        stack.callback(_tidy, [path for path in _places() if not os.path.exists(path)])
         stack.enter_context(_way_out())
         # ^C reaches the whole process group: the inner process ends by it, this one waits. An exception ends the inner.
         signal.signal(signal.SIGINT, lambda *_: None)
@@ -44,6 +46,23 @@ def _sweep(home: str, keep: frozenset[str]) -> None:
     """Remove what this run or one that was killed left; no mount of theirs outlives their namespace."""
     for entry in set(os.listdir(home)) - keep:
         subprocess.run(["rm", "-rf", "--one-file-system", f"{home}/{entry}"], check=True)
+
+
+def _places() -> list[str]:
+    """Where the peers write on the host whatever they are told: cgroups, and two folders of Podman's."""
+    hierarchies = ["/sys/fs/cgroup", *glob.glob("/sys/fs/cgroup/*")]  # v2; v1 and hybrid
+    groups = [f"{hierarchy}/{parent}" for hierarchy in hierarchies for parent in ("docker", "libpod_parent")]
+    return ["/var/lib/containers", "/var/cache/containers", *groups]
+
+
+def _tidy(paths: list[str]) -> None:
+    """Remove what wasn't there before: a cgroup by rmdir only, as that file system wants it."""
+    for path in paths:
+        for folder, _, files in os.walk(path, topdown=False):
+            with suppress(OSError):  # a cgroup's files go with it, and cannot be removed
+                for file in () if path.startswith("/sys/") else files:
+                    os.unlink(f"{folder}/{file}")
+                os.rmdir(folder)
 
 
 @contextmanager

@@ -140,3 +140,10 @@ def test_load_refuses_a_bundle_that_is_none(tmp_path: Path, content: str, messag
 
 def test_load_takes_a_bundle(tmp_path: Path) -> None:
     assert read(project(tmp_path, "certificates: a.pem", **{"a.pem": PEM})).certificates == "a.pem"
+
+
+def test_load_refuses_a_source_that_a_link_was_put_in_place_of(tmp_path: Path) -> None:
+    path = project(tmp_path, "source: [{path: data, target: /a}]")
+    (tmp_path / "elsewhere").mkdir()
+    os.symlink(tmp_path / "elsewhere", f"{os.path.dirname(path)}/data")
+    assert f"data is, or leads through, a link (it leads to '{tmp_path}/elsewhere')" in refused(path)

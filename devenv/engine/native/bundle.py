@@ -8,6 +8,7 @@ import os
 import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from devenv.beneath import open_beneath
 from devenv.errors import EngineError
@@ -27,12 +28,13 @@ _REAL = ("dev", "etc", "proc", "run", "sys")
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a container is made: its id, its slot, its address ("" without network), what of the host it is lent."""
+    """Where a container is made: its id, its slot, its address and gateway ("" without network), what of the host it is lent."""
 
     identifier: str
     slot: int
     address: str
     lent: Pairs = ()
+    gateway: str = ""
 
 
 def write(
@@ -55,11 +57,12 @@ def write(
             paths.layers,
             names,
             userns=userns,
+            start=start,
             upper=upper,
             work=work,
             root=f"{paths.bundle(place.identifier)}/rootfs",
         )
-        refuse_links(root)
+        refuse_links(paths, layers)
         who = find_identity(root, wanted.process.user or config.user)
         attachments = [
             *_system_files(staging, wanted, place, start),
@@ -76,7 +79,7 @@ def write(
         id_start=start,
         network_namespace=f"{slot}/net" if wanted.network == "bridge" else "",
         cgroup=f"/devenv/{place.identifier}",
-        seccomp=seccomp.profile(config.architecture, chroot=False),
+        seccomp=filter_for(root, config.architecture, chroot=False),
         attachments=tuple(attachments),
         limits=wanted.limits,
     )
@@ -96,31 +99,79 @@ def _private(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
 
 
-def own(folder: str) -> int:
+class Owner(NamedTuple):
+    """What a bundle's `owner` file says, also when its command has died: its runtime, the layers it has in use."""
+
+    runtime: str = ""
+    layers: tuple[int, ...] = ()
+
+
+def own(folder: str, owner: Owner) -> int:
     """A bundle folder that this command owns while it lives, as the fd of a lock."""
-    os.makedirs(folder, 0o711, exist_ok=True)
-    lock = os.open(f"{folder}/owner", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-    fcntl.flock(lock, fcntl.LOCK_EX)
-    return lock
+    while True:
+        lock = _lock(folder, fcntl.LOCK_EX)
+        if lock is not None:
+            os.write(lock, json.dumps(owner).encode())
+            return lock
 
 
 def take(folder: str) -> int | None:
     """The lock of a folder whose owner is dead, None while it lives."""
-    os.makedirs(folder, 0o711, exist_ok=True)
-    lock = os.open(f"{folder}/owner", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    return _lock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def owner(folder: str) -> Owner:
+    """What `own` wrote; nothing when the command died before."""
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(lock)
-        return None
-    return lock
+        with open(f"{folder}/owner", encoding="utf-8") as file:
+            path, layers = json.load(file)
+    except (OSError, ValueError):
+        return Owner()
+    return Owner(str(path), tuple(int(number) for number in layers))
 
 
-def refuse_links(root: str) -> None:
-    """An image whose /dev, /etc, … are links would have our mounts elsewhere: refused."""
+def _lock(folder: str, how: int) -> int | None:
+    try:
+        os.makedirs(folder, 0o711, exist_ok=True)
+        lock = os.open(f"{folder}/owner", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    except FileNotFoundError:
+        return None  # swept just now
+    try:
+        fcntl.flock(lock, how)
+        # Who swept the folder had the lock before us; what is there now, if anything, is another's.
+        if os.stat(f"{folder}/owner").st_ino == os.fstat(lock).st_ino:
+            return lock
+    except (BlockingIOError, FileNotFoundError):
+        pass
+    os.close(lock)
+    return None
+
+
+def filter_for(root: str, architecture: str, *, chroot: bool) -> Json:
+    """The system call filter for what is in this root."""
+    fd = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.close(open_beneath(fd, seccomp.LOADERS.get(architecture, "none"), os.O_PATH))
+        sister = True
+    except OSError:
+        sister = False
+    finally:
+        os.close(fd)
+    return seccomp.profile(architecture, chroot=chroot, sister=sister)
+
+
+def refuse_links(paths: Paths, layers: Sequence[int]) -> None:
+    """An image whose /dev, /etc, … are no folders would lose what is there to our init layer: refused."""
     for name in _REAL:
-        if stat.S_ISLNK(os.lstat(f"{root}/{name}").st_mode):
-            raise EngineError(f"use image: its /{name} is a link", hint="make it a folder in the image")
+        for number in reversed(layers):
+            try:
+                mode = os.lstat(f"{paths.layer(number)}/{name}").st_mode
+            except OSError:
+                continue
+            if not stat.S_ISDIR(mode) and not stat.S_ISCHR(mode):  # a whiteout is as good as nothing
+                kind = "a link" if stat.S_ISLNK(mode) else "no folder"
+                raise EngineError(f"use image: its /{name} is {kind}", hint="make it a folder in the image")
+            break
 
 
 def find_identity(root: str, user: str) -> spec.Identity:
@@ -184,7 +235,7 @@ def _system_files(staging: Staging, wanted: ContainerSpec, place: Place, start: 
     files = {
         "/etc/hosts": host.hosts(wanted.hostname, (wanted.name,), place.address),
         "/etc/hostname": f"{wanted.hostname}\n".encode(),
-        "/etc/resolv.conf": host.resolv_conf() if place.address else b"",
+        "/etc/resolv.conf": host.resolv_conf(place.gateway) if place.address else b"",
     }
     attached = [
         spec.Attachment(staging.file(content, owner=start), target, readonly=True) for target, content in files.items()

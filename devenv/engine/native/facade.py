@@ -11,17 +11,34 @@ from dataclasses import replace
 
 from devenv.beneath import remove_tree
 from devenv.engine import LogLine
-from devenv.errors import EngineError, NotFound
+from devenv.errors import EngineError, NotFound, StoreError
 from devenv.model.container import Container, ContainerSpec, Environment, Process
 from devenv.model.container import State as Observed
 from devenv.model.image import Image
 from devenv.model.manifest import Pairs, Port
 
-from . import Json, bundle, firewall, host, monitor, namespace, observe, pool, process, record, runtime, snapshot
+from . import (
+    Json,
+    bundle,
+    firewall,
+    host,
+    lending,
+    monitor,
+    namespace,
+    observe,
+    pool,
+    process,
+    record,
+    runtime,
+    snapshot,
+    sweep,
+)
 from .address import Network
+from .hold import Hold
 from .paths import Paths
 from .snapshot import Stage
 from .state import State, process_start, this_process
+from .trouble import trouble
 
 
 class Native:
@@ -32,10 +49,23 @@ class Native:
         self.env = env
         _make_home(paths)
         self.state = State(paths.state)
+        self.hold = Hold(f"{paths.locks}/store")
         self._stage: Stage | None = None
+        self._swept = False
 
     def close(self) -> None:
         self.state.close()
+        self.hold.close()
+
+    def begin(self, state: State | None = None) -> None:
+        """Whoever makes or uses something says so first: gc waits, and what killed commands left is removed.
+
+        From any thread, with its own `state`.
+        """
+        self.hold.share()
+        if not self._swept:
+            self._swept = True
+            sweep.sweep(self.paths, state or self.state, mount_namespace=self._host_namespace())
 
     # Observer ------------------------------------------------------------------------------------
 
@@ -46,6 +76,8 @@ class Native:
         return observe.environments(self.state)
 
     def observe(self, environment: Environment, image_key: str, keys: Sequence[str]) -> Observed:
+        if image_key:
+            self.hold.share()  # what is seen now must still be there when it is used
         return observe.observed(self.state, self.paths, self._network(), environment, image_key, keys)
 
     def containers(self, environment: str = "") -> tuple[Container, ...]:
@@ -93,7 +125,9 @@ class Native:
 
     # Containers ----------------------------------------------------------------------------------
 
+    @trouble("create a container")
     def create(self, spec: ContainerSpec) -> Container:
+        self.begin()
         image = self._image(spec.image)
         spec = replace(
             spec,
@@ -110,18 +144,21 @@ class Native:
                 (identifier, spec.environment, spec.name, image.digest, slot, record.spec_text(spec), time.time()),
             )
             self.state.give_slot(slot, identifier)
+        self.hold.release()
         return self._container(identifier)
 
+    @trouble("start a container")
     def start(self, container: str) -> Container:
         found = self._container(container)
         if found.status == "running":
             return found
+        self.begin()
         spec, slot = self._spec(container)
         self._clear(container, slot, spec)
         if not self.state.slot_wired(slot):
             pool.rewire(self.paths, slot, mount_namespace=self._host_namespace())
         image = self._image(spec.image)
-        place = bundle.Place(container, slot, self._address(spec, slot), host.proxy_variables(self.env))
+        place = self._place(container, spec, slot)
         engine = self._runtime(spec)
         with self.stage().staging() as staging:
             folder = bundle.write(self.paths, staging, spec, place, image.config, image.layers)
@@ -136,6 +173,7 @@ class Native:
         self.state.db.execute(
             "UPDATE container SET pid = ?, pid_start = ?, boot = ?, started = ?, exit_code = NULL WHERE id = ?", started
         )
+        self.hold.release()
         return self._container(container)
 
     def hooks_done(self, container: str) -> None:
@@ -159,7 +197,9 @@ class Native:
         finally:
             os.unlink(path)
 
+    @trouble("run a container")
     def run(self, spec: ContainerSpec, *, keep: bool = False) -> int:
+        self.begin()
         image = self._image(spec.image)
         slot = pool.claim(self.paths, self.state, this_process(), mount_namespace=self._host_namespace())
         identifier = f"{spec.environment or 'image'}-run-{slot}"
@@ -168,10 +208,11 @@ class Native:
             ports=tuple(self._chosen(port) for port in spec.ports),
             volumes=(*spec.volumes, *_image_volumes(image)),
         )
-        lock = bundle.own(self.paths.bundle(identifier))
+        lock = bundle.own(self.paths.bundle(identifier), bundle.Owner(self._runtime(spec).path, image.layers))
+        self.hold.release()
         code = None
         try:
-            place = bundle.Place(identifier, slot, self._address(spec, slot), host.proxy_variables(self.env))
+            place = self._place(identifier, spec, slot)
             with self.stage().staging() as staging:
                 folder = bundle.write(self.paths, staging, spec, place, image.config, image.layers)
                 self._publish(spec, slot)
@@ -187,6 +228,7 @@ class Native:
             os.close(lock)
             self._tend()
 
+    @trouble("stop a container")
     def stop(self, container: str, timeout: float = 10.0) -> Container:
         found = self._container(container)
         spec, slot = self._spec(container)
@@ -202,6 +244,7 @@ class Native:
         self.state.db.execute("UPDATE container SET pid = NULL, exit_code = ? WHERE id = ?", (code, container))
         return self._container(container)
 
+    @trouble("remove a container")
     def remove(self, container: str) -> None:
         try:
             found = self._container(container)
@@ -218,22 +261,10 @@ class Native:
             self.state.release_slot(slot)
         self._tend()
 
-    def sweep(self) -> None:
-        """Remove what a killed command left half-made: its container, its bundle, its writable layer."""
-        try:
-            names = os.listdir(f"{self.paths.run}/bundles")
-        except FileNotFoundError:
-            return
-        kept = {row[0] for row in self.state.db.execute("SELECT id FROM container")}
-        for identifier in sorted(set(names) - kept):
-            lock = bundle.take(self.paths.bundle(identifier))
-            if lock is None:
-                continue  # its command lives
-            try:
-                runtime.choose("", self.paths.runtime).delete(identifier)
-                self._leave(identifier)
-            finally:
-                os.close(lock)
+    def mend(self) -> None:
+        network = self._network()
+        if network and not pool.standing(network) and any(wired for _, wired, _ in self.state.known_slots()):
+            pool.heal(self.paths, mount_namespace=self._host_namespace())
 
     # Inside --------------------------------------------------------------------------------------
 
@@ -243,7 +274,7 @@ class Native:
             snapshot.make_init_layer(self.paths.layers)
             # Shared before we leave, or slots pinned later on the host would not be seen from here.
             namespace.prepare(self.paths.slots)
-            self._stage = Stage(self.paths.mounts)
+            self._stage = Stage(self.paths.mounts, self.paths.copies, idmap=self.env.get("DEVENV_IDMAP") != "off")
         return self._stage
 
     def _host_namespace(self) -> int | None:
@@ -280,6 +311,11 @@ class Native:
         found = observe.image(self.state, digest)
         if found is None:
             raise NotFound(f"find image {digest}: not in the store", hint="devenv images shows those that are")
+        if damaged := [number for number in found.layers if not observe.whole(self.state, self.paths, number)]:
+            self.state.db.execute("UPDATE environment SET receipt = NULL")  # or `up` would believe in it
+            raise StoreError(
+                f"use image {digest}: its layer {damaged[0]} isn't whole any more", hint="`devenv up` builds it again"
+            )
         return found
 
     def _spec(self, container: str) -> tuple[ContainerSpec, int]:
@@ -293,9 +329,13 @@ class Native:
         """This store's network, None before the first container had one."""
         return pool.network(self.paths, self.state) if self.state.setting("subnet") else None
 
-    def _address(self, spec: ContainerSpec, slot: int) -> str:
+    def _place(self, identifier: str, spec: ContainerSpec, slot: int) -> bundle.Place:
         network = self._network()
-        return network.address(slot) if network and spec.network == "bridge" else ""
+        if network is None or spec.network == "none":
+            return bundle.Place(identifier, slot, "")
+        found = host.proxy_variables(self.env)
+        lent = lending.reachable(self.paths, self.state, found, mount_namespace=self._host_namespace())
+        return bundle.Place(identifier, slot, network.address(slot), lent, network.gateway)
 
     def _chosen(self, port: Port) -> Port:
         """The port with a host port: the one asked for, if nobody has it, or any free one."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import struct
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -136,6 +137,24 @@ def ensure(network: Network, published: Sequence[Published] = (), lent: Sequence
     """(Re)create the table with exactly these ports and services, and the passes through others' firewalls."""
     _nft(rules(network, published, lent), "set up firewall")
     _pass_through(network)
+
+
+def standing(network: Network) -> bool:
+    """Whether the table is there. One netlink message (0.1 ms), not a start of nft: for commands that change nothing."""
+    import socket
+
+    request, get_table, new_table, table_name, inet = 1, 10 << 8 | 1, 10 << 8, 1, 1  # linux/netfilter/nf_tables.h
+    name = network.table.encode() + b"\0"
+    attribute = struct.pack("=HH", 4 + len(name), table_name) + name + bytes(-len(name) % 4)
+    body = struct.pack("=BBH", inet, 0, 0) + attribute
+    try:
+        with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 12) as netlink:  # NETLINK_NETFILTER
+            netlink.settimeout(1)
+            netlink.send(struct.pack("=IHHII", 16 + len(body), get_table, request, 1, 0) + body)
+            kind = struct.unpack_from("=H", netlink.recv(8192), 4)[0]
+    except OSError:
+        return False
+    return int(kind) == new_table  # an error otherwise
 
 
 def missing(network: Network) -> bool:

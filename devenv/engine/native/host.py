@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Mapping
 
 from devenv.model.manifest import Pairs
+
+from .address import nameservers
 
 CERTIFICATES = "/run/devenv/certificates.pem"
 """Where the bundle is inside."""
@@ -36,7 +39,13 @@ _REGISTRIES = (
     "UV_PYTHON_INSTALL_MIRROR",
     "UV_PYTHON_DOWNLOADS_JSON_URL",
 )
-_LOOPBACK = ("127.", "::1")
+_ON_LOOPBACK = re.compile(
+    r"(?P<scheme>[a-z][a-z0-9+.-]*://)?(?P<user>[^@/]*@)?(?:localhost|127(?:\.\d{1,3}){3})(?::(?P<port>\d{1,5}))?(?=[/?#]|$)",
+    re.IGNORECASE,
+)
+_PORTS = {"https://": 443, "socks5://": 1080, "socks5h://": 1080, "socks4://": 1080, "ftp://": 21}
+_UPSTREAM = "/run/systemd/resolve/resolv.conf"
+_RESOLVER_WORDS = ("search", "domain", "options", "sortlist")
 
 
 def bundle(certificates: str) -> str:
@@ -69,33 +78,40 @@ def registry_variables(env: Mapping[str, str]) -> Pairs:
     return tuple(sorted(found.items()))
 
 
-def apt_proxies(env: Mapping[str, str]) -> tuple[str, ...]:
-    """apt.conf lines for the host's proxies."""
-    proxies = dict(proxy_variables(env))
+def through(variables: Pairs, gateway: str) -> tuple[Pairs, tuple[int, ...]]:
+    """URLs on the host's loopback as seen from a container, where they lead to the gateway, and the ports to lend there."""
+    found, ports = [], set()
+    for name, value in variables:
+        match = _ON_LOOPBACK.match(value) if name.lower() != "no_proxy" else None
+        if match:
+            scheme, user, port = match["scheme"] or "", match["user"] or "", match["port"]
+            ports.add(int(port or _PORTS.get(scheme.lower(), 80)))
+            value = f"{scheme}{user}{gateway}{f':{port}' if port else ''}{value[match.end() :]}"
+        found.append((name, value))
+    return tuple(found), tuple(sorted(ports))
+
+
+def apt_proxies(variables: Pairs) -> tuple[str, ...]:
+    """apt.conf lines for these proxies."""
+    proxies = dict(variables)
     found = [(scheme, proxies.get(f"{scheme}_proxy", "")) for scheme in ("http", "https")]
     return tuple(
         f'Acquire::{scheme}::Proxy "{proxy}";' for scheme, proxy in found if proxy and not set(proxy) & set('"\n;')
     )
 
 
-def apt_settings(certificates: str, env: Mapping[str, str]) -> bytes:
-    """An apt.conf for build steps: the bundle, and the host's proxies; b"" when there is nothing to say."""
+def apt_settings(certificates: str, proxies: Pairs) -> bytes:
+    """An apt.conf for build steps: the bundle, and the proxies; b"" when there is nothing to say."""
     bundle_line = (f'Acquire::https::CaInfo "{CERTIFICATES}";',) if certificates else ()
-    return "".join(f"{line}\n" for line in (*bundle_line, *apt_proxies(env))).encode()
+    return "".join(f"{line}\n" for line in (*bundle_line, *apt_proxies(proxies))).encode()
 
 
-def resolv_conf() -> bytes:
-    """The host's resolv.conf, without servers on loopback, which a container can't reach; systemd-resolved's real one then."""
-    for path in ("/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"):
-        try:
-            with open(path, encoding="utf-8", errors="replace") as file:
-                lines = file.read(65536).splitlines()
-        except OSError:
-            continue
-        kept = [line for line in lines if not _is_loopback(line)]
-        if any(line.startswith("nameserver") for line in kept):
-            return ("\n".join(kept) + "\n").encode()
-    return b""
+def resolv_conf(gateway: str, own: str = "/etc/resolv.conf", upstream: str = _UPSTREAM) -> bytes:
+    """A container's resolv.conf: the host's servers, those on its loopback at the gateway; its search list and options."""
+    text = _text(own)
+    servers, _ = nameservers(text, _text(upstream), gateway)
+    kept = [line for line in text.splitlines() if line.startswith(_RESOLVER_WORDS)]
+    return "".join(f"{line}\n" for line in (*(f"nameserver {server}" for server in servers), *kept)).encode()
 
 
 def hosts(hostname: str, names: tuple[str, ...], address: str) -> bytes:
@@ -104,9 +120,12 @@ def hosts(hostname: str, names: tuple[str, ...], address: str) -> bytes:
     return f"127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n{own}".encode()
 
 
-def _is_loopback(line: str) -> bool:
-    words = line.split()
-    return len(words) > 1 and words[0] == "nameserver" and words[1].startswith(_LOOPBACK)
+def _text(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read(65536)
+    except OSError:
+        return ""
 
 
 def _pip_setting(name: str) -> str:

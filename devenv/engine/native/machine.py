@@ -23,7 +23,7 @@ class Host:
         self.env = env
         self.paths = locate(env, os.geteuid())
         self.engine = Native(self.paths, env)
-        self.workshop = Shop(self.paths, env, self.engine.stage, architecture())
+        self.workshop = Shop(self.paths, env, self.engine.stage, self.engine.begin, architecture())
 
     def certificates(self, choice: str) -> str:
         """Path of the bundle that `certificates:` chooses (`host`, `none` or a path), "" for none."""

@@ -74,6 +74,18 @@ def exit_code(folder: str, identifier: str) -> int | None:
         return None
 
 
+def watches(bundle: str) -> bool:
+    """Whether the conmon of this bundle lives (its pid may be another program's by now)."""
+    try:
+        with open(f"{bundle}/conmon.pid", encoding="ascii") as file:
+            pid = int(file.read().strip())
+        with open(f"/proc/{pid}/stat", "rb") as stat:
+            name, _, rest = stat.read().partition(b"(")[2].rpartition(b")")
+    except (OSError, ValueError):
+        return False
+    return name == b"conmon" and rest.split()[0] not in (b"Z", b"X")
+
+
 def wait_monitor(bundle: str, timeout: float) -> None:
     """Wait until the conmon of a container that ended has written its exit code and gone."""
     try:

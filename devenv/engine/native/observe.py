@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -63,7 +64,9 @@ def _container(state: State, paths: Paths, network: Network | None, row: Sequenc
     if started is None:
         return found
     found = replace(found, started=float(str(started)))
-    if alive(int(str(pid)) if pid is not None else None, int(str(start or 0)), str(boot), state.boot):
+    lives = alive(int(str(pid)) if pid is not None else None, int(str(start or 0)), str(boot), state.boot)
+    # Without its monitor nobody takes its output any more or learns how it ended: it has to be started anew.
+    if lives and monitor.watches(paths.bundle(found.id)):
         address = network.address(int(str(slot))) if network and spec.network == "bridge" else ""
         return replace(found, status="running", pid=int(str(pid)), address=address)
     # Only conmon knows the code of a container that ended by itself; after a power loss nobody does.
@@ -108,14 +111,40 @@ def observed(
 ) -> Observed:
     """All that `plan` wants to know of an environment."""
     row = state.db.execute("SELECT digest FROM image WHERE key = ? ORDER BY created DESC", (image_key,)).fetchone()
+    found = {key: state.layer(key) for key in keys}
     return Observed(
         environment=wanted,
-        containers=containers(state, paths, network, wanted.id),
-        cached=frozenset(key for key in keys if state.layer(key) is not None),
-        image="" if row is None else row[0],
+        containers=tuple(
+            _rooted(state, paths, container) for container in containers(state, paths, network, wanted.id)
+        ),
+        cached=frozenset(key for key, layer in found.items() if layer is not None and whole(state, paths, layer)),
+        image="" if row is None or not _usable(state, paths, row[0]) else row[0],
         built=recall(state, wanted.id),
         volumes=volumes(paths, wanted.id),
     )
+
+
+def whole(state: State, paths: Paths, layer: int) -> bool:
+    """Whether the layer counts, and nobody removed or emptied its folder. One without any bytes may be empty by rights."""
+    try:
+        with os.scandir(paths.layer(layer)) as entries:
+            filled = next(entries, None) is not None
+    except OSError:
+        return False
+    size = state.layer_size(layer)
+    return size is not None and (filled or size == 0)
+
+
+def _usable(state: State, paths: Paths, digest: str) -> bool:
+    row = state.db.execute("SELECT layers FROM image WHERE digest = ?", (digest,)).fetchone()
+    return row is not None and all(whole(state, paths, layer) for layer in json.loads(row[0]))
+
+
+def _rooted(state: State, paths: Paths, container: Container) -> Container:
+    """A container whose image was damaged has lost its root: it doesn't count as running, so that `up` starts it anew."""
+    if container.status != "running" or _usable(state, paths, container.image):
+        return container
+    return replace(container, status="stopped", pid=None)
 
 
 def recall(state: State, environment: str) -> tuple[tuple[str, Pairs], ...]:
@@ -125,8 +154,6 @@ def recall(state: State, environment: str) -> tuple[tuple[str, Pairs], ...]:
 
 
 def volumes(paths: Paths, environment: str) -> tuple[str, ...]:
-    import os
-
     try:
         return tuple(sorted(os.listdir(paths.volume(environment, ""))))
     except FileNotFoundError:

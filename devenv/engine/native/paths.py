@@ -44,6 +44,11 @@ class Paths:
         return f"{self.home}/caches/{identifier}"
 
     @property
+    def copies(self) -> str:
+        """Layers copied with a slot's ids, a folder per slot, where ids can't be mapped."""
+        return f"{self.home}/copies"
+
+    @property
     def tools(self) -> str:
         """Programs that build steps are lent (uv, a first npm), by name and version."""
         return f"{self.home}/tools"

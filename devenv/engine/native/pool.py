@@ -78,6 +78,16 @@ def heal(paths: Paths, *, mount_namespace: int | None = None) -> None:
     _foreground(paths, "--spare", "0", mount_namespace=mount_namespace)
 
 
+def standing(there: Network) -> bool:
+    """Whether bridge and table are there (0.1 ms); `healthy` looks at the rules too."""
+    return os.path.exists(f"/sys/class/net/{there.bridge}") and firewall.standing(there)
+
+
+def remove_spares(paths: Paths) -> None:
+    """Take the spare slots down, and the network if nobody has a slot."""
+    _foreground(paths, "--teardown", mount_namespace=None)
+
+
 def healthy(paths: Paths, state: State) -> bool:
     """Whether bridge and firewall are there and whole (5 ms)."""
     import socket

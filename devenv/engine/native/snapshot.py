@@ -13,11 +13,11 @@ import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from devenv.beneath import open_beneath
+from devenv.beneath import IN_ROOT, NO_SYMLINKS, open_beneath, remove_tree
 from devenv.errors import EngineError, NotFound, Unsupported
 from devenv.model.manifest import Source
 
-from . import mount
+from . import layer, mount
 
 INIT = "init"
 """The name of the init layer among the layers: the top lowerdir of every container."""
@@ -53,8 +53,10 @@ class Staging:
     Search permission for all: a container's init walks to its root as its own user.
     """
 
-    def __init__(self, folder: str) -> None:
+    def __init__(self, folder: str, copies: str, idmap: bool) -> None:
         self.folder = folder
+        self.copies = copies
+        self.idmap = idmap
         self._places: list[str] = []
 
     def place(self) -> str:
@@ -100,8 +102,10 @@ class Staging:
 class Stage:
     """This command's mount namespace. Made by the thread that starts all others: they inherit it, and take a Staging each."""
 
-    def __init__(self, folder: str) -> None:
+    def __init__(self, folder: str, copies: str, *, idmap: bool) -> None:
         self.folder = folder
+        self.copies = copies
+        self.idmap = idmap
         self.host_namespace = mount.enter_private_namespace()
         self._count = itertools.count(1)
         os.makedirs(folder, 0o711, exist_ok=True)
@@ -112,7 +116,7 @@ class Stage:
         """Places that are unmounted at the end of the block."""
         folder = f"{self.folder}/{next(self._count)}"
         os.mkdir(folder, 0o711)
-        staging = Staging(folder)
+        staging = Staging(folder, self.copies, self.idmap)
         try:
             yield staging
         finally:
@@ -125,24 +129,17 @@ def merged(
     names: Sequence[str],
     *,
     userns: int | None = None,
+    start: int = 0,
     upper: str = "",
     work: str = "",
     root: str = "",
 ) -> str:
     """Mount these layers (names in the folder `layers`, bottom first) merged, at `root` or anywhere; returns the root.
 
-    With a user namespace's fd the layers' ids are seen through its mapping; the upperdir already holds mapped ids.
-    One idmapped bind of the whole folder serves any number of layers.
+    With a user namespace's fd, which maps 0 to `start`, the layers' ids are seen through its mapping; the upperdir
+    already holds mapped ids.
     """
-    lower = layers
-    if userns is not None:
-        lower = staging.place()
-        try:
-            mount.bind(layers, lower, userns=userns)
-        except OSError as error:
-            raise Unsupported(
-                f"map ids of {layers}: {error.strerror}", hint="`devenv doctor` says what is missing"
-            ) from error
+    lower = layers if userns is None else _mapped(staging, layers, names, userns, start)
     root = staging.at(root) if root else staging.place()
     folders = [f"{lower}/{name}" for name in reversed(names)]
     if not folders:
@@ -155,6 +152,30 @@ def merged(
     except OSError as error:
         raise EngineError(f"mount overlay of {len(folders)} layers: {error.strerror}") from error
     return root
+
+
+def _mapped(staging: Staging, layers: str, names: Sequence[str], userns: int, start: int) -> str:
+    """A folder with the layers under their names and the namespace's ids: one idmapped bind for any number of them.
+
+    Where kernel or file system can't, copies that stay for the slot's next container.
+    """
+    if staging.idmap:
+        lower = staging.place()
+        try:
+            mount.bind(layers, lower, userns=userns)
+            return lower
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
+                raise EngineError(f"map ids of {layers}: {error.strerror}") from error
+    lower = f"{staging.copies}/{start}"
+    os.makedirs(lower, 0o711, exist_ok=True)
+    for name in names:
+        if not os.path.isdir(f"{lower}/{name}"):
+            draft = f"{lower}/.draft"  # whoever has the slot is alone here; a draft of before is a dead command's
+            remove_tree(draft)
+            layer.shift(f"{layers}/{name}", draft, start)
+            os.rename(draft, f"{lower}/{name}")
+    return lower
 
 
 def new_upper(folder: str, start: int) -> tuple[str, str]:
@@ -176,15 +197,19 @@ def bind_file(staging: Staging, path: str) -> str:
     return target
 
 
-def bind_folder(staging: Staging, path: str, *, userns: int | None = None, readonly: bool = False) -> str:
-    """A bind of a host file or folder, its ids mapped."""
+def bind_folder(
+    staging: Staging, path: str, *, userns: int | None = None, readonly: bool = False, name: str = ""
+) -> str:
+    """A bind of a host file or folder, its ids mapped; messages call it `name`."""
     target = staging.place() if os.path.isdir(path) else staging.empty()
     attributes = ("nosuid", "nodev", "ro") if readonly else ("nosuid", "nodev")
     try:
+        if userns is not None and not staging.idmap:
+            raise OSError(errno.EOPNOTSUPP, "DEVENV_IDMAP=off")
         mount.bind(path, target, attributes=attributes, userns=userns)
     except OSError as error:
         raise Unsupported(
-            f"mount {path}: its file system can't map ids ({error.strerror})",
+            f"mount {name or path}: its file system can't map ids ({error.strerror})",
             hint="put the project on ext4, xfs, btrfs or tmpfs; `devenv doctor` says more",
         ) from error
     return target
@@ -207,15 +232,31 @@ def bind_beneath(staging: Staging, root: str, path: str, *, readonly: bool) -> s
 
 def source_owner(source: Source) -> tuple[int, int]:
     """Who owns a source tree on the host: files made inside will be theirs. Raises NotFound."""
+    fd = _open_source(source.path)
     try:
-        status = os.stat(source.path)
-    except OSError as error:
-        raise NotFound(
-            f"mount source {source.path}: {error.strerror}", hint="it is never created; make it, or correct `source:`"
-        ) from error
+        status = os.fstat(fd)
+    finally:
+        os.close(fd)
     if not stat.S_ISDIR(status.st_mode):
         raise NotFound(f"mount source {source.path}: not a folder", hint="name a folder in `source:`")
     return status.st_uid, status.st_gid
+
+
+def _open_source(path: str) -> int:
+    """The folder itself, through no link: one of a tree's own processes could have put it there, to be shown more of the host."""
+    root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        return open_beneath(root, path.lstrip("/") or ".", os.O_PATH, resolve=NO_SYMLINKS | IN_ROOT)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise NotFound(
+                f"mount source {path}: it is, or leads through, a link", hint=f"name {os.path.realpath(path)}"
+            ) from error
+        raise NotFound(
+            f"mount source {path}: {error.strerror}", hint="it is never created; make it, or correct `source:`"
+        ) from error
+    finally:
+        os.close(root)
 
 
 def mount_source(staging: Staging, source: Source, userns: int, folder: str, start: int) -> str:
@@ -223,7 +264,13 @@ def mount_source(staging: Staging, source: Source, userns: int, folder: str, sta
 
     copy-on-write: writes go to an upperdir under `folder` and are never seen on the host.
     """
-    tree = bind_folder(staging, source.path, userns=userns, readonly=source.mode != "rw")
+    fd = _open_source(source.path)
+    try:
+        tree = bind_folder(
+            staging, f"/proc/self/fd/{fd}", userns=userns, readonly=source.mode != "rw", name=source.path
+        )
+    finally:
+        os.close(fd)
     if source.mode != "copy-on-write":
         return tree
     upper, work = new_upper(folder, start)

@@ -18,6 +18,8 @@ from devenv.errors import StoreError
 
 SCHEMA = 1
 
+_DAY = 86400
+
 _TABLES = """
 CREATE TABLE layer (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -103,6 +105,18 @@ def alive(pid: int | None, start: int | None, boot: str | None, this_boot: str) 
     return pid is not None and boot == this_boot and process_start(pid) == start
 
 
+DatabaseError = sqlite3.Error
+"""What a damaged, locked or full database raises, for the seam that translates it."""
+
+_DAMAGED = "the database is damaged: move it aside; images are built again, containers have to be removed by hand"
+
+
+def explain(error: sqlite3.Error, doing: str) -> StoreError:
+    """Our error for one of SQLite's; OperationalError is the disk's or a lock's trouble, the others mean damage."""
+    damaged = not isinstance(error, sqlite3.OperationalError)
+    return StoreError(f"{doing}: state.db: {error}", hint=_DAMAGED if damaged else "")
+
+
 class State:
     """One connection. Short transactions; `durable` ones are on disk when they return."""
 
@@ -114,10 +128,7 @@ class State:
             self.db.execute("PRAGMA foreign_keys = ON")
             self._migrate()
         except sqlite3.DatabaseError as error:
-            raise StoreError(
-                f"open {path}: {error}",
-                hint="the database is damaged: move it aside; images are built again, containers have to be removed by hand",
-            ) from error
+            raise explain(error, f"open {path}") from error
         self.boot = boot_id()
 
     def _migrate(self) -> None:
@@ -249,6 +260,11 @@ class State:
         rows = self.db.execute("SELECT number, boot, container FROM slot ORDER BY number")
         return [(number, boot == self.boot, container) for number, boot, container in rows]
 
+    def dead_owners(self) -> bool:
+        """Whether a command died that had a slot."""
+        rows = self.db.execute("SELECT pid, pid_start, pid_boot FROM slot WHERE pid IS NOT NULL").fetchall()
+        return any(not alive(pid, start, boot, self.boot) for pid, start, boot in rows)
+
     def free_dead_owners(self) -> None:
         """Slots of commands that died: their namespaces can't be trusted to be idle, so they count as not wired."""
         rows = self.db.execute("SELECT number, pid, pid_start, pid_boot FROM slot WHERE pid IS NOT NULL").fetchall()
@@ -282,6 +298,16 @@ class State:
         """The layer a step with this key made, if it counts."""
         row = self.db.execute("SELECT id, boot FROM layer WHERE key = ?", (key,)).fetchone()
         return row[0] if row is not None and row[1] in (None, self.boot) else None
+
+    def layer_size(self, identifier: int) -> int | None:
+        """Bytes of its files; None for a layer that doesn't count."""
+        row = self.db.execute("SELECT size, boot FROM layer WHERE id = ?", (identifier,)).fetchone()
+        return row[0] if row is not None and row[1] in (None, self.boot) else None
+
+    def layer_used(self, identifier: int) -> None:
+        """Remember, to the day, that a build took it from the store."""
+        now = time.time()
+        self.db.execute("UPDATE layer SET used = ? WHERE id = ? AND used < ?", (now, identifier, now - _DAY))
 
     def layer_blob(self, identifier: int) -> tuple[str, int] | None:
         """The blob's digest (the diff id) and size, None while the layer has no blob."""

@@ -15,11 +15,11 @@ from typing import BinaryIO
 
 from devenv.beneath import IN_ROOT, NO_SYMLINKS, open_beneath, remove_tree
 from devenv.engine import Bind
-from devenv.errors import StepFailed, StoreError
+from devenv.errors import StepFailed, StoreError, Unsupported
 from devenv.model.build import Run
 from devenv.model.events import Event, Sink
 from devenv.model.image import LAYER, Descriptor, Image, ImageConfig, Rootfs
-from devenv.model.manifest import Pairs
+from devenv.model.manifest import Lending, Pairs
 
 from . import (
     bootstrap,
@@ -27,11 +27,12 @@ from . import (
     host,
     image,
     layer,
+    lending,
     mount,
+    observe,
     pool,
     process,
     runtime,
-    seccomp,
     snapshot,
     spec,
     tools,
@@ -41,6 +42,7 @@ from .paths import Paths
 from .snapshot import Stage, Staging
 from .state import State, this_process
 from .store import Store
+from .trouble import trouble
 from .unpack import unpack
 
 EPOCH = 0
@@ -53,13 +55,20 @@ _APT_CONF = "/run/devenv/apt.conf"
 class Shop:
     """The Workshop on this host. Its methods may be called by several threads at once."""
 
-    def __init__(self, paths: Paths, env: Mapping[str, str], stage: Callable[[], Stage], architecture: str) -> None:
+    def __init__(
+        self,
+        paths: Paths,
+        env: Mapping[str, str],
+        stage: Callable[[], Stage],
+        begin: Callable[[State], None],
+        architecture: str,
+    ) -> None:
         self.paths = paths
         self.env = env
         self.architecture = architecture
-        self.certificates = "host"
-        self.mirror: str | None = None
+        self.lending = Lending()
         self._stage = stage
+        self._begin = begin
         self._store = Store(paths.layout)
         self._local = threading.local()
         self.running: set[str] = set()
@@ -73,14 +82,25 @@ class Shop:
         return found
 
     def open(self) -> None:
+        self._begin(self.state)
         self._stage()
+
+    def lend(self, lending: Lending) -> None:
+        self.lending = lending
 
     # Layers --------------------------------------------------------------------------------------
 
+    @trouble("look up a layer")
     def layer(self, key: str) -> int | None:
+        self._begin(self.state)
         found = self.state.layer(key)
-        # A row whose folder somebody emptied must not be built upon.
-        return found if found is not None and os.path.isdir(self.paths.layer(found)) else None
+        if found is None:
+            return None
+        if not observe.whole(self.state, self.paths, found):
+            self.state.forget_key(key)  # or it would still count when it has been made anew
+            return None
+        self.state.layer_used(found)
+        return found
 
     def folder(self, layer: int) -> str:
         return self.paths.layer(layer)
@@ -92,13 +112,15 @@ class Shop:
 
     @contextmanager
     def edit(self, key: str, layers: Sequence[int]) -> Iterator[str]:
-        with self._draft(key) as draft:
+        with trouble("make a layer"), self._draft(key) as draft:
             upper, work = snapshot.new_upper(draft.folder, 0)
             with self._stage().staging() as staging:
                 names = [str(number) for number in layers]
                 yield snapshot.merged(staging, self.paths.layers, names, upper=upper, work=work) if names else upper
-            draft.keep(upper, layer.adopt(upper, 0, COUNT))
+            # Only overlayfs leaves marks of its own that must go.
+            draft.keep(upper, layer.adopt(upper, 0, COUNT) if layers else 0)
 
+    @trouble("run a step")
     def run(
         self,
         key: str,
@@ -146,6 +168,7 @@ class Shop:
     def unpack(self, archive: BinaryIO, folder: int) -> None:
         unpack(archive, f"/proc/self/fd/{folder}")
 
+    @trouble("make a cache")
     def cache(self, identifier: str, mode: int, owner: tuple[int, int]) -> str:
         folder = self.paths.cache(hashlib.sha256(identifier.encode()).hexdigest()[:32])
         if not os.path.isdir(folder):
@@ -158,6 +181,7 @@ class Shop:
             os.chmod(folder, mode)
         return folder
 
+    @trouble("fetch a tool")
     def tool(self, name: str) -> str:
         tools.ensure(self.paths.tools, name, self.env)
         return f"{self.paths.tools}/{name}"
@@ -167,7 +191,7 @@ class Shop:
     def peek(self, reference: str) -> Rootfs:
         kind, _, value = reference.partition(":")
         if kind == "bootstrap":
-            sources = bootstrap.sources(value, bootstrap.archive(self.mirror))
+            sources = bootstrap.sources(value, bootstrap.archive(self.lending.mirror))
             return Rootfs(
                 _hash("bootstrap", _BOOTSTRAP_VERSION, self.architecture, sources), (), self._bootstrap_config()
             )
@@ -178,6 +202,7 @@ class Shop:
             f"find base {reference}: registries are not supported yet", hint="`contexts:` can say where it comes from"
         )
 
+    @trouble("bring in a base")
     def base(self, reference: str, sink: Sink) -> Rootfs:
         rootfs = self.peek(reference)
         kind, _, value = reference.partition(":")
@@ -215,12 +240,12 @@ class Shop:
             mount.bind(folder, place, attributes=("nosuid",))
             bootstrap.make(
                 suite,
-                bootstrap.sources(suite, bootstrap.archive(self.mirror)),
+                bootstrap.sources(suite, bootstrap.archive(self.lending.mirror)),
                 user_namespace=f"{self.paths.slot(slot)}/user",
                 folder=place,
                 output=f"{draft}/root.tar",
                 architecture=self.architecture,
-                options=host.apt_proxies(self.env),
+                options=host.apt_proxies(self._proxies()),
                 tell=tell,
                 epoch=EPOCH,
             )
@@ -255,21 +280,24 @@ class Shop:
 
     # Images --------------------------------------------------------------------------------------
 
+    @trouble("commit an image")
     def commit(self, rootfs: Rootfs, key: str, references: Sequence[str]) -> Image:
         self._store.init()
-        descriptors = [self.packed(number) for number in rootfs.layers]
+        descriptors = [self._packed(number) for number in rootfs.layers]
         descriptor = image.write(self._store, rootfs.config, descriptors, EPOCH)
         mount.sync(self.paths.home)
         size = sum(packed.size for packed in descriptors)
         config = image.config_json(rootfs.config, [packed.digest for packed in descriptors], [], EPOCH).decode()
-        self.state.commit_image(descriptor.digest, key, rootfs.layers, config, size, references)
-        for reference in references:
+        # The names first: one without a row is rubbish, a row whose name was never written would stay without.
+        for reference in references or (descriptor.digest[7:19],):
             self._store.tag(reference, descriptor)
-        if not references:
-            self._store.tag(descriptor.digest[7:19], descriptor)
+        self.state.commit_image(descriptor.digest, key, rootfs.layers, config, size, references)
         return Image(descriptor.digest, tuple(references), rootfs.config, rootfs.layers, time.time(), size, key)
 
-    def packed(self, number: int) -> Descriptor:
+    def pack(self, layer: int) -> None:
+        self._packed(layer)
+
+    def _packed(self, number: int) -> Descriptor:
         """The layer's blob; made when there is none yet."""
         blob_of = self.state.layer_blob(number)
         if blob_of is not None and self._store.has(Descriptor(LAYER, *blob_of)):
@@ -299,11 +327,7 @@ class Shop:
             if found is not None:
                 yield _Draft(self, key, found, "", found)
                 return
-            identifier = self.state.reserve_layer()
-            folder = f"{self.paths.drafts}/{identifier}"
-            os.mkdir(folder, 0o700)
-            owner = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            fcntl.flock(owner, fcntl.LOCK_EX)
+            identifier, folder, owner = self._new_draft()
             try:
                 yield _Draft(self, key, identifier, folder, None)
             finally:
@@ -312,6 +336,28 @@ class Shop:
                 self.state.drop_reserved(identifier)
         finally:
             os.close(lock)
+
+    def _new_draft(self) -> tuple[int, str, int]:
+        """A new number, its draft folder, and the lock that says somebody is at work there."""
+        while True:
+            identifier = self.state.reserve_layer()
+            folder = f"{self.paths.drafts}/{identifier}"
+            os.mkdir(folder, 0o700)
+            try:
+                owner = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            except FileNotFoundError:
+                continue
+            fcntl.flock(owner, fcntl.LOCK_EX)
+            if os.path.isdir(folder):
+                return identifier, folder, owner
+            os.close(owner)  # swept before it was locked
+
+    def _proxies(self) -> Pairs:
+        return host.proxy_variables(self.env) if self.lending.proxy == "host" else ()
+
+    def variables(self, found: Pairs) -> Pairs:
+        """Variables that name services of the host, as they are in a step."""
+        return lending.reachable(self.paths, self.state, found, mount_namespace=self._stage().host_namespace)
 
 
 class _Draft:
@@ -360,19 +406,22 @@ class _Step:
         self.user = user
         self.workdir = workdir
         self.binds = binds
+        self.proxies = shop.variables(shop._proxies())
         self.upper, self.work = snapshot.new_upper(folder, self.start)
 
     def execute(self, identifier: str, output: Callable[[str], None]) -> int:
         """Run it; the upperdir then has what it wrote, and nothing of what was mounted for it."""
         paths = self.shop.paths
-        lock = bundle.own(paths.bundle(identifier))
         engine = runtime.choose("", paths.runtime)
+        lock = bundle.own(paths.bundle(identifier), bundle.Owner(engine.path))
         userns = os.open(f"{paths.slot(self.slot)}/user", os.O_RDONLY | os.O_CLOEXEC)
         try:
             with self.shop._stage().staging() as staging, self._locks():
                 names = [*map(str, self.layers), snapshot.INIT]
-                root = snapshot.merged(staging, paths.layers, names, userns=userns, upper=self.upper, work=self.work)
-                bundle.refuse_links(root)
+                root = snapshot.merged(
+                    staging, paths.layers, names, userns=userns, start=self.start, upper=self.upper, work=self.work
+                )
+                bundle.refuse_links(paths, self.layers)
                 missing = _missing(root, [bind.target for bind in self.binds])
                 config = self._config(identifier, staging, root, userns)
                 folder = bundle.save(paths, identifier, spec.config_json(config))
@@ -389,7 +438,7 @@ class _Step:
 
     def _config(self, identifier: str, staging: Staging, root: str, userns: int) -> spec.BundleSpec:
         who = bundle.find_identity(root, self.user)
-        certificates = host.bundle(self.shop.certificates)
+        certificates = host.bundle(self.shop.lending.certificates)
         slot = self.shop.paths.slot(self.slot)
         online = self.operation.network == "default"
         return spec.BundleSpec(
@@ -402,7 +451,7 @@ class _Step:
             id_start=self.start,
             network_namespace=f"{slot}/net" if online else "",
             cgroup=f"/devenv/{identifier}",
-            seccomp=seccomp.profile(self.shop.architecture, chroot=True),
+            seccomp=bundle.filter_for(root, self.shop.architecture, chroot=True),
             attachments=(*self._files(staging, certificates, online), *self._attachments(staging, userns)),
             tmpfs=tuple(
                 spec.Tmpfs(bind.target, bind.size, bind.mode if bind.mode is not None else 0o1777, bind.owner)
@@ -413,20 +462,20 @@ class _Step:
 
     def _environment(self, who: spec.Identity, certificates: str) -> Pairs:
         """What the step itself says wins over what the host lends."""
-        lent = (*host.certificate_variables(certificates), *host.proxy_variables(self.shop.env))
-        apt = (("APT_CONFIG", _APT_CONF),) if host.apt_settings(certificates, self.shop.env) else ()
+        lent = (*host.certificate_variables(certificates), *self.proxies)
+        apt = (("APT_CONFIG", _APT_CONF),) if host.apt_settings(certificates, self.proxies) else ()
+        registries = self.shop.variables(host.registry_variables(self.shop.env))
         own = tuple(self.env.items())
-        return bundle.merge(
-            (("PATH", bundle.PATH), ("HOME", who.home)), lent, apt, host.registry_variables(self.shop.env), own
-        )
+        return bundle.merge((("PATH", bundle.PATH), ("HOME", who.home)), lent, apt, registries, own)
 
     def _files(self, staging: Staging, certificates: str, online: bool) -> list[spec.Attachment]:
+        network = pool.network(self.shop.paths, self.shop.state)
         files = {
             "/etc/hosts": host.hosts("build", (), ""),
             "/etc/hostname": b"build\n",
-            "/etc/resolv.conf": host.resolv_conf() if online else b"",
+            "/etc/resolv.conf": host.resolv_conf(network.gateway) if online else b"",
         }
-        settings = host.apt_settings(certificates, self.shop.env)
+        settings = host.apt_settings(certificates, self.proxies)
         if settings:
             files[_APT_CONF] = settings
         attached = [
@@ -452,7 +501,7 @@ class _Step:
         if bind.kind == "secret":
             return staging.file(bind.content, mode=bind.mode if bind.mode is not None else 0o400, owner=uid, group=gid)
         if bind.kind == "cache":
-            return snapshot.bind_folder(staging, bind.source, userns=userns, readonly=bind.readonly)
+            return self._cache(bind, staging, userns)
         if not bind.layers:  # one of our own tools: for anybody to read
             return snapshot.bind_folder(staging, bind.source, readonly=True)
         names = [str(number) for number in bind.layers]
@@ -461,8 +510,20 @@ class _Step:
             if bind.readonly
             else snapshot.new_upper(f"{self.folder}/{len(os.listdir(self.folder))}", self.start)
         )
-        root = snapshot.merged(staging, self.shop.paths.layers, names, userns=userns, upper=upper, work=work)
+        root = snapshot.merged(
+            staging, self.shop.paths.layers, names, userns=userns, start=self.start, upper=upper, work=work
+        )
         return snapshot.bind_beneath(staging, root, bind.source, readonly=bind.readonly)
+
+    def _cache(self, bind: Bind, staging: Staging, userns: int) -> str:
+        try:
+            return snapshot.bind_folder(staging, bind.source, userns=userns, readonly=bind.readonly)
+        except Unsupported:
+            # Ids can't be mapped here: the step works as with an empty cache, and what it puts there goes with it.
+            own = f"{self.folder}/{len(os.listdir(self.folder))}"
+            os.mkdir(own, stat.S_IMODE(os.stat(bind.source).st_mode))
+            os.chown(own, *(self.start + number for number in bind.owner))
+            return snapshot.bind_folder(staging, own)
 
     @contextmanager
     def _locks(self) -> Iterator[None]:

@@ -22,14 +22,18 @@ if TYPE_CHECKING:
 VERSION = 1
 """Of the receipt's format: another one is not read."""
 
+_COMPLETE = "_DEVENV_COMPLETE"
+
 
 def attempt(argv: Sequence[str], env: Mapping[str, str]) -> int | None:
     """Do the verb if that is quick and certain."""
     verb, words = (argv[0], list(argv[1:])) if argv else ("", [])
-    if verb not in ("up", "exec", "run") or "_DEVENV_COMPLETE" in env:
+    if _COMPLETE in env:
         return None
-    if verb == "up":
-        return _up(env) if not words else None
+    if verb == "up" and not words:
+        return _up(env)
+    if verb not in ("exec", "run"):
+        return None
     if words and words[0] == "--":
         words = words[1:]
     elif words and words[0].startswith("-"):
@@ -37,6 +41,11 @@ def attempt(argv: Sequence[str], env: Mapping[str, str]) -> int | None:
     if not words:
         return None
     return _exec(words, env) if verb == "exec" else _run(words, env)
+
+
+def plain(argv: Sequence[str], env: Mapping[str, str]) -> bool:
+    """Whether this is a verb of every day without options, which needs no parser."""
+    return list(argv) in (["up"], ["stop"], ["down"]) and _COMPLETE not in env
 
 
 def relevant(env: Mapping[str, str]) -> dict[str, str]:
@@ -85,7 +94,7 @@ def _run(words: list[str], env: Mapping[str, str]) -> int | None:
     text = json.dumps(found.receipt["spec"])
     found.close()
     # Made like any other one-shot container from here on.
-    from devenv.cli.oneshot import run
+    from .oneshot import run
 
     return run(text, words, env)
 

@@ -1,0 +1,86 @@
+"""What up, stop and down do, without the command line's own parser: the quick door comes here too.
+
+The parser (typer, and the pydantic it brings) takes 60 ms to import, a quarter of an `up` whose image is there.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import replace
+
+from devenv import console
+from devenv.cli import receipt, show
+from devenv.cli.project import BuildOptions, builder, desire, home, known_home, load, look, observe, prepare, tag
+from devenv.cli.session import Machine, Session, here
+from devenv.errors import DevenvError
+from devenv.model.image import Image
+from devenv.model.plan import Plan, Report
+from devenv.plan import halt, plan, takedown
+from devenv.provision import provision
+
+
+def plain(verb: str, session: Session) -> int:
+    """A verb without options, in the current folder."""
+    located = replace(session, folder=here())
+    if verb == "up":
+        return bring_up(located, BuildOptions())
+    return halt_all(located) if verb == "stop" else take_down(located)
+
+
+def bring_up(
+    session: Session,
+    options: BuildOptions,
+    *,
+    recreate: bool = False,
+    as_json: bool = False,
+    verbose: bool = False,
+) -> int:
+    """Build what changed, replace what must be, start it, run the hooks; the exit code."""
+    manifest, machine = load(session), session.machine()
+    here = home(machine, manifest)
+    chosen = replace(options, tags=(tag(here),))
+    prepared = prepare(manifest, machine, chosen)
+    wanted = desire(manifest, prepared, here, machine)
+    decided = plan(wanted, observe(machine, wanted), rebuild=chosen.no_cache, recreate=recreate)
+    with console.progress(sys.stderr, session.env, time.monotonic, verbose=verbose) as sink:
+        report = provision(decided, machine.engine, builder(prepared, machine, chosen, sink), sink, time.monotonic)
+    if report.ok and not (chosen.contexts or chosen.arguments):
+        receipt.write(session, machine, manifest, prepared, wanted)
+    return told(report, machine, session, as_json)
+
+
+def halt_all(session: Session, *, as_json: bool = False) -> int:
+    """Stop the environment's containers; the exit code."""
+    machine = session.machine()
+    state = look(machine, known_home(session, machine.engine))
+    return told(_carry_out(halt(state), machine, session), machine, session, as_json)
+
+
+def take_down(session: Session, *, volumes: bool = False, as_json: bool = False) -> int:
+    """Remove the environment's containers and network; the exit code."""
+    machine = session.machine()
+    state = look(machine, known_home(session, machine.engine))
+    return told(_carry_out(takedown(state, volumes=volumes), machine, session), machine, session, as_json)
+
+
+def _carry_out(decided: Plan, machine: Machine, session: Session) -> Report:
+    """Provision a plan that builds nothing."""
+    with console.progress(sys.stderr, session.env, time.monotonic) as sink:
+        return provision(decided, machine.engine, _nothing_to_build, sink, time.monotonic)
+
+
+def told(report: Report, machine: Machine, session: Session, as_json: bool) -> int:
+    """Print the report; its exit code."""
+    containers = machine.engine.containers(report.environment.id)
+    if as_json:
+        from devenv.cli import document
+
+        console.json(document.report(report, containers), sys.stdout)
+    else:
+        show.report(report, containers, session.env)
+    return report.code
+
+
+def _nothing_to_build() -> Image:
+    raise DevenvError("build: nothing was to be built")

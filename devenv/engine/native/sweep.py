@@ -1,0 +1,144 @@
+"""What commands that were killed left half-made: found, and removed. Each of their things is locked by its owner while that lives."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import time
+from collections.abc import Iterator
+
+from devenv.beneath import remove_tree
+from devenv.errors import DevenvError, EngineError
+
+from . import bundle, pool, runtime
+from .paths import Paths
+from .state import State
+
+_CGROUPS = "/sys/fs/cgroup"
+
+
+def sweep(paths: Paths, state: State, *, mount_namespace: int | None = None) -> None:
+    """Remove it all. One thing that can't be removed must not keep others from being used: `gc` tells of it."""
+    for identifier, lock in containers(paths, state):
+        try:
+            remove_container(paths, identifier)
+        except DevenvError:
+            continue
+        finally:
+            os.close(lock)
+    if state.dead_owners():
+        # The processes of a bootstrap live on, in their slot: they end before what they write to is removed.
+        pool.heal(paths, mount_namespace=mount_namespace)
+    for path, lock in unlocked(paths.drafts):
+        try:
+            remove_draft(state, path)
+        except DevenvError:
+            continue
+        finally:
+            os.close(lock)
+    for path in notes(paths):
+        _unlink(path)
+
+
+def containers(paths: Paths, state: State) -> Iterator[tuple[str, int]]:
+    """Containers no row and no living command speaks for: each one's id, and its lock, which the caller closes."""
+    names = {*_list(f"{paths.run}/bundles"), *_list(f"{paths.home}/containers")}  # before the rows: those come first
+    kept = {row[0] for row in state.db.execute("SELECT id FROM container")} if names else set()
+    for identifier in sorted(names - kept):
+        lock = bundle.take(paths.bundle(identifier))
+        if lock is not None:
+            yield identifier, lock
+
+
+def remove_container(paths: Paths, identifier: str) -> None:
+    """Kill it and remove its folders; the caller has its lock."""
+    owner = bundle.owner(paths.bundle(identifier))
+    engine = runtime.choose(owner.runtime, paths.runtime)
+    if identifier in engine.known():
+        engine.delete(identifier)
+    _remove_cgroups(identifier)
+    remove_tree(paths.container(identifier))
+    remove_tree(paths.bundle(identifier))
+
+
+def unlocked(folder: str) -> Iterator[tuple[str, int]]:
+    """What is in a folder of drafts whose makers died: path and lock, which the caller closes when it has removed it."""
+    for name in _list(folder):
+        path = f"{folder}/{name}"
+        try:
+            lock = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except OSError:
+            continue  # gone meanwhile
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(lock)
+            continue
+        yield path, lock
+
+
+def remove_draft(state: State, path: str) -> None:
+    """Remove a draft and give up its number."""
+    name = os.path.basename(path)
+    remove_tree(path)
+    if name.isdecimal():
+        state.drop_reserved(int(name))
+
+
+def used_layers(paths: Paths) -> set[int]:
+    """Layers of containers that have no row: those of living `run`s."""
+    found: set[int] = set()
+    for identifier in _list(f"{paths.run}/bundles"):
+        found.update(bundle.owner(paths.bundle(identifier)).layers)
+    return found
+
+
+def notes(paths: Paths) -> Iterator[str]:
+    """Descriptions of processes that killed `exec`s left in bundles: `exec-PID-N.json`."""
+    for identifier in _list(f"{paths.run}/bundles"):
+        folder = paths.bundle(identifier)
+        for name in _list(folder):
+            kind, _, rest = name.partition("-")
+            pid = rest.partition("-")[0]
+            if kind == "exec" and pid.isdecimal() and not os.path.exists(f"/proc/{pid}"):
+                yield f"{folder}/{name}"
+
+
+def _remove_cgroups(identifier: str) -> None:
+    """The cgroups of a container whose runtime was killed before it wrote them down, in every hierarchy."""
+    for folder in (_CGROUPS, *(f"{_CGROUPS}/{name}" for name in _list(_CGROUPS))):
+        group = f"{folder}/devenv/{identifier}"
+        if os.path.isdir(group) and not _killed(group):
+            raise EngineError(f"remove cgroup {group}: its processes don't end")
+
+
+def _killed(group: str) -> bool:
+    """Whether the cgroup is gone, its processes killed."""
+    for _ in range(100):  # 1 s
+        try:
+            with open(f"{group}/cgroup.procs", encoding="ascii") as file:
+                for pid in file.read().split():
+                    os.kill(int(pid), signal.SIGKILL)
+            os.rmdir(group)
+        except FileNotFoundError:
+            return True
+        except OSError:  # a process that ended meanwhile, or hasn't yet
+            time.sleep(0.01)
+        else:
+            return True
+    return False
+
+
+def _list(folder: str) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def _unlink(path: str) -> None:
+    try:
+        os.unlink(path)
+    except OSError:
+        pass  # somebody else did

@@ -48,6 +48,19 @@ def open_beneath(
         raise OSError(code, os.strerror(code), os.fsdecode(name))
 
 
+def text_beneath(root: str, path: str, limit: int = 1 << 20) -> str:
+    """The first `limit` bytes of a file beneath the folder `root`, as text; "" when there is none."""
+    fd = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        file = open_beneath(fd, path, os.O_RDONLY | os.O_NONBLOCK)  # a fifo there must not hang us
+    except OSError:
+        return ""
+    finally:
+        os.close(fd)
+    with open(file, "rb") as stream:
+        return stream.read(limit).decode(errors="replace")
+
+
 def make_parents(root: int, path: bytes, mode: int = 0o755) -> int:
     """The folder `path` beneath `root`, made with its missing parents (mtime 0, so that it is the same every time).
 

@@ -54,7 +54,7 @@ def changes(before: Pairs, after: Pairs) -> tuple[Change, ...]:
 
 def _image(desired: Desired, state: State, rebuild: bool) -> Action:
     if state.image and not rebuild:
-        return Action("keep", "image", "its key is in the store")
+        return Action("keep", "image", "nothing it is made of changed")
     steps = _steps(desired, state, rebuild)
     missing = [step for step in steps if not step.cached]
     causes = tuple(change for step in missing for change in step.changes)
@@ -69,7 +69,7 @@ def _image(desired: Desired, state: State, rebuild: bool) -> Action:
 
 def _because(missing: list[StepPlan], *, first: bool) -> str:
     if first:
-        return "were never built"
+        return "are new"
     causes = [f"{step.position} ({_names([one.name for one in step.changes])})" for step in missing if step.changes]
     return f"must run: {_names(causes, 2)} changed" if causes else f"must run: {missing[0].reason}"
 

@@ -78,6 +78,8 @@ class _Worker:
             case "create":
                 self._create(action)
             case "replace":
+                assert action.spec is not None
+                self.engine.check(action.spec)  # the old one runs on when there can't be a new one
                 self.engine.remove(action.container)
                 self._create(action)
             case "start":

@@ -82,6 +82,9 @@ class FakeEngine:
             self.did.append(("register", environment.id))
             self.known[environment.id] = environment
 
+    def check(self, spec: ContainerSpec) -> None:
+        """Everything can be made."""
+
     def create(self, spec: ContainerSpec) -> Container:
         if spec.image not in self.pictures:
             raise NotFound(f"create {spec.name}: no image {spec.image!r}")
@@ -277,6 +280,9 @@ class FakeMachine:
 
     def certificates(self, choice: str) -> str:
         return {"host": "/etc/bundle.pem", "none": ""}.get(choice, choice)
+
+    def layers(self, image: str) -> tuple[str, ...]:
+        return ()
 
     def watched(self) -> tuple[str, ...]:
         return ()

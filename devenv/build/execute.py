@@ -11,13 +11,14 @@ from concurrent.futures import Future
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import replace
 
-from devenv.beneath import open_beneath
+from devenv.beneath import make_parents, text_beneath
 from devenv.engine import Bind, Workshop
 from devenv.errors import DevenvError, EngineError, InputError, StepFailed
 from devenv.model.build import Configure, Copy, Keyed, Mount, Run, Stage, Workdir
 from devenv.model.events import Event, Sink
 from devenv.model.image import Image, Rootfs
 
+from .caption import caption
 from .configure import SCRATCH as SCRATCH_CONFIG
 from .configure import configure
 from .copy import copy
@@ -346,31 +347,15 @@ def _reads(keyed: Keyed) -> tuple[str, ...]:
 
 
 def _short(text: str) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= _SHOWN else f"{line[: _SHOWN - 1]}…"
+    return caption(text, _SHOWN)
 
 
 def _accounts(root: str) -> tuple[str, str]:
     """The texts of /etc/passwd and /etc/group in a root, "" where there is none."""
-    fd = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        return _text(fd, "etc/passwd"), _text(fd, "etc/group")
-    finally:
-        os.close(fd)
-
-
-def _text(root: int, path: str) -> str:
-    try:
-        file = open_beneath(root, path, os.O_RDONLY | os.O_NONBLOCK)
-    except OSError:
-        return ""
-    with open(file, "rb") as stream:
-        return stream.read(1 << 20).decode(errors="replace")
+    return text_beneath(root, "etc/passwd"), text_beneath(root, "etc/group")
 
 
 def _make_folder(root: str, path: str) -> None:
-    from devenv.beneath import make_parents
-
     fd = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.close(make_parents(fd, os.fsencode(path.strip("/") or ".")))

@@ -169,7 +169,8 @@ class _Names:
         if normal(name) in self.given and os.path.isdir(path):
             self.folders[name] = open_context(path, "", self.cache)
             return
-        line = next((one.line for one in instructions if name in one.text), 0)
+        # A name that isn't there as such is made from an ARG.
+        line = next((one.line for part in (name, "$") for one in instructions if part in one.text), 0)
         if normal(name) in self.given:
             message, hint = (
                 f"context {name}: {path} is not a folder",

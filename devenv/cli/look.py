@@ -13,7 +13,7 @@ import typer
 
 from devenv import console
 from devenv.cli import document, options, show
-from devenv.cli.project import known_home, main_container
+from devenv.cli.project import known_home, known_id, main_container
 from devenv.cli.session import Session
 from devenv.desired import MAIN
 from devenv.engine import LogLine, Observer
@@ -36,12 +36,14 @@ def ps(
 ) -> None:
     """List containers and the addresses where they answer.
 
-    Those of all your environments, wherever you are.
+    Those that run, of all your environments, and this folder's own.
 
     Example:  devenv ps --all
     """
     session: Session = context.obj
-    found = [pair for pair in homed(session.observer()) if everything or pair[1].status == "running"]
+    observer = session.observer()
+    here = known_id(session, observer)
+    found = [pair for pair in homed(observer) if everything or pair[1].status == "running" or pair[0].id == here]
     if as_json:
         console.json(document.containers(found), sys.stdout)
     else:

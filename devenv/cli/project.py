@@ -13,7 +13,7 @@ from devenv import desired as wanting
 from devenv.cli.session import Machine, Session, Window, here, places
 from devenv.console import progress
 from devenv.engine import Observer
-from devenv.errors import Fault, InputError, NotFound
+from devenv.errors import DevenvError, Fault, InputError, NotFound
 from devenv.model.container import Container, ContainerSpec, Environment, State
 from devenv.model.events import Sink
 from devenv.model.image import Image
@@ -200,6 +200,14 @@ def known_home(session: Session, engine: Observer) -> Environment:
     if found is None:
         raise NotFound(f"{folder}: has no environment yet", hint="`devenv up` brings it up")
     return found
+
+
+def known_id(session: Session, engine: Observer) -> str:
+    """The id of the environment we are in, "" when it was never brought up."""
+    try:
+        return known_home(session, engine).id
+    except DevenvError:
+        return ""
 
 
 def running(session: Session, engine: Observer) -> tuple[str, Container]:

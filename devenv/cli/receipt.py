@@ -36,7 +36,8 @@ def write(session: Session, machine: Machine, manifest: Manifest, prepared: Prep
     receipt = {
         "version": quick.VERSION,
         "env": quick.relevant(session.env),
-        "files": files,
+        # Layers never change, so they needn't have settled: what is damaged is built again.
+        "files": [*files, *((path, _fingerprint(path)) for path in machine.layers(state.image))],
         "spec": asdict(replace(wanted.spec, image=state.image)),
         "up": _answer(machine, wanted, state),
     }

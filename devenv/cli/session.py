@@ -34,6 +34,9 @@ class Machine(Window, Protocol):
     def watched(self) -> Sequence[str]:
         """Files of the host that what is wanted depends on: apt's sources."""
 
+    def layers(self, image: str) -> Sequence[str]:
+        """Folders of an image's layers, which nobody may touch."""
+
     def bridge(self) -> str:
         """Name of the bridge containers are on, "" before there was any."""
 

@@ -6,6 +6,7 @@ import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 
+from devenv.build.caption import caption
 from devenv.console import clean, colours, error, paint, seconds, size, table
 from devenv.model.container import Container, Environment
 from devenv.model.host import Check, Garbage
@@ -26,6 +27,7 @@ _DONE = {
 }
 _DIGEST = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{52}\b")
 _WIDEST = 50  # a longer hook pushes its own reason to the right, not everybody's
+_STEP = 100  # of a step's text, in characters
 _STYLE = {"keep": "dim", "replace": "yellow", "remove": "red", "forget": "red"}
 
 
@@ -129,9 +131,8 @@ def _rows(rows: Sequence[tuple[str, str, str]], styles: Iterable[str], colour: b
 def _diff(action: Action, colour: bool) -> None:
     for step in action.steps:
         if not step.cached:
-            print(
-                f"\n{paint('step', 'bold', colour)} {clean(step.position)}  {clean(step.text)}  ({clean(step.reason)})"
-            )
+            text = clean(caption(step.text, _STEP))
+            print(f"\n{paint('step', 'bold', colour)} {clean(step.position)}  {text}  ({clean(step.reason)})")
             _changes(step.changes, colour)
     if action.changes and not action.steps:
         print(f"\n{paint(action.verb, 'bold', colour)} {clean(action.object)}")

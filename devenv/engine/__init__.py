@@ -75,6 +75,9 @@ class Engine(Observer, Protocol):
     def register(self, environment: Environment) -> None:
         """Remember an environment (again: renames it)."""
 
+    def check(self, spec: ContainerSpec) -> None:
+        """Raise what making this container, in place of the one of its name, would fail with: a port taken, a source missing."""
+
     def create(self, spec: ContainerSpec) -> Container:
         """Make a container (status created). Host ports are chosen and reserved here."""
 

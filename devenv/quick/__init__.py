@@ -61,7 +61,7 @@ def _up(env: Mapping[str, str]) -> int | None:
     row = found.container()
     if answer is None or row is None or [row[0], row[1]] != answer["process"] or not _lives(row[1], row[2], row[3]):
         return None
-    if answer["bridge"] and not os.path.exists(f"/sys/class/net/{answer['bridge']}"):
+    if not _watched(f"{found.run}/bundles/{row[0]}") or (answer["bridge"] and not _connected(answer["bridge"])):
         return None
     colour = "FORCE_COLOR" in env or (sys.stdout.isatty() and "NO_COLOR" not in env and env.get("TERM") != "dumb")
     sys.stdout.write(answer["coloured" if colour else "plain"])
@@ -177,6 +177,26 @@ def _lives(pid: int, start: int, boot: str) -> bool:
             return fields[0] not in (b"Z", b"X") and int(fields[19]) == start and file.read().strip() == boot
     except OSError:
         return False
+
+
+def _watched(bundle: str) -> bool:
+    """Whether the container's conmon lives (monitor.watches, which costs more to import)."""
+    try:
+        with (
+            open(f"{bundle}/conmon.pid", encoding="ascii") as file,
+            open(f"/proc/{file.read().strip()}/comm", "rb") as name,
+        ):
+            return name.read() == b"conmon\n"
+    except OSError:
+        return False
+
+
+def _connected(bridge: str) -> bool:
+    """Whether nobody took the bridge or the firewall away."""
+    from devenv.engine.native.address import table_name
+    from devenv.engine.native.firewall import standing
+
+    return os.path.exists(f"/sys/class/net/{bridge}") and standing(table_name(bridge))
 
 
 def _runtime(name: str) -> str | None:

@@ -224,10 +224,11 @@ def test_ps_lists_what_runs_and_json_says_the_same(shop: Shop) -> None:
     assert one["ports"] == [{"address": "127.0.0.1", "host": 40000, "container": 8000, "protocol": "tcp"}]
 
 
-def test_ps_hides_what_is_stopped_unless_all(shop: Shop) -> None:
+def test_ps_shows_what_is_stopped_here_and_elsewhere_with_all(shop: Shop) -> None:
     shop.machine.engine.stop(shop.running())
-    assert json.loads(shop("ps", "--json").out) == []
-    assert "stopped (143)" in shop("ps", "--all").out
+    assert "stopped (143)" in shop("ps").out
+    assert json.loads(shop("-C", "/", "ps", "--json").out) == []
+    assert "stopped (143)" in shop("-C", "/", "ps", "--all").out
 
 
 def test_ps_without_a_terminal_imports_no_rich() -> None:

@@ -47,7 +47,7 @@ def step_reasons(action: Action) -> list[tuple[str, bool, str]]:
 def test_plan_of_nothing_there_builds_creates_and_starts() -> None:
     answer = plan(wanted(run("apt:1", "a")), State(ENVIRONMENT))
     assert told(answer) == [
-        ("build", "image", "1 of 1 steps were never built"),
+        ("build", "image", "1 of 1 steps are new"),
         ("create", "dev", "there is none yet"),
         ("start", "dev", "it is new"),
     ]
@@ -58,7 +58,7 @@ def test_plan_with_nothing_changed_keeps_all_with_a_reason_each() -> None:
     answer = plan(wanted(), observed())
     assert answer.idle
     assert told(answer) == [
-        ("keep", "image", "its key is in the store"),
+        ("keep", "image", "nothing it is made of changed"),
         ("keep", "dev", "it runs, and nothing changed"),
     ]
 
@@ -92,7 +92,7 @@ def test_plan_names_the_step_input_that_changed_and_what_follows_it() -> None:
 def test_plan_leaves_configuring_steps_out_of_the_count() -> None:
     configure = ("final:2", Keyed(0, Step(2, "ENV A=1", Configure()), "c", "", "c"))
     action = plan(wanted(run("final:1", "f"), configure), State(ENVIRONMENT)).actions[0]
-    assert action.reason == "1 of 1 steps were never built"
+    assert action.reason == "1 of 1 steps are new"
 
 
 def test_plan_of_another_base_says_so() -> None:

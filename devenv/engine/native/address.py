@@ -36,7 +36,7 @@ class Network(NamedTuple):
     @property
     def table(self) -> str:
         """Name of the nft table."""
-        return f"devenv_{self.bridge[2:]}"
+        return table_name(self.bridge)
 
     @property
     def gateway(self) -> str:
@@ -64,6 +64,11 @@ def bridge_name(run: str) -> str:
     import hashlib  # OpenSSL: 4 ms, for those who need the name only
 
     return f"dv{hashlib.sha256(run.encode()).hexdigest()[:6]}"
+
+
+def table_name(bridge: str) -> str:
+    """The nft table of the store with this bridge."""
+    return f"devenv_{bridge[2:]}"
 
 
 def dotted(number: int) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from devenv.beneath import open_beneath
+from devenv.beneath import open_beneath, remove_tree, text_beneath
 from devenv.errors import EngineError
 from devenv.model.container import ContainerSpec, Process
 from devenv.model.image import ImageConfig
@@ -67,7 +67,7 @@ def write(
         attachments = [
             *_system_files(staging, wanted, place, start),
             *_sources(staging, wanted, folder, start, who),
-            *_volumes(paths, staging, wanted, userns, root, start),
+            *_volumes(paths, staging, wanted, folder, userns, root, start),
         ]
     finally:
         os.close(userns)
@@ -176,20 +176,7 @@ def refuse_links(paths: Paths, layers: Sequence[int]) -> None:
 
 def find_identity(root: str, user: str) -> spec.Identity:
     """USER resolved by the /etc/passwd and /etc/group in this root, read without leaving it."""
-    fd = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        return identity.resolve(user, _read(fd, "etc/passwd"), _read(fd, "etc/group"))
-    finally:
-        os.close(fd)
-
-
-def _read(root: int, path: str) -> str:
-    try:
-        fd = open_beneath(root, path, os.O_RDONLY | os.O_NONBLOCK)
-    except OSError:
-        return ""
-    with open(fd, "rb") as file:
-        return file.read(1 << 20).decode(errors="replace")
+    return identity.resolve(user, text_beneath(root, "etc/passwd"), text_beneath(root, "etc/group"))
 
 
 def _process(wanted: ContainerSpec, place: Place, config: ImageConfig, who: spec.Identity) -> spec.ProcessSpec:
@@ -264,16 +251,31 @@ def _sources(
 
 
 def _volumes(
-    paths: Paths, staging: Staging, wanted: ContainerSpec, userns: int, root: str, start: int
+    paths: Paths, staging: Staging, wanted: ContainerSpec, own: str, userns: int, root: str, start: int
 ) -> list[spec.Attachment]:
     attached = []
     for name, target in wanted.volumes:
-        folder = paths.volume(wanted.environment, name)
+        # Without an environment nobody could ask for the volume again: it goes with the container.
+        folder = paths.volume(wanted.environment, name) if wanted.environment else f"{own}/volume-{name}"
         if not os.path.isdir(folder):
-            os.makedirs(folder, 0o755)
-            _like_image(folder, root, target, start)
+            _make_volume(folder, f"{own}/draft-{name}", root, target, start)
         attached.append(spec.Attachment(snapshot.bind_folder(staging, folder, userns=userns), target))
     return attached
+
+
+def _make_volume(folder: str, draft: str, root: str, target: str, start: int) -> None:
+    """Whole or not at all: what a killed command left half copied isn't taken for the volume."""
+    remove_tree(draft)
+    os.mkdir(draft)
+    os.chmod(draft, 0o755)
+    _like_image(draft, root, target, start)
+    os.makedirs(os.path.dirname(folder), 0o700, exist_ok=True)
+    try:
+        os.rename(draft, folder)
+    except OSError:
+        if not os.path.isdir(folder):  # another command was quicker, and its volume counts
+            raise
+        remove_tree(draft)
 
 
 def _like_image(folder: str, root: str, target: str, start: int) -> None:

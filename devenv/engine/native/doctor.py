@@ -36,12 +36,13 @@ _PROGRAMS = (
 
 def examine(paths: Paths, env: Mapping[str, str]) -> Sequence[Check]:
     """All checks, in the order in which things build on each other. Under a second, unless the host is slow to fork."""
-    outside = _Outside(env)
     checks = [_user(), _kernel(), _seccomp(), _user_namespaces(), _overlay(paths)]
     checks += [_mapped_store(paths, env), _mapped_folder(paths, env)]
     checks += [_runtime(), _cgroups(), *(_program(*one) for one in _PROGRAMS), _uv()]
-    checks += [_interfaces(), _forwarding(), _own_network(paths), outside.names(), outside.mirror()]
-    return [*checks, _space(paths), _inodes(paths)]
+    checks += [_interfaces(), _forwarding(), _own_network(paths)]
+    outside = _Outside(env)  # a thread: after the last check that forks
+    space = [_space(paths), _inodes(paths)]
+    return [*checks, outside.names(), outside.mirror(), *space]
 
 
 def _user() -> Check:
@@ -285,7 +286,7 @@ def _own_network(paths: Paths) -> Check:
 
 
 class _Outside:
-    """Name servers and mirror, asked while other checks run: an answer that is late counts as none."""
+    """Name servers and mirror, asked by a thread: an answer that is late counts as none."""
 
     def __init__(self, env: Mapping[str, str]) -> None:
         self.env = env
@@ -330,9 +331,9 @@ class _Outside:
         if not self.host:
             return
         try:
-            found = socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM)
+            socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM)
             self.resolved = True
-            socket.create_connection(found[0][4][:2], 2).close()
+            socket.create_connection((self.host, self.port), 2).close()
             self.reached = True
         except OSError as error:
             self.trouble = error.strerror or str(error)

@@ -125,6 +125,12 @@ class Native:
 
     # Containers ----------------------------------------------------------------------------------
 
+    def check(self, spec: ContainerSpec) -> None:
+        for port in spec.ports:
+            self._chosen(port, f"{spec.environment}-{spec.name}")
+        for source in spec.sources:
+            snapshot.source_owner(source)
+
     @trouble("create a container")
     def create(self, spec: ContainerSpec) -> Container:
         self.begin()
@@ -155,7 +161,7 @@ class Native:
         self.begin()
         spec, slot = self._spec(container)
         self._clear(container, slot, spec)
-        if not self.state.slot_wired(slot):
+        if not self.state.slot_wired(slot) or not namespace.is_pinned(self.paths.slot(slot)):
             pool.rewire(self.paths, slot, mount_namespace=self._host_namespace())
         image = self._image(spec.image)
         place = self._place(container, spec, slot)
@@ -337,12 +343,15 @@ class Native:
         lent = lending.reachable(self.paths, self.state, found, mount_namespace=self._host_namespace())
         return bundle.Place(identifier, slot, network.address(slot), lent, network.gateway)
 
-    def _chosen(self, port: Port) -> Port:
-        """The port with a host port: the one asked for, if nobody has it, or any free one."""
+    def _chosen(self, port: Port, own: str = "") -> Port:
+        """The port with a host port: the one asked for, if nobody has it but the container `own`, or any free one."""
         if port.host is None:
-            return replace(port, host=firewall.free_port(port.address, port.protocol))
-        owner = firewall.port_owner(port.address, port.host, port.protocol)
-        if owner:
+            chosen = port
+            while chosen is port or pool.publisher(self.state, chosen):  # published ones aren't bound: they look free
+                chosen = replace(port, host=firewall.free_port(port.address, port.protocol))
+            return chosen
+        owner = firewall.port_owner(port.address, port.host, port.protocol) or pool.publisher(self.state, port)
+        if owner and owner != own:
             raise EngineError(
                 f"publish port {port.address}:{port.host}: {owner} has it",
                 hint=f'end it, or let one be chosen: `ports: ["{port.container}"]`',
@@ -360,6 +369,8 @@ def _make_home(paths: Paths) -> None:
     """The folders that must be there. The store is for its owner alone; run-time folders can be walked through."""
     for folder in (paths.home, paths.layers, paths.drafts, paths.locks, f"{paths.home}/containers"):
         os.makedirs(folder, 0o700, exist_ok=True)
+    if os.stat(paths.home).st_mode & 0o077:  # the user's own folder, made beforehand
+        os.chmod(paths.home, 0o700)
     # A container's init walks to its root in its bundle as its own user; what is in there is 0600.
     for folder in (paths.run, f"{paths.run}/bundles"):
         os.makedirs(folder, 0o711, exist_ok=True)
@@ -367,7 +378,15 @@ def _make_home(paths: Paths) -> None:
 
 def _image_volumes(image: Image) -> Pairs:
     """The image's VOLUMEs, named by their path."""
-    return tuple((path.strip("/").replace("/", "-") or "root", path) for path in image.config.volumes)
+    named = []
+    for volume in image.config.volumes:
+        path = os.path.normpath(f"/{volume.lstrip('/')}")
+        if path == "/" or path.split("/")[1] in ("dev", "etc", "proc", "sys"):
+            raise EngineError(
+                f"use image: its VOLUME {volume} is a part of the system", hint="take it out of the image"
+            )
+        named.append((path[1:].replace("-", "--").replace("/", "-"), path))
+    return tuple(named)
 
 
 def _signal(name: str) -> int:

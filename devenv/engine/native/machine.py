@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from devenv.model.host import Check, Garbage
 
-from . import bootstrap, collect, doctor, host
+from . import bootstrap, collect, doctor, host, observe
 from .address import bridge_name
 from .facade import Native
 from .paths import locate
@@ -32,6 +32,11 @@ class Host:
     def watched(self) -> Sequence[str]:
         """Files of the host that what is wanted depends on: apt's sources."""
         return bootstrap.source_paths()
+
+    def layers(self, image: str) -> Sequence[str]:
+        """Folders of an image's layers, which nobody may touch."""
+        found = observe.image(self.engine.state, image)
+        return [self.paths.layer(number) for number in found.layers] if found else []
 
     def bridge(self) -> str:
         """Name of the bridge containers are on."""

@@ -127,7 +127,7 @@ def read_log(path: str, *, tail: int | None, follow: Callable[[], bool] | None) 
         while True:
             line = file.readline()
             if line.endswith(b"\n"):
-                text, partial, whole = _parse(line, partial)
+                _, partial, whole = _parse(line, partial)
                 if whole is not None:
                     yield whole
                 continue

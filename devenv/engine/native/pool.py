@@ -80,7 +80,7 @@ def heal(paths: Paths, *, mount_namespace: int | None = None) -> None:
 
 def standing(there: Network) -> bool:
     """Whether bridge and table are there (0.1 ms); `healthy` looks at the rules too."""
-    return os.path.exists(f"/sys/class/net/{there.bridge}") and firewall.standing(there)
+    return os.path.exists(f"/sys/class/net/{there.bridge}") and firewall.standing(there.table)
 
 
 def remove_spares(paths: Paths) -> None:
@@ -121,6 +121,19 @@ def publish(
             unpublish(paths, state, slot)
             raise
         heal(paths, mount_namespace=mount_namespace)
+
+
+def publisher(state: State, port: Port) -> str:
+    """The container that publishes this port of the host, "" for none."""
+    holders = {number: container for number, _, container in state.known_slots()}
+    return next(
+        (
+            holders.get(slot) or "a running command"
+            for slot, ports in sorted(_published(state).items())
+            if any(_same_door(port, theirs) for theirs in ports)
+        ),
+        "",
+    )
 
 
 def unpublish(paths: Paths, state: State, slot: int) -> None:

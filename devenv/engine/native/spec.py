@@ -29,7 +29,8 @@ MASKED = (
     "/sys/firmware",
     "/sys/fs/selinux",
 )
-READONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
+# The last is the tmpfs that holds the hierarchies of cgroup v1, which runc leaves writable.
+READONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger", "/sys/fs/cgroup")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,14 @@
+"""An instruction's text → a line for people: without what only builders read."""
+
+from __future__ import annotations
+
+import re
+
+_FLAGS = re.compile(r"(?<=^RUN )(?:--(?:mount|network|security)=\S+ )+")
+_TOOLS = re.compile(r"/run/devenv/tools/(?=\w+ )")
+
+
+def caption(text: str, width: int) -> str:
+    """At most `width` characters: `RUN apt-get install git`, its mounts left out."""
+    line = _TOOLS.sub("", _FLAGS.sub("", " ".join(text.split())))
+    return line if len(line) <= width else f"{line[: width - 1]}…"

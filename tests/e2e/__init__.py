@@ -1,0 +1,1 @@
+"""The real command line on real projects, with apt, uv and npm."""

@@ -1,0 +1,345 @@
+"""Commands killed at any moment, and what others break: the next `up` works without repair, and nothing is left."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+import pytest
+
+from devenv.engine.native import observe, pool
+from devenv.engine.native.paths import Paths
+from devenv.engine.native.state import State, alive, this_process
+
+from .conftest import eventually, output, temporary_store
+from .project import Project
+
+pytestmark = pytest.mark.engine
+
+MARK = "1234.5"
+
+
+def containerfile(project: Project, *steps: str, manifest: str = "") -> None:
+    """A manifest whose image is the base and these steps."""
+    project.write("Containerfile", "\n".join(["FROM base", *steps, ""]))
+    project.manifest(f"from: file:Containerfile\ncontexts: {{base: '{project.base}'}}\n{manifest}")
+
+
+def sleepers() -> list[int]:
+    """Pids of the processes that sleep for MARK seconds, on the host or inside."""
+    found = []
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            with suppress(OSError), open(f"/proc/{name}/cmdline", "rb") as file:
+                if file.read() == b"sleep\0" + MARK.encode() + b"\0":
+                    found.append(int(name))
+    return found
+
+
+def killed(process: subprocess.Popen[str]) -> None:
+    process.kill()
+    process.wait()
+    for pipe in (process.stdout, process.stderr):  # its children still hold the other ends
+        if pipe is not None:
+            pipe.close()
+
+
+def assert_whole(project: Project) -> None:
+    """The environment works, the layout is one for other tools, and nothing half made is left."""
+    assert project.container()["status"] == "running"
+    assert project.run("exec", "cat", "/etc/debian_version")
+    assert os.listdir(project.paths.drafts) == []
+    assert sleepers() == []
+    known = [project.container()["id"]]
+    assert os.listdir(f"{project.paths.run}/bundles") == known
+    assert os.listdir(f"{project.paths.home}/containers") == known
+    assert os.listdir(project.paths.runtime) == known
+    state = State(project.paths.state)
+    assert state.db.execute("SELECT count(*) FROM layer WHERE boot = ''").fetchone() == (0,)
+    [image] = [one for one in observe.images(state) if one.digest == project.container()["image"]]
+    state.close()
+    output("skopeo", "inspect", "--raw", f"oci:{project.paths.layout}:{image.references[0]}")
+    assert not [
+        line
+        for line in output("findmnt", "--raw", "-o", "TARGET").splitlines()
+        if "/mounts/" in line and line.startswith(project.paths.run)
+    ]
+
+
+def test_build_killed_in_a_step_is_swept_by_the_next_up(project: Project) -> None:
+    containerfile(project, f"RUN sleep {MARK}")
+    building = project.start("build")
+    assert eventually(lambda: sleepers() != [], 60)
+    killed(building)
+
+    containerfile(project, "RUN echo done >/done")
+    project.run("up")
+
+    assert_whole(project)
+    assert project.run("exec", "cat", "/done") == "done\n"
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.2, 0.6])
+def test_build_killed_while_a_base_comes_in_leaves_a_store_that_works(base: str, delay: float) -> None:
+    with temporary_store() as paths:
+        project = Project(paths, f"{os.path.dirname(paths.home)}/project", base)
+        containerfile(project, "RUN true")
+        building = project.start("build")
+        assert eventually(lambda: os.path.isdir(paths.drafts) and os.listdir(paths.drafts) != [], 30)
+        time.sleep(delay)
+        killed(building)
+
+        project.run("up")
+
+        assert_whole(project)
+        project.down()
+
+
+@pytest.mark.parametrize("delay", [0.02, 0.1, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.7])
+def test_up_killed_at_any_moment_is_finished_by_the_next(project: Project, delay: float) -> None:
+    project.run("up")
+    project.run("down")
+    bringing = project.start("up")
+    time.sleep(delay)
+    killed(bringing)
+
+    project.run("up")
+
+    assert_whole(project)
+
+
+def test_run_killed_leaves_nothing_after_the_next_up(project: Project) -> None:
+    project.run("up")
+    running = project.start("run", "--", "sleep", MARK)
+    assert eventually(lambda: sleepers() != [], 30)
+    killed(running)
+
+    project.manifest("env: {A: '1'}")
+    project.run("up")
+
+    assert_whole(project)
+
+
+def test_exec_killed_leaves_no_description_of_its_process(project: Project) -> None:
+    container = project.up()
+    executing = project.start("exec", "--env", "A=1", "--", "sleep", MARK)
+    assert eventually(lambda: sleepers() != [], 30)
+    killed(executing)
+    for pid in sleepers():
+        os.kill(pid, signal.SIGKILL)
+
+    project.manifest("env: {A: '1'}")
+    project.run("up")
+
+    assert [name for name in os.listdir(project.paths.bundle(container["id"])) if name.startswith("exec-")] == []
+
+
+def test_monitor_killed_makes_the_container_stopped_and_up_starts_it_anew(project: Project) -> None:
+    container = project.up()
+    with open(f"{project.paths.bundle(container['id'])}/conmon.pid", encoding="ascii") as file:
+        os.kill(int(file.read()), signal.SIGKILL)
+
+    assert eventually(lambda: project.container()["status"] == "stopped")
+    project.run("up")
+
+    assert_whole(project)
+    assert eventually(lambda: not os.path.exists(f"/proc/{container['pid']}"))
+
+
+def test_container_out_of_memory_is_stopped_with_137_and_up_starts_it_again(project: Project) -> None:
+    project.manifest(
+        "limits: {memory: 64M}\ncommand: sleep 0.5; [ -e /again ] || { touch /again; exec tail /dev/zero; }; exec sleep 600"
+    )
+    project.run("up")
+
+    assert eventually(lambda: project.container()["status"] == "stopped")
+    assert project.container()["exit_code"] == 137
+    project.run("up")
+
+    time.sleep(1)
+    assert_whole(project)
+
+
+@pytest.mark.parametrize("whole_folder", [False, True], ids=["emptied", "removed"])
+def test_layer_emptied_by_somebody_is_made_anew_by_up(project: Project, whole_folder: bool) -> None:
+    containerfile(project, f"RUN echo {whole_folder} >/made")
+    project.run("up")
+    state = State(project.paths.state)
+    for image in observe.images(state):
+        for number in image.layers:
+            folder = project.paths.layer(number)
+            subprocess.run(
+                ["rm", "-rf", folder] if whole_folder else ["find", folder, "-mindepth", "1", "-delete"], check=True
+            )
+    state.close()
+
+    failed = project.attempt("run", "--", "true")
+    assert "isn't whole any more" in failed.stderr or failed.returncode == 0  # the long way builds it again itself
+    project.run("up")
+
+    assert_whole(project)
+    assert project.run("exec", "cat", "/made") == f"{whole_folder}\n"
+
+
+def test_blob_removed_by_somebody_is_packed_again_by_the_next_commit(project: Project) -> None:
+    containerfile(project, "RUN echo one >/one")
+    project.run("up")
+    folder = f"{project.paths.layout}/blobs/sha256"
+    for name in os.listdir(folder):
+        os.unlink(f"{folder}/{name}")
+
+    containerfile(project, "RUN echo one >/one", "RUN echo two >/two")
+    project.run("up")
+
+    assert_whole(project)
+    reference = next(
+        iter(name for name in output("skopeo", "list-tags", f"oci:{project.paths.layout}").splitlines() if name), ""
+    )
+    assert reference is not None
+    state = State(project.paths.state)
+    name = next(
+        one.references[0]
+        for one in observe.images(state)
+        if one.references and one.references[0].endswith(project.container()["environment"]["id"])
+    )
+    state.close()
+    output("skopeo", "copy", "--quiet", f"oci:{project.paths.layout}:{name}", f"dir:{project.folder}/copy")
+
+
+@pytest.mark.parametrize("damage", ["firewall", "bridge"])
+def test_up_puts_the_network_back_though_it_keeps_everything(project: Project, damage: str) -> None:
+    project.up()
+    project.run("up")
+    state = State(project.paths.state)
+    network = pool.network(project.paths, state)
+    if damage == "firewall":
+        output("nft", "delete", "table", "inet", network.table)
+    else:
+        output("ip", "link", "delete", network.bridge)
+    assert not pool.healthy(project.paths, state)
+
+    assert "kept" in project.run("up")
+
+    assert pool.healthy(project.paths, state)
+    state.close()
+
+
+def test_after_a_reboot_all_reads_as_stopped_and_up_starts_it(project: Project) -> None:
+    containerfile(project, "RUN echo kept >/kept")
+    container = project.up("") and project.container()
+    containerfile(project, "RUN echo kept >/kept")
+    project.run("up")
+    container = project.container()
+    # What a reboot leaves: rows of another boot, no processes, an empty run-time folder for the container.
+    subprocess.run(["runc", "--root", project.paths.runtime, "delete", "--force", container["id"]], check=True)
+    state = State(project.paths.state)
+    state.db.execute("UPDATE container SET boot = 'before'")
+    state.db.execute("UPDATE slot SET boot = 'before'")
+    state.close()
+    subprocess.run(["rm", "-rf", project.paths.bundle(container["id"])], check=True)
+
+    assert project.container()["status"] == "stopped"
+    project.run("up")
+
+    assert_whole(project)
+
+
+def test_layer_of_another_boot_counts_only_once_an_image_vouches_for_it(store: Paths) -> None:
+    state = State(store.state)
+    synced, lost = state.reserve_layer(), state.reserve_layer()
+    state.layer_made(synced, "synced", 0)
+    state.commit_image("sha256:" + "0" * 64, "", [synced], "{}", 0, [])
+    state.layer_made(lost, "lost", 0)
+    state.db.execute("UPDATE layer SET boot = 'before' WHERE boot IS NOT NULL AND id = ?", (lost,))
+
+    assert state.layer("synced") == synced
+    assert state.layer("lost") is None
+    state.db.execute("DELETE FROM image")
+    state.db.execute("DELETE FROM layer")
+    state.close()
+
+
+def test_a_reused_pid_is_not_the_process_that_was_recorded() -> None:
+    me = this_process()
+
+    assert alive(*me, me.boot)
+    assert not alive(me.pid, me.start - 1, me.boot, me.boot)
+    assert not alive(me.pid, me.start, "before", me.boot)
+
+
+@contextmanager
+def damaged(paths: Paths, content: bytes) -> Iterator[None]:
+    """The database, with other content for a while."""
+    state = State(paths.state)
+    state.db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    state.close()
+    os.rename(paths.state, f"{paths.state}.good")
+    with open(paths.state, "wb") as file:
+        file.write(content)
+    yield
+    for name in (paths.state, f"{paths.state}-wal", f"{paths.state}-shm"):
+        with suppress(FileNotFoundError):
+            os.unlink(name)
+    os.rename(f"{paths.state}.good", paths.state)
+
+
+@pytest.mark.parametrize("verb", ["up", "ps", "gc"])
+def test_database_of_garbage_is_one_error_that_names_it(project: Project, verb: str) -> None:
+    project.run("up")
+    with damaged(project.paths, os.urandom(8192)):
+        failed = project.attempt(verb)
+
+    assert failed.returncode == 1
+    assert "state.db" in failed.stderr
+    assert "hint:" in failed.stderr
+
+
+@pytest.mark.parametrize("page", [1, 5, 9])
+def test_database_cut_short_is_one_error_that_names_it(project: Project, page: int) -> None:
+    project.run("up")
+    state = State(project.paths.state)
+    state.db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    state.close()
+    with open(project.paths.state, "rb") as file:
+        head = file.read(page * 4096 + 100)
+    with damaged(project.paths, head):
+        failed = project.attempt("ps", "--all")
+        assert failed.returncode in (0, 1)
+        if failed.returncode:
+            assert "state.db" in failed.stderr
+
+
+def test_disk_full_is_one_error_with_a_fix_and_the_next_up_works(base: str) -> None:
+    with temporary_store() as paths:
+        project = Project(paths, f"{os.path.dirname(paths.home)}/project", base)
+        project.manifest()
+        output("mount", "-t", "tmpfs", "-o", "size=48m", "small", paths.home)
+        try:
+            failed = project.attempt("up")
+            assert failed.returncode == 1
+            assert "No space left on device" in failed.stderr
+            assert os.listdir(paths.drafts) == []
+            output("mount", "-o", "remount,size=2g", paths.home)
+            project.run("up")
+            assert_whole(project)
+            project.down()
+            pool.remove_spares(paths)
+        finally:
+            output("umount", paths.home)
+
+
+def test_readonly_store_is_one_error(base: str) -> None:
+    with temporary_store() as paths:
+        project = Project(paths, f"{os.path.dirname(paths.home)}/project", base)
+        project.manifest()
+        output("mount", "-t", "tmpfs", "-o", "ro", "small", paths.home)
+        try:
+            failed = project.attempt("up")
+        finally:
+            output("umount", paths.home)
+        assert failed.returncode == 1
+        assert "Read-only file system" in failed.stderr

@@ -1,0 +1,152 @@
+"""The quick door answers only when the long way would say the same."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import time
+
+import pytest
+
+from devenv import quick
+from tests.engine.project import Project
+
+pytestmark = pytest.mark.engine
+
+
+def receipt(project: Project) -> dict[str, object] | None:
+    """What the quick door has to go by."""
+    database = sqlite3.connect(project.paths.state)
+    row = database.execute("SELECT receipt FROM environment WHERE folder = ?", (project.folder,)).fetchone()
+    database.close()
+    return json.loads(row[0]) if row and row[0] else None
+
+
+def quickly(project: Project, *words: str) -> str | None:
+    """What the quick door prints, None when it sends the command the long way."""
+    done = project.attempt(*words, env={"PYTHONPROFILEIMPORTTIME": "1"})
+    assert done.returncode == 0
+    loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
+    assert "devenv.quick" in loaded
+    return None if "devenv.cli.act" in loaded or "devenv.cli.app" in loaded else done.stdout
+
+
+def settle(project: Project) -> None:
+    """Up twice: a receipt counts only when nothing was written after its command began."""
+    time.sleep(0.1)
+    project.run("up")
+
+
+def test_up_when_nothing_changed_says_what_the_long_way_says(project: Project) -> None:
+    project.manifest("ports: ['8000']\n")
+    settle(project)
+
+    quick_answer = quickly(project, "up")
+
+    assert quick_answer is not None
+    assert "kept" in quick_answer
+    assert quick_answer == project.run("up", "--verbose")  # an option: the long way
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda project: project.manifest("env: {A: '2'}\n"),
+        lambda project: project.run("stop"),
+        lambda project: os.utime(f"{project.folder}/devenv.yml"),
+        lambda project: project.write("Containerfile.devenv", "") and project.manifest("name: other\n"),
+    ],
+    ids=["manifest", "stopped", "touched", "renamed"],
+)
+def test_up_goes_the_long_way_after_a_change(project: Project, change: object) -> None:
+    project.manifest("env: {A: '1'}\n")
+    settle(project)
+    assert quickly(project, "up") is not None
+
+    assert callable(change)
+    change(project)
+
+    assert quickly(project, "up") is None
+
+
+def test_up_notices_a_changed_file_of_the_build(project: Project) -> None:
+    project.write("Containerfile", "FROM base\nCOPY data /data\n")
+    project.write("data", "one")
+    project.manifest(f"from: file:Containerfile\ncontexts: {{base: '{project.base}'}}\n")
+    settle(project)
+    assert quickly(project, "up") is not None
+
+    project.write("data", "two")
+
+    assert quickly(project, "up") is None
+    assert project.run("exec", "cat", "/data") == "two"
+
+
+def test_up_notices_a_container_that_died(project: Project) -> None:
+    settle(project)
+    pid = project.container()["pid"]
+    os.kill(pid, 9)
+    time.sleep(0.3)
+
+    assert quickly(project, "up") is None
+    assert project.container()["pid"] not in (None, pid)
+
+
+def test_a_receipt_of_another_format_is_not_read(project: Project) -> None:
+    settle(project)
+    kept = receipt(project)
+    assert kept is not None
+    database = sqlite3.connect(project.paths.state)
+    with database:
+        database.execute(
+            "UPDATE environment SET receipt = ? WHERE folder = ?",
+            (json.dumps({**kept, "version": quick.VERSION + 1}), project.folder),
+        )
+    database.close()
+
+    assert quickly(project, "up") is None
+
+
+def test_no_receipt_is_kept_of_a_file_that_changed_meanwhile(project: Project) -> None:
+    project.manifest("hooks: {on_create: ['true']}\n")
+    running = project.start("up")
+    time.sleep(0.05)
+    project.manifest("hooks: {on_create: ['true', 'true']}\n")
+    running.communicate()
+
+    assert quickly(project, "up") is None
+
+
+def test_exec_passes_code_stdin_and_arguments(project: Project) -> None:
+    settle(project)
+
+    done = project.attempt("exec", "--", "sh", "-c", 'cat; echo "$1"; exit 7', "sh", "a b", input="in\n")
+
+    assert (done.returncode, done.stdout) == (7, "in\na b\n")
+
+
+def test_exec_and_run_have_no_descriptors_and_no_variables_of_ours(project: Project) -> None:
+    settle(project)
+    for verb in ("exec", "run"):
+        found = project.attempt(verb, "--", "sh", "-c", "ls /proc/self/fd; env", env={"CANARY": "leak"}).stdout
+        assert "leak" not in found
+        assert found.split("\n")[:4] == ["0", "1", "2", "3"]  # 3 is ls's own
+
+
+def test_run_makes_a_container_of_its_own(project: Project) -> None:
+    settle(project)
+    assert quickly(project, "run", "--", "true") is not None
+
+    done = project.attempt("run", "--", "sh", "-c", "touch /mine; cat; exit 5", input="in")
+
+    assert (done.returncode, done.stdout) == (5, "in")
+    assert project.attempt("exec", "ls", "/mine").returncode != 0
+
+
+def test_run_fails_with_a_message_when_its_image_went(project: Project) -> None:
+    settle(project)
+    project.run("down")
+    project.run("gc", "--all")
+
+    assert project.run("run", "--", "echo", "built again") == "built again\n"

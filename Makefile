@@ -2,8 +2,8 @@
 
 PYTHON ?= /usr/bin/python3
 BIN := .venv/bin
-ENGINE := ca-certificates python3 python3-venv runc conmon catatonit mmdebstrap nftables
-TOOLS := curl git iproute2 libcap2-bin procps skopeo tmux umoci util-linux zstd zsh fish
+ENGINE := ca-certificates curl python3 python3-venv runc conmon catatonit mmdebstrap nftables
+TOOLS := git iproute2 libcap2-bin procps skopeo tmux umoci util-linux zstd zsh fish
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test check bench bench-peers soak clean engine tools venv
@@ -12,7 +12,6 @@ help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.* ## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
 demo: engine venv ## bring examples/django-shop up, run its tests inside, show the address that answers
-	@.ci/packages curl
 	@PATH="$(CURDIR)/$(BIN):$$PATH" .ci/demo examples/django-shop
 
 test: tools venv ## lint, types, all tests: with root, kernel, apt, uv and npm

@@ -182,13 +182,13 @@ def _lives(pid: int, start: int, boot: str) -> bool:
 def _watched(bundle: str) -> bool:
     """Whether the container's conmon lives (monitor.watches, which costs more to import)."""
     try:
-        with (
-            open(f"{bundle}/conmon.pid", encoding="ascii") as file,
-            open(f"/proc/{file.read().strip()}/comm", "rb") as name,
-        ):
-            return name.read() == b"conmon\n"
+        with open(f"{bundle}/conmon.pid", encoding="ascii") as file:
+            pid = file.read().strip()
+        with open(f"/proc/{pid}/stat", "rb") as stat:
+            words = stat.read().split()
     except OSError:
         return False
+    return words[1] == b"(conmon)" and words[2] not in (b"Z", b"X")
 
 
 def _connected(bridge: str) -> bool:

@@ -26,6 +26,7 @@ NOTES = (
     "`down` is `docker rm -f`, `podman rm -f -t 0`, `docker-compose down -t 0`: nobody waits for a grace period.",
     "Builds: “BuildKit” is a plain Dockerfile as people write it, with pip; “cache mounts” keeps apt's and pip's "
     "downloads; “uv” also installs with uv, devenv's own installer, and is the fairest measure of the builder itself. "
+    "pip compiles bytecode into the image, uv and devenv leave that to the first import. "
     "Before each first build everybody forgets every layer but the base.",
     "Memory counts processes only, not what the kernel keeps for a container's namespaces, mounts and cgroups.",
 )
@@ -69,14 +70,15 @@ def _bench(options: argparse.Namespace) -> int:
             + (f"; absent: {', '.join(absent)}" if absent else "")
         )
         if "day" in wanted:
-            done.append(topics.every_day(present, 4 if options.quick else 15))
+            done.append(topics.every_day(present, 4 if options.quick else 12))
         if "growth" in wanted:
             some = [each for each in present if each.name in ("devenv", "Docker", "Podman")]
             done.append(topics.growth(some, topics.SIZES[:2] if options.quick else topics.SIZES))
         if "build" in wanted:
             done.append(builds.building(builders))
     date = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(started))
-    setting = page.Setting(date, [(each.name, each.version) for each in present], absent, NOTES, load)
+    versions = [(each.name, each.version) for each in present]
+    setting = page.Setting(date, versions, absent, NOTES, (load, os.getloadavg()[0]))
     text = page.page(done, setting)
     say(f"done in {(time.time() - started) / 60:.1f} minutes")
     output = options.output or (
@@ -102,7 +104,7 @@ def _gather(
     if "devenv" not in options.without:
         program = contenders.install_devenv(CHECKOUT)
         found["devenv"] = contenders.devenv(program, f"{HOME}/store")
-        builders.append(builds.of_devenv(contenders.devenv(program, f"{HOME}/builder"), program, twice, twice))
+        builders.append(builds.of_devenv(contenders.devenv(program, f"{HOME}/builder"), program, twice, once))
     if "Docker" not in options.without:
         daemon = stack.enter_context(contenders.dockerd())
         docker = contenders.docker(*daemon) if daemon else None
@@ -111,7 +113,9 @@ def _gather(
         found["devcontainers CLI"] = contenders.devcontainer(*daemon) if daemon else None
         if docker and daemon:
             for flavour in builds.FLAVOURS if build else ():
-                builders.append(builds.of_docker(docker, daemon[0], flavour, twice, 0 if flavour == "plain" else once))
+                builders.append(
+                    builds.of_docker(docker, daemon[0], flavour, *((twice, 0) if flavour == "plain" else (once, once)))
+                )
     if "Podman" not in options.without:
         podman = found["Podman"] = contenders.podman()
         if podman and build and not options.quick:

@@ -120,7 +120,7 @@ def of_docker(contender: Contender, client: str, flavour: str, colds: int, warms
     build = (client, "build", "-q", "-t", IMAGE, *_proxies(), ".")
 
     def forget(keep_downloads: bool) -> None:
-        if keep_downloads:  # the round's name, an ENV before every step, has already made all layers new
+        if keep_downloads:  # the round's name, an ENV before every step, makes all layers new
             return
         subprocess.run([client, "rmi", "-f", IMAGE], env=contender.env, check=False, capture_output=True)
         subprocess.run([client, "builder", "prune", "-af"], env=contender.env, check=True, capture_output=True)
@@ -162,7 +162,7 @@ def _dockerfile(folder: str, flavour: str) -> Callable[[Sequence[str], Sequence[
     def write(debs: Sequence[str], wheels: Sequence[str], name: str) -> None:
         lines = (
             f"FROM {BASE}",
-            f"ENV BENCH_ROUND={name}",
+            f"ENV BENCH_ROUND={name}-{flavour}",
             f"{apt}apt-get update -q && apt-get install -yq --no-install-recommends {' '.join(debs)}{tidy}",
             f"{pip}python3 -m venv /opt/venv && {tool} {' '.join(wheels)}",
             "ENV PATH=/opt/venv/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",

@@ -41,7 +41,8 @@ class Setting(NamedTuple):
     versions: Sequence[tuple[str, str]]
     absent: Sequence[str]
     notes: Sequence[str]
-    load: float
+    load: tuple[float, float]
+    """The load average at the start and at the end."""
 
 
 def page(topics: Sequence[Topic], setting: Setting) -> str:
@@ -59,7 +60,7 @@ def _head(setting: Setting) -> str:
         "Written by `make bench` (`make bench-peers` first, to install the peers). All figures come from one run on",
         "one machine; compare the ratios, not the times, with another machine's.",
         "",
-        f"- **When**: {setting.date}; load average at the start {setting.load:.2f}.",
+        f"- **When**: {setting.date}; load average {setting.load[0]:.2f} before, {setting.load[1]:.2f} after.",
         f"- **Machine**: {_machine()}.",
         f"- **Versions**: {versions}.",
     ]

@@ -87,14 +87,14 @@ def shell(place: Place) -> Iterator[Terminal]:
 
 
 def test_shell_says_where_it_is_and_gives_its_code(shell: Terminal) -> None:
-    shell.see(r"harbour.*/workspace.*\$ ")
+    shell.see(r"harbour.*/workspace.*[#$] ")
     shell.type("tty; exit 5\n")
     shell.see(r"/dev/(pts/\d+|console)")
     assert shell.end() == 5
 
 
 def test_shell_has_job_control(shell: Terminal) -> None:
-    shell.see(r"\$ ")
+    shell.see(r"[#$] ")
     shell.type("sleep 77\n")
     shell.see("sleep 77")
     time.sleep(0.5)
@@ -111,7 +111,7 @@ def test_shell_has_job_control(shell: Terminal) -> None:
 
 
 def test_shell_has_the_terminals_size_and_follows_it(shell: Terminal) -> None:
-    shell.see(r"\$ ")
+    shell.see(r"[#$] ")
     shell.type("stty size\n")
     shell.see(r"24 80")
     shell.resize(31, 97)

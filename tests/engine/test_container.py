@@ -267,7 +267,8 @@ def test_logs_follow_until_it_stops(project: Project) -> None:
     assert follower.stdout is not None
     assert follower.stdout.readline() == "line 1\n"
     project.run("stop")
-    out, err = follower.communicate(timeout=20)
+    out = follower.stdout.read()
+    _, err = follower.communicate(timeout=20)
 
     assert out.startswith("line 2\n")
     assert "err 1\n" in err

@@ -60,14 +60,19 @@ def assert_whole(project: Project) -> None:
     assert os.listdir(project.paths.runtime) == known
     state = State(project.paths.state)
     assert state.db.execute("SELECT count(*) FROM layer WHERE boot = ''").fetchone() == (0,)
+    state.close()
+    output("skopeo", "inspect", "--raw", f"oci:{project.paths.layout}:{image_name(project)}")
+    assert [
+        line for line in output("findmnt", "--raw", "-o", "TARGET").splitlines() if project.paths.mounts in line
+    ] == []
+
+
+def image_name(project: Project) -> str:
+    """The name of the image that the main container was made from."""
+    state = State(project.paths.state)
     [image] = [one for one in observe.images(state) if one.digest == project.container()["image"]]
     state.close()
-    output("skopeo", "inspect", "--raw", f"oci:{project.paths.layout}:{image.references[0]}")
-    assert not [
-        line
-        for line in output("findmnt", "--raw", "-o", "TARGET").splitlines()
-        if "/mounts/" in line and line.startswith(project.paths.run)
-    ]
+    return image.references[0]
 
 
 def test_build_killed_in_a_step_is_swept_by_the_next_up(project: Project) -> None:
@@ -196,17 +201,7 @@ def test_blob_removed_by_somebody_is_packed_again_by_the_next_commit(project: Pr
     project.run("up")
 
     assert_whole(project)
-    reference = next(
-        iter(name for name in output("skopeo", "list-tags", f"oci:{project.paths.layout}").splitlines() if name), ""
-    )
-    assert reference is not None
-    state = State(project.paths.state)
-    name = next(
-        one.references[0]
-        for one in observe.images(state)
-        if one.references and one.references[0].endswith(project.container()["environment"]["id"])
-    )
-    state.close()
+    name = image_name(project)
     output("skopeo", "copy", "--quiet", f"oci:{project.paths.layout}:{name}", f"dir:{project.folder}/copy")
 
 
@@ -229,11 +224,7 @@ def test_up_puts_the_network_back_though_it_keeps_everything(project: Project, d
 
 
 def test_after_a_reboot_all_reads_as_stopped_and_up_starts_it(project: Project) -> None:
-    containerfile(project, "RUN echo kept >/kept")
-    container = project.up("") and project.container()
-    containerfile(project, "RUN echo kept >/kept")
-    project.run("up")
-    container = project.container()
+    container = project.up()
     # What a reboot leaves: rows of another boot, no processes, an empty run-time folder for the container.
     subprocess.run(["runc", "--root", project.paths.runtime, "delete", "--force", container["id"]], check=True)
     state = State(project.paths.state)

@@ -1,0 +1,233 @@
+"""One RUN of a build: a root, its mounts and the process's words -> its exit code, and what it wrote in an upperdir."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import stat
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from devenv.beneath import IN_ROOT, NO_SYMLINKS, open_beneath, remove_tree
+from devenv.engine import Bind
+from devenv.errors import Unsupported
+from devenv.model.build import Run
+from devenv.model.manifest import Pairs
+
+from . import bundle, host, pool, process, runtime, snapshot, spec
+from .ids import host_start
+from .snapshot import Staging
+
+if TYPE_CHECKING:
+    from .workshop import Shop
+
+_APT_CONF = "/run/devenv/apt.conf"
+
+
+class Step:
+    """One RUN: its root, its bundle, its run."""
+
+    def __init__(
+        self,
+        shop: Shop,
+        folder: str,
+        slot: int,
+        layers: tuple[int, ...],
+        run: Run,
+        env: Mapping[str, str],
+        user: str,
+        workdir: str,
+        binds: tuple[Bind, ...],
+    ) -> None:
+        self.shop = shop
+        self.folder = folder
+        self.slot = slot
+        self.start = host_start(slot)
+        self.layers = layers
+        self.operation = run
+        self.env = env
+        self.user = user
+        self.workdir = workdir
+        self.binds = binds
+        self.proxies = shop.variables(shop.proxies())
+        self.upper, self.work = snapshot.new_upper(folder, self.start)
+
+    def execute(self, identifier: str, output: Callable[[str], None]) -> int:
+        """Run it; the upperdir then has what it wrote, and nothing of what was mounted for it."""
+        paths = self.shop.paths
+        engine = runtime.choose("", paths.runtime)
+        lock = bundle.own(paths.bundle(identifier), bundle.Owner(engine.path))
+        userns = os.open(f"{paths.slot(self.slot)}/user", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            with self.shop.stage().staging() as staging, self._locks():
+                names = [*map(str, self.layers), snapshot.INIT]
+                root = snapshot.merged(
+                    staging, paths.layers, names, userns=userns, start=self.start, upper=self.upper, work=self.work
+                )
+                bundle.refuse_links(paths, self.layers)
+                missing = _missing(root, [bind.target for bind in self.binds])
+                config = self._config(identifier, staging, root, userns)
+                folder = bundle.save(paths, identifier, spec.config_json(config))
+                self.shop.running.add(identifier)
+                code = process.lines(engine.run(identifier, folder), output)
+            _remove_empty(self.upper, missing)
+            return code
+        finally:
+            self.shop.running.discard(identifier)
+            engine.delete(identifier)
+            remove_tree(paths.bundle(identifier))
+            os.close(userns)
+            os.close(lock)
+
+    def _config(self, identifier: str, staging: Staging, root: str, userns: int) -> spec.BundleSpec:
+        who = bundle.find_identity(root, self.user)
+        certificates = host.bundle(self.shop.lending.certificates)
+        slot = self.shop.paths.slot(self.slot)
+        online = self.operation.network == "default"
+        return spec.BundleSpec(
+            rootfs=root,
+            hostname="build",
+            process=spec.ProcessSpec(
+                self.operation.argv, self._environment(who, certificates), who, self.workdir, capabilities=spec.BUILD
+            ),
+            user_namespace=f"{slot}/user",
+            id_start=self.start,
+            network_namespace=f"{slot}/net" if online else "",
+            cgroup=f"/devenv/{identifier}",
+            seccomp=bundle.filter_for(root, self.shop.architecture, chroot=True),
+            attachments=(*self._files(staging, certificates, online), *self._attachments(staging, userns)),
+            tmpfs=tuple(
+                spec.Tmpfs(bind.target, bind.size, bind.mode if bind.mode is not None else 0o1777, bind.owner)
+                for bind in self.binds
+                if bind.kind == "tmpfs"
+            ),
+        )
+
+    def _environment(self, who: spec.Identity, certificates: str) -> Pairs:
+        """What the step itself says wins over what the host lends."""
+        lent = (*host.certificate_variables(certificates), *self.proxies)
+        apt = (("APT_CONFIG", _APT_CONF),) if host.apt_settings(certificates, self.proxies) else ()
+        registries = self.shop.variables(host.registry_variables(self.shop.env))
+        own = tuple(self.env.items())
+        return bundle.merge((("PATH", bundle.PATH), ("HOME", who.home)), lent, apt, registries, own)
+
+    def _files(self, staging: Staging, certificates: str, online: bool) -> list[spec.Attachment]:
+        network = pool.network(self.shop.paths, self.shop.state)
+        files = {
+            "/etc/hosts": host.hosts("build", (), ""),
+            "/etc/hostname": b"build\n",
+            "/etc/resolv.conf": host.resolv_conf(network.gateway) if online else b"",
+        }
+        settings = host.apt_settings(certificates, self.proxies)
+        if settings:
+            files[_APT_CONF] = settings
+        attached = [
+            spec.Attachment(staging.file(content, owner=self.start), target, readonly=True)
+            for target, content in files.items()
+        ]
+        if certificates:
+            attached.append(
+                spec.Attachment(snapshot.bind_file(staging, certificates), host.CERTIFICATES, readonly=True)
+            )
+        return attached
+
+    def _attachments(self, staging: Staging, userns: int) -> list[spec.Attachment]:
+        return [
+            spec.Attachment(self._source(bind, staging, userns), bind.target, readonly=bind.readonly)
+            for bind in self.binds
+            if bind.kind != "tmpfs"
+        ]
+
+    def _source(self, bind: Bind, staging: Staging, userns: int) -> str:
+        """The bind's source, where the container's init can reach it and with ids it knows."""
+        uid, gid = (self.start + number for number in bind.owner)
+        if bind.kind == "secret":
+            return staging.file(bind.content, mode=bind.mode if bind.mode is not None else 0o400, owner=uid, group=gid)
+        if bind.kind == "cache":
+            return self._cache(bind, staging, userns)
+        if not bind.layers:  # one of our own tools: for anybody to read
+            return snapshot.bind_folder(staging, bind.source, readonly=True)
+        names = [str(number) for number in bind.layers]
+        upper, work = (
+            ("", "")
+            if bind.readonly
+            else snapshot.new_upper(f"{self.folder}/{len(os.listdir(self.folder))}", self.start)
+        )
+        root = snapshot.merged(
+            staging, self.shop.paths.layers, names, userns=userns, start=self.start, upper=upper, work=work
+        )
+        return snapshot.bind_beneath(staging, root, bind.source, readonly=bind.readonly)
+
+    def _cache(self, bind: Bind, staging: Staging, userns: int) -> str:
+        try:
+            return snapshot.bind_folder(staging, bind.source, userns=userns, readonly=bind.readonly)
+        except Unsupported:
+            # Ids can't be mapped here: the step works as with an empty cache, and what it puts there goes with it.
+            own = f"{self.folder}/{len(os.listdir(self.folder))}"
+            os.mkdir(own, stat.S_IMODE(os.stat(bind.source).st_mode))
+            os.chown(own, *(self.start + number for number in bind.owner))
+            return snapshot.bind_folder(staging, own)
+
+    @contextmanager
+    def _locks(self) -> Iterator[None]:
+        """`sharing=locked` caches are had by one step at a time, in one order, so that two steps can't wait for each other."""
+        held = []
+        try:
+            for folder in sorted({bind.source for bind in self.binds if bind.locked}):
+                fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+                held.append(fd)
+                fcntl.flock(fd, fcntl.LOCK_EX)
+            yield
+        finally:
+            for fd in held:
+                os.close(fd)
+
+
+def _missing(root: str, targets: Sequence[str]) -> list[str]:
+    """The folders and files on the way to mount targets that aren't in the root: the runtime will make them."""
+    missing: set[str] = set()
+    fd = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        for target in targets:
+            parts = target.strip("/").split("/")
+            for end in range(len(parts), 0, -1):
+                path = "/".join(parts[:end])
+                try:
+                    os.close(open_beneath(fd, path, os.O_PATH))
+                except OSError:
+                    missing.add(path)
+                else:
+                    break
+    finally:
+        os.close(fd)
+    return sorted(missing, reverse=True)
+
+
+def _remove_empty(upper: str, paths: Sequence[str]) -> None:
+    """Remove the mount points that the runtime made, as far as nothing was put there. The step may have left links."""
+    fd = os.open(upper, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        for path in paths:
+            parent, _, name = path.rpartition("/")
+            try:
+                above = open_beneath(fd, parent or ".", os.O_PATH | os.O_DIRECTORY, resolve=NO_SYMLINKS | IN_ROOT)
+            except OSError:
+                continue  # never made, or replaced by the step
+            try:
+                _remove_stub(above, name)
+            finally:
+                os.close(above)
+    finally:
+        os.close(fd)
+
+
+def _remove_stub(above: int, name: str) -> None:
+    try:
+        status = os.stat(name, dir_fd=above, follow_symlinks=False)
+        if stat.S_ISDIR(status.st_mode):
+            os.rmdir(name, dir_fd=above)
+        elif stat.S_ISREG(status.st_mode) and status.st_size == 0:
+            os.unlink(name, dir_fd=above)
+    except OSError:
+        pass  # the step put something there, or took it away

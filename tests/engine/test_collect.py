@@ -1,0 +1,221 @@
+"""`devenv gc`: rubbish and what nothing needs goes, what is in use or a volume never does."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from devenv.engine.native.paths import Paths
+from devenv.engine.native.state import State
+
+from .conftest import eventually, output, temporary_store
+from .project import Project
+
+pytestmark = pytest.mark.engine
+
+
+@pytest.fixture(scope="module")
+def own() -> Iterator[Paths]:
+    """A store for this module: gc is about all of it."""
+    with temporary_store() as paths:
+        yield paths
+
+
+@pytest.fixture
+def place(own: Paths, base: str) -> Iterator[Project]:
+    made = Project(own, f"{os.path.dirname(own.home)}/project-{time.monotonic_ns()}", base)
+    os.chmod(made.folder, 0o755)
+    build(made, "RUN echo one >/one")
+    yield made
+    made.down()
+
+
+def build(project: Project, *steps: str) -> None:
+    project.write("Containerfile", "\n".join(["FROM base", *steps, ""]))
+    project.manifest(f"from: file:Containerfile\ncontexts: {{base: '{project.base}'}}\n")
+
+
+def collect(project: Project, *options: str) -> list[dict[str, Any]]:
+    removed: list[dict[str, Any]] = json.loads(project.run("gc", "--json", *options))["removed"]
+    return removed
+
+
+def names(found: list[dict[str, Any]], kind: str) -> list[str]:
+    return [one["name"] for one in found if one["kind"] == kind]
+
+
+def images(project: Project) -> int:
+    return len(json.loads(project.run("images", "--json")))
+
+
+def everything(paths: Paths) -> list[tuple[str, int]]:
+    """All files of the store but the database, with their sizes."""
+    return sorted(
+        (os.path.join(folder, name), os.lstat(os.path.join(folder, name)).st_size)
+        for folder, folders, files in os.walk(paths.home)
+        for name in (*folders, *files)
+        if "state.db" not in name
+    )
+
+
+def test_gc_of_a_store_in_use_finds_nothing_and_it_goes_on_working(place: Project) -> None:
+    place.run("up")
+    collect(place)
+
+    assert collect(place) == []
+    assert place.run("exec", "cat", "/one") == "one\n"
+    assert place.container()["status"] == "running"
+
+
+def test_gc_takes_the_images_that_rebuilds_left_and_keeps_the_present_one(place: Project) -> None:
+    place.run("up")
+    build(place, "RUN echo two >/two")
+    place.run("up")
+
+    gone = collect(place)
+
+    assert len(names(gone, "image")) == 1
+    assert names(gone, "blob") != []
+    assert place.run("run", "--", "cat", "/two") == "two\n"
+    # The step's result is still there for who goes back to it.
+    build(place, "RUN echo one >/one")
+    assert "RUN" not in [line.split()[0] for line in place.attempt("up").stderr.splitlines() if line.startswith("→")]
+
+
+def test_gc_keeps_images_that_the_user_named_and_all_takes_them(place: Project) -> None:
+    place.run("build", "--tag", "mine:1")
+    collect(place)
+    assert place.run("run", "--image", "mine:1", "--", "cat", "/one") == "one\n"
+
+    gone = collect(place, "--all")
+
+    assert "mine:1" in " ".join(names(gone, "image"))
+    assert "layer" in {one["kind"] for one in gone}
+    assert place.attempt("run", "--image", "mine:1", "--", "true").returncode == 2
+
+
+def test_gc_dry_run_says_the_same_and_changes_nothing(place: Project) -> None:
+    place.run("build", "--tag", "mine:2")
+    os.makedirs(f"{place.paths.drafts}/9999/upper")
+    before = everything(place.paths)
+
+    said = collect(place, "--dry-run", "--all")
+
+    assert everything(place.paths) == before
+    assert "9999" in names(said, "draft")
+    done = collect(place, "--all")
+    assert {(one["kind"], one["name"]) for one in done} == {(one["kind"], one["name"]) for one in said}
+
+
+def test_gc_takes_rubbish_that_no_row_vouches_for(place: Project) -> None:
+    place.run("up")
+    collect(place)
+    for path in ("layers/8888/usr", "drafts/7777/upper", "containers/dead-run-5/upper"):
+        os.makedirs(f"{place.paths.home}/{path}")
+    os.makedirs(f"{place.paths.run}/bundles/dead-run-6")
+
+    gone = collect(place)
+
+    assert names(gone, "layer") == ["8888"]
+    assert names(gone, "draft") == ["7777"]
+    assert names(gone, "container") == ["dead-run-5", "dead-run-6"]
+    for path in ("layers/8888", "drafts/7777", "containers/dead-run-5"):
+        assert not os.path.exists(f"{place.paths.home}/{path}")
+    assert os.listdir(place.paths.drafts) == []
+
+
+def test_gc_takes_steps_that_no_build_took_for_two_weeks(place: Project) -> None:
+    place.run("up")
+    build(place, "RUN echo three >/three")
+    place.run("up")
+    collect(place)
+    assert names(collect(place), "layer") == []
+    state = State(place.paths.state)
+    state.db.execute("UPDATE layer SET used = used - 15 * 86400")
+
+    aged = names(collect(place), "layer")
+
+    assert aged != []
+    assert place.run("exec", "cat", "/three") == "three\n"
+    assert place.run("run", "--", "cat", "/three") == "three\n"
+    state.close()
+
+
+def test_a_step_taken_from_the_store_counts_as_used(place: Project) -> None:
+    place.run("up")
+    state = State(place.paths.state)
+    state.db.execute("UPDATE layer SET used = 1")
+    build(place, "RUN echo one >/one", "RUN true")
+    place.run("up")
+
+    [used] = state.db.execute(
+        "SELECT used FROM layer WHERE id = (SELECT id FROM layer ORDER BY id DESC LIMIT 1 OFFSET 1)"
+    ).fetchone()
+    assert state.db.execute("SELECT count(*) FROM layer WHERE used > 1").fetchone()[0] >= 2, used
+    state.close()
+
+
+def test_gc_waits_for_a_build_and_takes_nothing_of_it(place: Project) -> None:
+    build(place, "RUN echo early >/early", "RUN sleep 4.25", "RUN cat /early")
+    building = place.start("build")
+    assert eventually(lambda: b"sleep\x004.25" in _commands(), 60)
+
+    begun = time.monotonic()
+    collect(place, "--all")
+
+    assert time.monotonic() - begun > 1
+    _, error = building.communicate()
+    assert building.returncode == 0, error
+
+
+def test_gc_takes_nothing_of_a_container_that_runs_for_one_command(place: Project) -> None:
+    place.run("build")
+    running = place.start("run", "--", "sh", "-c", "sleep 3.25; cat /one; ls /usr/share | head -1")
+    assert eventually(lambda: b"sleep\x003.25" in _commands(), 60)
+
+    collect(place, "--all")
+
+    printed, error = running.communicate()
+    assert running.returncode == 0, error
+    assert printed.splitlines()[0] == "one"
+
+
+def test_gc_all_takes_caches_and_spare_slots_and_never_a_volume(place: Project) -> None:
+    build(place, "RUN --mount=type=cache,target=/cache echo 1 >/cache/one", 'VOLUME ["/data"]')
+    place.run("up")
+    place.run("exec", "sh", "-c", "echo mine >/data/mine")
+    place.run("down")
+
+    gone = collect(place, "--all")
+
+    assert names(gone, "cache") != []
+    assert os.listdir(f"{place.paths.home}/caches") == []
+    assert os.listdir(f"{place.paths.home}/volumes") != []
+    assert sorted(os.listdir(place.paths.locks)) == ["pool", "store"]
+    assert not [line for line in output("ip", "-br", "link").splitlines() if _links(place.paths) in line]
+    place.run("up")
+    assert place.run("exec", "cat", "/data/mine") == "mine\n"
+
+
+def _links(paths: Paths) -> str:
+    from devenv.engine.native.address import bridge_name
+
+    return f"{bridge_name(paths.run)}-"
+
+
+def _commands() -> bytes:
+    """The command lines of all processes."""
+    found = b""
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            try:
+                with open(f"/proc/{name}/cmdline", "rb") as file:
+                    found += file.read() + b"\n"
+            except OSError:
+                continue
+    return found

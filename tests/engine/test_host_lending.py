@@ -1,0 +1,82 @@
+"""A proxy on the host's loopback works inside, in builds and runs; `proxy: none` means none."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from .project import Project
+
+pytestmark = pytest.mark.engine
+
+# Says which proxy is seen, and what it answers.
+ASK = 'echo "$http_proxy"; hp=${http_proxy#http://}; exec 3<>/dev/tcp/${hp%:*}/${hp#*:} && cat <&3'
+
+
+@pytest.fixture
+def proxy() -> Iterator[str]:
+    """A URL on the host's loopback where something answers "here" to whoever connects."""
+    server = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        while True:
+            try:
+                client, _ = server.accept()
+            except OSError:
+                return
+            client.sendall(b"here\n")
+            client.close()
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    yield f"http://127.0.0.1:{server.getsockname()[1]}"
+    server.shutdown(socket.SHUT_RDWR)
+    server.close()
+    thread.join()
+
+
+def test_proxy_on_the_hosts_loopback_is_reached_from_a_container(project: Project, proxy: str) -> None:
+    seen, answer = project.run("run", "--", "bash", "-c", ASK, env={"http_proxy": proxy}).splitlines()
+
+    assert answer == "here"
+    assert seen.rpartition(":")[2] == proxy.rpartition(":")[2]
+    assert "127.0.0.1" not in seen
+
+
+def test_proxy_on_the_hosts_loopback_is_reached_from_a_build_step_and_stays_out_of_the_image(
+    project: Project, proxy: str
+) -> None:
+    project.write("Containerfile", f'FROM base\nSHELL ["/bin/bash", "-c"]\nRUN {ASK} >/asked\n')
+    project.manifest(f"from: file:Containerfile\ncontexts: {{base: '{project.base}'}}\n")
+
+    project.run("build", env={"http_proxy": proxy})
+
+    assert project.run("run", "--", "cat", "/asked").splitlines()[1] == "here"
+    assert "http_proxy" not in project.run("run", "--", "env")
+
+
+def test_proxy_none_holds_for_builds_and_containers(project: Project, proxy: str) -> None:
+    project.write("Containerfile", "FROM base\nRUN env >/seen\n")
+    project.manifest(
+        f"from: file:Containerfile\ncontexts: {{base: '{project.base}'}}\nproxy: none\ncertificates: none\n"
+    )
+
+    project.run("build", env={"http_proxy": proxy})
+    seen = project.run("run", "--", "cat", "/seen", env={"http_proxy": proxy})
+
+    assert "proxy" not in seen.lower()
+    assert "SSL_CERT_FILE" not in seen
+    assert proxy not in project.run("run", "--", "env", env={"http_proxy": proxy})
+
+
+def test_mirror_of_the_manifest_is_part_of_a_bases_key(project: Project) -> None:
+    project.manifest("from: bootstrap:bookworm\nmirror: http://127.0.0.1:9/debian\n")
+
+    failed = project.attempt("build")
+
+    assert failed.returncode == 1
+    assert "bootstrap" in failed.stderr
+    assert "http://127.0.0.1:9/debian" in failed.stderr

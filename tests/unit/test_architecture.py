@@ -1,0 +1,191 @@
+"""The rules of docs/architecture.md, held against the imports of every module."""
+
+from __future__ import annotations
+
+import ast
+import os
+
+import pytest
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+LINES = 450
+LONGER: dict[str, int] = {}
+"""Files allowed to be longer, with their limit."""
+
+EFFECTS = {
+    "os",
+    "subprocess",
+    "socket",
+    "time",
+    "random",
+    "shutil",
+    "tempfile",
+    "threading",
+    "sqlite3",
+    "urllib",
+    "secrets",
+}
+
+# Rooms that take values and give values. `os.path` (joining text) is not an effect.
+PURE_ROOMS = ("devenv.model", "devenv.manifest", "devenv.render", "devenv.build")
+PURE_FILES = {
+    "devenv.plan",
+    "devenv.desired",
+    "devenv.provision",
+    "devenv.errors",
+    "devenv.engine",
+    "devenv.archive.tar",
+}
+PURE_FILES |= {f"devenv.engine.native.{name}" for name in ("spec", "identity", "ids", "address", "record", "image")}
+# The files of those rooms that are there to look at the disk, or to act.
+EFFECTFUL = {
+    "devenv.manifest.load",
+    "devenv.render.containerfile",  # reads templates
+    "devenv.render.requirements",  # and requirements files
+    *(
+        f"devenv.build.{name}"
+        for name in ("archive", "context", "copy", "execute", "fetch", "observed", "prepare", "select", "transfer")
+    ),
+}
+CLOCKED = {"devenv.engine.native.image"}  # parses times; takes none
+
+HOMES = {
+    "typer": {"devenv.cli"},
+    "rich": {"devenv.console"},
+    "yaml": {"devenv.manifest.document"},
+    "jinja2": {"devenv.render"},
+    "pyroute2": {"devenv.engine.native.network"},
+    "ctypes": {"devenv.engine.native.mount", "devenv.beneath"},
+    "subprocess": {"devenv.engine.native.process"},
+    "sqlite3": {"devenv.engine.native.state", "devenv.quick"},
+    "zstandard": {"devenv.archive.stream", "devenv.build.archive"},
+    "urllib.request": {"devenv.build.fetch"},
+    "pathlib": set(),
+    "logging": set(),
+}
+
+NATIVE = "devenv.engine.native"
+# What any sibling may know: values, places, and the two seams to the host (system calls, programs).
+LEAVES = {"Json", "address", "ids", "mount", "paths", "process", "state", "record", "spec"}
+# Who puts siblings together. Nobody but composers knows a composer.
+COMPOSERS = {
+    "bundle",
+    "collect",
+    "doctor",
+    "facade",
+    "lending",
+    "machine",
+    "observe",
+    "pool",
+    "step",
+    "sweep",
+    "workshop",
+}
+# Pairs of siblings that do know each other, each with its reason.
+ACQUAINTED = {
+    ("monitor", "runtime"),  # conmon is told which runtime to call
+    ("snapshot", "layer"),  # where a file system can't idmap, layers are shifted by copying
+}
+
+FORBIDDEN_NAMES = {"utils", "util", "helpers", "helper", "core", "base", "manager", "common", "misc"}
+
+# room -> the rooms it may import (besides itself, `errors` and `model`).
+KNOWS = {
+    "model": set(),
+    "errors": set(),
+    "beneath": set(),
+    "archive": set(),
+    "manifest": set(),
+    "render": set(),
+    "build": {"engine", "beneath"},
+    "desired": set(),
+    "plan": set(),
+    "provision": {"engine"},
+    "engine": {"beneath", "archive"},
+    "console": set(),
+    "quick": {"build", "engine"},
+    "cli": {"build", "console", "desired", "engine", "manifest", "plan", "provision", "quick", "render"},
+    "__main__": {"cli", "quick"},
+}
+
+
+def _modules() -> dict[str, str]:
+    found = {}
+    for folder, _, files in os.walk(f"{ROOT}/devenv"):
+        for file in files:
+            if file.endswith(".py"):
+                path = os.path.relpath(f"{folder}/{file}", ROOT)
+                found[path[:-3].replace("/", ".").removesuffix(".__init__")] = path
+    return found
+
+
+MODULES = _modules()
+TREES = {name: ast.parse(open(f"{ROOT}/{path}", encoding="utf-8").read()) for name, path in MODULES.items()}  # noqa: SIM115
+
+
+def imports(module: str) -> set[str]:
+    """Dotted names of everything a module imports, wherever in it; of ours, down to the module."""
+    package = module if MODULES[module].endswith("__init__.py") else module.rpartition(".")[0]
+    found = set()
+    for node in ast.walk(TREES[module]):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            above = package.rsplit(".", node.level - 1)[0] if node.level > 1 else package
+            start = ".".join(part for part in (above if node.level else "", node.module or "") if part)
+            found |= {f"{start}.{alias.name}" if f"{start}.{alias.name}" in MODULES else start for alias in node.names}
+    return found
+
+
+def room(module: str) -> str:
+    return module.split(".")[1] if "." in module else ""
+
+
+@pytest.mark.parametrize("module", sorted(MODULES))
+def test_architecture_module_is_short_documented_and_well_named(module: str) -> None:
+    with open(f"{ROOT}/{MODULES[module]}", encoding="utf-8") as file:
+        assert len(file.readlines()) <= LONGER.get(module, LINES)
+    assert module == "devenv" or ast.get_docstring(TREES[module])
+    assert not FORBIDDEN_NAMES & set(module.split("."))
+
+
+@pytest.mark.parametrize("module", sorted(MODULES))
+def test_architecture_pure_rooms_have_no_effects(module: str) -> None:
+    pure = module in PURE_FILES or any(module == one or module.startswith(f"{one}.") for one in PURE_ROOMS)
+    if pure and module not in EFFECTFUL:
+        effects = {name for name in imports(module) if name.split(".")[0] in EFFECTS and name != "os.path"}
+        assert effects <= ({"time"} if module in CLOCKED else set())
+
+
+@pytest.mark.parametrize("module", sorted(MODULES))
+def test_architecture_every_library_has_one_home(module: str) -> None:
+    for library, homes in HOMES.items():
+        uses = any(name == library or name.startswith(f"{library}.") for name in imports(module))
+        at_home = any(module == home or module.startswith(f"{home}.") for home in homes)
+        assert not uses or at_home, library
+
+
+@pytest.mark.parametrize("module", sorted(MODULES))
+def test_architecture_rooms_know_only_whom_they_may(module: str) -> None:
+    ours = {name for name in imports(module) if name.startswith("devenv.")}
+    if room(module):
+        assert {room(name) for name in ours} <= {room(module), "model", "errors"} | KNOWS[room(module)]
+    # Only two doors lead to our own engine; everybody else sees the protocols.
+    if not module.startswith((NATIVE, "devenv.quick")) and module != "devenv.cli.session":
+        assert not [name for name in ours if name.startswith(NATIVE)]
+
+
+@pytest.mark.parametrize("module", sorted(name for name in MODULES if name.startswith(f"{NATIVE}.")))
+def test_architecture_siblings_of_the_engine_dont_know_each_other(module: str) -> None:
+    name = module.removeprefix(f"{NATIVE}.")
+    known = {one.removeprefix(f"{NATIVE}.") for one in imports(module) if one.startswith(f"{NATIVE}.")}
+    known -= LEAVES | {other for own, other in ACQUAINTED if own == name}
+    # `trouble` puts the kernel's words into ours; composers know everybody.
+    assert name in COMPOSERS or known <= {"trouble"}
+
+
+def test_architecture_lists_name_what_exists() -> None:
+    listed = {f"{NATIVE}.{name}" for name in (LEAVES - {"Json"}) | COMPOSERS} | EFFECTFUL | PURE_FILES | set(LONGER)
+    assert listed <= set(MODULES)
+    assert all(f"{NATIVE}.{other}" in imports(f"{NATIVE}.{own}") for own, other in ACQUAINTED)
+    assert {name.split(".")[1] for name in MODULES if "." in name} == set(KNOWS)

@@ -1,0 +1,133 @@
+"""What the store's database promises: slots belong to the living, layers count once they were made, commits are whole."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from devenv.engine.native.state import Owner, State, alive, boot_id, process_start, this_process
+from devenv.errors import StoreError
+
+DEAD = Owner(2**22 + 1, 1, boot_id())
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Iterator[State]:
+    opened = State(f"{tmp_path}/state.db")
+    yield opened
+    opened.close()
+
+
+def wired(state: State, count: int) -> list[int]:
+    numbers = state.new_slots(count, this_process(), 100)
+    state.slots_wired(numbers)
+    return numbers
+
+
+def test_state_slot_is_claimed_once(state: State) -> None:
+    assert wired(state, 2) == [0, 1]
+    assert state.claim_slot(this_process()) == 0
+    assert state.claim_slot(this_process()) == 1
+    assert state.claim_slot(this_process()) is None
+    state.release_slot(0)
+    assert state.spare_slots() == [0]
+
+
+def test_state_slot_of_a_dead_command_is_not_trusted(state: State) -> None:
+    wired(state, 1)
+    assert state.claim_slot(DEAD) == 0
+    state.free_dead_owners()
+    assert state.known_slots() == [(0, False, None)]
+    assert state.claim_slot(this_process()) is None
+
+
+def test_state_slot_of_a_container_is_kept_by_no_process(state: State) -> None:
+    wired(state, 1)
+    state.claim_slot(this_process())
+    state.give_slot(0, "c")
+    state.free_dead_owners()
+    state.drop_slots([0])
+    assert state.known_slots() == [(0, False, "c")]
+    assert state.new_slots(1, this_process(), 100) == [1]
+
+
+def test_state_slot_of_another_boot_is_not_wired(state: State) -> None:
+    wired(state, 1)
+    state.boot = "another"
+    assert state.spare_slots() == []
+    assert not state.slot_wired(0)
+
+
+def test_state_pid_counts_only_with_its_start_and_boot() -> None:
+    pid, start, boot = this_process()
+    assert alive(pid, start, boot, boot)
+    assert not alive(pid, start + 1, boot, boot)
+    assert not alive(pid, start, "another", boot)
+    assert not alive(None, start, boot, boot)
+
+
+def test_state_zombie_is_dead() -> None:
+    child = subprocess.Popen(["true"])
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+    assert process_start(child.pid) is None
+    child.wait()
+
+
+def test_state_layer_counts_once_made_and_for_good_once_in_an_image(state: State) -> None:
+    number = state.reserve_layer()
+    assert state.layer("key") is None
+    assert state.layer_made(number, "key", 5) == number
+    assert state.layer("key") == number
+
+    state.boot = "another"  # never synced: a power loss may have taken its files
+    assert state.layer("key") is None
+    state.boot = boot_id()
+    state.commit_image("sha256:1", "image key", [number], "{}", 5, ["name"])
+    state.boot = "another"
+    assert state.layer("key") == number
+
+
+def test_state_layer_made_by_another_meanwhile_is_theirs(state: State) -> None:
+    first, second = state.reserve_layer(), state.reserve_layer()
+    assert first != second
+    assert state.layer_made(first, "key", 1) == first
+    assert state.layer_made(second, "key", 1) == first
+    state.drop_reserved(first)
+    assert state.layer("key") == first
+
+
+def test_state_transaction_is_all_or_nothing(state: State) -> None:
+    with pytest.raises(ValueError), state.transaction():
+        state.set("a", "1")
+        raise ValueError
+    assert state.setting("a") is None
+
+
+def test_state_of_a_newer_schema_is_left_alone(tmp_path: Path) -> None:
+    path = f"{tmp_path}/state.db"
+    State(path).close()
+    with sqlite3.connect(path) as database:
+        database.execute("PRAGMA user_version = 99")
+    database.close()
+    with pytest.raises(StoreError, match="99"):
+        State(path)
+
+
+@pytest.mark.parametrize("content", [b"not a database" * 100, b"SQLite format 3\0" + b"\xff" * 5000])
+def test_state_damaged_is_told(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "state.db").write_bytes(content)
+    with pytest.raises(StoreError, match="state.db"):
+        State(f"{tmp_path}/state.db")
+    assert (tmp_path / "state.db").read_bytes() == content
+
+
+def test_state_opened_by_many_at_once_is_made_once(tmp_path: Path) -> None:
+    script = f"from devenv.engine.native.state import State; State({str(tmp_path / 'state.db')!r}).set('a', '1')"
+    root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    many = [subprocess.Popen(["python3", "-c", script], env={**os.environ, "PYTHONPATH": root}) for _ in range(6)]
+    assert [one.wait() for one in many] == [0] * 6

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 
 from devenv import quick
@@ -11,9 +10,6 @@ from devenv import quick
 
 def main() -> None:
     """The console script."""
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) != signal.SIG_IGN:  # as nohup has it
-            signal.signal(number, _end)
     try:
         sys.exit(_run())
     except KeyboardInterrupt:  # while modules are imported
@@ -34,8 +30,10 @@ def _run() -> int:
         return failure(error, env)
     if code is not None:
         return code
+    from devenv import signals
     from devenv.cli.session import Session, open_native
 
+    signals.catch()
     session = Session("", env, open_native, begun)
     if quick.plain(arguments, env):
         from devenv.cli import act
@@ -45,11 +43,6 @@ def _run() -> int:
     from devenv.cli.app import main as run
 
     return run(arguments, session)
-
-
-def _end(number: int, _: object) -> None:
-    """End as if by the signal, but through every `finally`: mounts, containers and drafts are let go of."""
-    raise SystemExit(128 + number)
 
 
 if __name__ == "__main__":

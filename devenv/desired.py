@@ -48,7 +48,8 @@ def desired(
 ) -> Desired:
     """What `up` wants. `certificates` is the path of the bundle to lend."""
     spec = specify(manifest, home, image_key, certificates=certificates)
-    return Desired(home, image_key, steps, spec, manifest.hooks)
+    built = tuple((position, keyed.inputs) for position, keyed in steps)
+    return Desired(home, image_key, steps, spec, manifest.hooks, built)
 
 
 def specify(manifest: Manifest, home: Environment, image_key: str, *, certificates: str = "") -> ContainerSpec:

@@ -15,14 +15,13 @@ def plan(desired: Desired, state: State, *, rebuild: bool = False, recreate: boo
 
     `rebuild` builds and replaces whatever the store holds; `recreate` replaces the container though nothing changed.
     """
-    built = tuple((position, keyed.inputs) for position, keyed in desired.steps)
     container = next((known for known in state.containers if known.name == desired.spec.name), None)
     actions = (_image(desired, state, rebuild), *_container(desired, state, container, recreate, rebuild))
     return Plan(
         environment=desired.environment,
         actions=actions,
         image="" if rebuild else state.image,
-        built=() if built == state.built else built,
+        built=() if desired.built == state.built else desired.built,
     )
 
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import BinaryIO
 
 from devenv.cli.session import Machine
-from devenv.engine import Bind, Engine, LogLine, Workshop
+from devenv.engine import Bind, Engine, LogLine, Pulse, Workshop
 from devenv.errors import EngineError, NotFound, StepFailed
 from devenv.model.build import Run
 from devenv.model.container import Container, ContainerSpec, Environment, Process, State
@@ -146,8 +146,11 @@ class FakeEngine:
         self.known.pop(environment, None)
         self.built.pop(environment, None)
 
-    def keep_receipt(self, environment: str, text: str) -> None:
-        self.receipts[environment] = text
+    def pulse(self, environment: str, name: str) -> Pulse | None:
+        return None
+
+    def keep_receipt(self, folder: str, receipt: str, door: str) -> None:
+        self.receipts[folder] = receipt
 
     def recall(self, environment: str) -> tuple[tuple[str, Pairs], ...]:
         return self.built.get(environment, ())

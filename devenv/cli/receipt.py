@@ -14,6 +14,7 @@ from devenv import quick
 from devenv.build.observed import ABSENT, fingerprint
 from devenv.cli import show
 from devenv.cli.session import Machine, Session
+from devenv.engine import Engine, Pulse
 from devenv.model.container import State
 from devenv.model.manifest import Manifest
 from devenv.model.plan import Desired, Report, Result
@@ -38,22 +39,34 @@ def write(session: Session, machine: Machine, manifest: Manifest, prepared: Prep
         "env": quick.relevant(session.env),
         # Layers never change, so they needn't have settled: what is damaged is built again.
         "files": [*files, *((path, _fingerprint(path)) for path in machine.layers(state.image))],
+        "environment": asdict(wanted.environment),
+        "key": wanted.image_key,
         "spec": asdict(replace(wanted.spec, image=state.image)),
-        "up": _answer(machine, wanted, state),
+        "hooks": asdict(wanted.hooks),
+        "built": wanted.built,
     }
-    machine.engine.keep_receipt(wanted.environment.id, json.dumps(receipt))
+    _keep(machine.engine, receipt, wanted, state)
 
 
-def _answer(machine: Machine, wanted: Desired, state: State) -> dict[str, object] | None:
+def renew(engine: Engine, receipt: dict[str, object], wanted: Desired) -> None:
+    """Keep the same receipt with the answer as it is now."""
+    _keep(engine, receipt, wanted, engine.observe(wanted.environment, wanted.image_key, ()))
+
+
+def _keep(engine: Engine, receipt: dict[str, object], wanted: Desired, state: State) -> None:
+    pulse = engine.pulse(wanted.environment.id, wanted.spec.name)
+    text = json.dumps({**receipt, "up": _answer(wanted, state, pulse)})
+    engine.keep_receipt(wanted.environment.folder, text, quick.door(pulse) if pulse else "")
+
+
+def _answer(wanted: Desired, state: State, pulse: Pulse | None) -> dict[str, object] | None:
     """What `up` would say now; None when it would do something."""
     decided = plan(wanted, state)
-    running = [one for one in state.containers if one.name == wanted.spec.name and one.pid is not None]
-    if not decided.idle or not running:
+    if not decided.idle or pulse is None:
         return None
     report = Report(wanted.environment, tuple(Result(action, 0.0) for action in decided.actions))
     return {
-        "process": [running[0].id, running[0].pid],
-        "bridge": machine.bridge() if wanted.spec.network == "bridge" else "",
+        **pulse._asdict(),
         "plain": _printed(report, state, {"NO_COLOR": "1"}),
         "coloured": _printed(report, state, {"FORCE_COLOR": "1"}),
     }

@@ -28,6 +28,17 @@ class LogLine(NamedTuple):
     text: str
 
 
+class Pulse(NamedTuple):
+    """A running container: its init's pid and start time, the boot, its runtime, the bridge it is on ("" for none)."""
+
+    container: str
+    pid: int
+    start: int
+    boot: str
+    runtime: str
+    bridge: str
+
+
 class Bind(NamedTuple):
     """A build step's mount, its source found.
 
@@ -109,8 +120,14 @@ class Engine(Observer, Protocol):
     def forget(self, environment: str, *, volumes: bool = False) -> None:
         """Forget an environment without containers; with `volumes` its volumes go too."""
 
-    def keep_receipt(self, environment: str, text: str) -> None:
-        """Keep a text with the environment until the next one, for the command line's own use."""
+    def pulse(self, environment: str, name: str) -> Pulse | None:
+        """How to tell, later and without asking us, that a container runs as it does now; None when it doesn't run."""
+
+    def keep_receipt(self, folder: str, receipt: str, door: str) -> None:
+        """Keep two texts for a project folder until the next ones, for the command line's own use (quick/).
+
+        `receipt` survives `forget`, `door` ends with this boot.
+        """
 
     def recall(self, environment: str) -> tuple[tuple[str, Pairs], ...]:
         """(position, inputs) of the last build's steps."""

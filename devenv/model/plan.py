@@ -24,6 +24,8 @@ class Desired:
     steps: tuple[tuple[str, Keyed], ...]
     spec: ContainerSpec
     hooks: Hooks = field(default_factory=Hooks)
+    built: tuple[tuple[str, Pairs], ...] = ()
+    """(position, inputs) of the steps, to be remembered: what changed is told by them next time."""
 
 
 @dataclass(frozen=True, slots=True)

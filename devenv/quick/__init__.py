@@ -1,28 +1,29 @@
 """The quick door: argv of a hot verb -> its exit code, when there is nothing to find out; None sends it the long way.
 
-`up` when nothing changed, `exec` and `run` of a plain command. The long way writes a receipt of what it looked at
-(cli/receipt.py); as long as a stat of each says that it is as it was, the answer is too. Nothing is imported here that
-takes time: Python's own imports are the largest cost of a start.
+`exec` and `run` of a plain command, and `up` as long as all that the last one looked at (its receipt, cli/receipt.py) is
+as it was: a stat of each file says so. Nothing is imported here that takes time: Python's own imports are the largest
+cost of a start. What is read here only ever saves time; whether a process lives, the kernel says.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import sqlite3
-    from typing import Any
+    from collections.abc import Mapping, Sequence
+    from typing import Any, NoReturn
+
+    from devenv.engine import Pulse
 
     Receipt = dict[str, Any]
 
-VERSION = 1
+VERSION = 2
 """Of the receipt's format: another one is not read."""
 
 _COMPLETE = "_DEVENV_COMPLETE"
+_PROGRAMS = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
 
 
 def attempt(argv: Sequence[str], env: Mapping[str, str]) -> int | None:
@@ -53,108 +54,96 @@ def relevant(env: Mapping[str, str]) -> dict[str, str]:
     return {name: env[name] for name in ("USER", "DEVENV_IDMAP") if name in env}
 
 
+# exec ------------------------------------------------------------------------------------------------------------------
+
+
+def door(pulse: Pulse) -> str:
+    """How to enter a running container, as it is kept at paths.door(folder)."""
+    return f"{pulse.container}\n{pulse.pid}\n{pulse.start}\n{pulse.boot}\n{pulse.runtime}\n"
+
+
+def _exec(words: list[str], env: Mapping[str, str]) -> int | None:
+    from devenv.paths import locate
+
+    folder = project()
+    paths = locate(env, os.geteuid())
+    try:
+        with open(paths.door(folder or ""), encoding="utf-8") as file:
+            identifier, pid, start, boot, runtime = file.read().split("\n")[:5]
+    except (OSError, ValueError):
+        return None
+    if not lives(int(pid), int(start), boot):
+        return None
+    options = []
+    if sys.stdin.isatty() and sys.stdout.isatty():
+        known = [f"{name}={env[name]}" for name in ("TERM", "COLORTERM", "NO_COLOR") if name in env]
+        options = ["--tty", *(word for pair in known for word in ("--env", pair))]
+    _become([runtime, "--root", paths.runtime, "exec", *options, identifier, *words])
+
+
+def _become(argv: list[str]) -> NoReturn:
+    """Let the runtime take our place: its exit code is ours, and signals come to it."""
+    os.execve(argv[0], argv, {"PATH": ":".join(_PROGRAMS)})
+
+
+# up and run ------------------------------------------------------------------------------------------------------------
+
+
 def _up(env: Mapping[str, str]) -> int | None:
-    found = _Found.at(env)
-    if found is None or not found.current(env):
+    receipt = _current(env)
+    if receipt is None:
         return None
-    answer = found.receipt["up"]
-    row = found.container()
-    if answer is None or row is None or [row[0], row[1]] != answer["process"] or not _lives(row[1], row[2], row[3]):
-        return None
-    if not _watched(f"{found.run}/bundles/{row[0]}") or (answer["bridge"] and not _connected(answer["bridge"])):
-        return None
+    answer = receipt["up"]
+    if answer is None or not _stands(answer, env):
+        from .arrive import up
+
+        return up(receipt, env)
     colour = "FORCE_COLOR" in env or (sys.stdout.isatty() and "NO_COLOR" not in env and env.get("TERM") != "dumb")
     sys.stdout.write(answer["coloured" if colour else "plain"])
     sys.stdout.flush()
     return 0
 
 
-def _exec(words: list[str], env: Mapping[str, str]) -> int | None:
-    found = _Found.at(env)
-    row = found.container() if found is not None else None
-    if found is None or row is None or not _lives(row[1], row[2], row[3]):
-        return None
-    found.close()
-    runtime = _runtime(json.loads(row[4])["runtime"])
-    if runtime is None:
-        return None
-    options = []
-    if sys.stdin.isatty() and sys.stdout.isatty():
-        known = [f"{name}={env[name]}" for name in ("TERM", "COLORTERM", "NO_COLOR") if name in env]
-        options = ["--tty", *(word for pair in known for word in ("--env", pair))]
-    argv = [runtime, "--root", f"{found.run}/runtime", "exec", *options, row[0], *words]
-    # In our place: its exit code is ours, its signals come to it.
-    os.execve(runtime, argv, {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"})
-
-
 def _run(words: list[str], env: Mapping[str, str]) -> int | None:
-    found = _Found.at(env)
-    if found is None or not found.current(env):
+    receipt = _current(env)
+    if receipt is None:
         return None
-    text = json.dumps(found.receipt["spec"])
-    found.close()
-    # Made like any other one-shot container from here on.
-    from .oneshot import run
+    from .arrive import run
 
-    return run(text, words, env)
+    return run(receipt, words, env)
 
 
-class _Found:
-    """The environment we are in, and its receipt."""
+def _current(env: Mapping[str, str]) -> Receipt | None:
+    """The receipt of the project we are in, if all it speaks of is as it was."""
+    import json
 
-    def __init__(self, run: str, database: sqlite3.Connection, identifier: str, receipt: Receipt) -> None:
-        self.run = run
-        self.database = database
-        self.identifier = identifier
-        self.receipt = receipt
+    from devenv.build.observed import unchanged
+    from devenv.paths import locate
 
-    @staticmethod
-    def at(env: Mapping[str, str]) -> _Found | None:
-        """By the nearest devenv.yml of the current folder or above."""
-        import sqlite3
-
-        from devenv.engine.native.paths import locate
-
-        folder = _project()
-        paths = locate(env, os.geteuid())
-        if folder is None or not os.path.exists(paths.state):
-            return None
-        try:
-            database = sqlite3.connect(f"file:{paths.state}?mode=ro", uri=True, timeout=5)
-            row = database.execute(
-                "SELECT id, receipt FROM environment WHERE folder = ? AND variant = ''", (folder,)
-            ).fetchone()
-        except sqlite3.Error:
-            return None  # the long way says what is wrong
-        return _Found(paths.run, database, row[0], json.loads(row[1] or "{}")) if row else None
-
-    def close(self) -> None:
-        self.database.close()
-
-    def current(self, env: Mapping[str, str]) -> bool:
-        """Whether all that the last `up` looked at is as it was."""
-        from devenv.build.observed import unchanged
-
-        receipt = self.receipt
-        return (
-            receipt.get("version") == VERSION
-            and receipt["env"] == relevant(env)
-            and unchanged(receipt["files"])
-            and self.database.execute("SELECT 1 FROM image WHERE digest = ?", (receipt["spec"]["image"],)).fetchone()
-            is not None
-        )
-
-    def container(self) -> tuple[str, int, int, str, str] | None:
-        """(id, pid, its start, boot, spec) of the main container, if it was ever started."""
-        found: tuple[str, int, int, str, str] | None = self.database.execute(
-            "SELECT id, pid, pid_start, boot, spec FROM container WHERE environment = ? AND name = 'dev'"
-            " AND pid IS NOT NULL",
-            (self.identifier,),
-        ).fetchone()
-        return found
+    folder = project()
+    try:
+        with open(locate(env, os.geteuid()).receipt(folder or ""), "rb") as file:
+            receipt: Receipt = json.load(file)
+    except (OSError, ValueError):
+        return None
+    if receipt.get("version") != VERSION or receipt["env"] != relevant(env) or not unchanged(receipt["files"]):
+        return None
+    return receipt
 
 
-def _project() -> str | None:
+def _stands(answer: Receipt, env: Mapping[str, str]) -> bool:
+    """Whether the container the answer speaks of runs, watched, on a network that nobody took away."""
+    from devenv.paths import locate
+
+    bundle = locate(env, os.geteuid()).bundle(answer["container"])
+    return (
+        lives(answer["pid"], answer["start"], answer["boot"])
+        and _watched(bundle)
+        and (not answer["bridge"] or _connected(answer["bridge"]))
+    )
+
+
+def project() -> str | None:
     """The nearest folder upwards with a devenv.yml, as cli/project.py finds it; None when that is less than certain."""
     try:
         folder = os.path.realpath(os.getcwd())
@@ -168,7 +157,7 @@ def _project() -> str | None:
     return folder if os.lstat(f"{folder}/devenv.yml").st_uid in trusted else None
 
 
-def _lives(pid: int, start: int, boot: str) -> bool:
+def lives(pid: int, start: int, boot: str) -> bool:
     """Whether this very process lives (state.alive, which costs more to import)."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
@@ -197,11 +186,3 @@ def _connected(bridge: str) -> bool:
     from devenv.engine.native.firewall import standing
 
     return os.path.exists(f"/sys/class/net/{bridge}") and standing(table_name(bridge))
-
-
-def _runtime(name: str) -> str | None:
-    for known in (name,) if name else ("runc", "crun"):
-        for folder in ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"):
-            if os.access(f"{folder}/{known}", os.X_OK):
-                return f"{folder}/{known}"
-    return None

@@ -93,6 +93,8 @@ FORBIDDEN_NAMES = {"utils", "util", "helpers", "helper", "core", "base", "manage
 KNOWS = {
     "model": set(),
     "errors": set(),
+    "paths": set(),
+    "signals": set(),
     "beneath": set(),
     "archive": set(),
     "manifest": set(),
@@ -101,11 +103,24 @@ KNOWS = {
     "desired": set(),
     "plan": set(),
     "provision": {"engine"},
-    "engine": {"beneath", "archive"},
+    "engine": {"beneath", "archive", "paths", "signals"},
     "console": set(),
-    "quick": {"build", "engine"},
-    "cli": {"build", "console", "desired", "engine", "manifest", "plan", "provision", "quick", "render"},
-    "__main__": {"cli", "quick"},
+    # `up` by the quick door plans and provisions as the long way does, with what that way has written down.
+    "quick": {"build", "cli", "console", "engine", "paths", "plan", "provision", "signals"},
+    "cli": {
+        "paths",
+        "signals",
+        "build",
+        "console",
+        "desired",
+        "engine",
+        "manifest",
+        "plan",
+        "provision",
+        "quick",
+        "render",
+    },
+    "__main__": {"cli", "quick", "signals"},
 }
 
 

@@ -23,7 +23,8 @@ def run(
 
 def wanted(*steps: tuple[str, Keyed], key: str = "K1", inputs: Pairs = INPUTS, hooks: Hooks | None = None) -> Desired:
     spec = ContainerSpec("e1", "dev", "shop", "", Process(()), inputs=inputs)
-    return Desired(ENVIRONMENT, key, steps, spec, hooks or Hooks())
+    built = tuple((position, keyed.inputs) for position, keyed in steps)
+    return Desired(ENVIRONMENT, key, steps, spec, hooks or Hooks(), built)
 
 
 def observed(

@@ -26,7 +26,7 @@ def desired(key: str = "K1", debug: str = "1", hooks: Hooks | None = None) -> De
     process = Process((), env=(("DEBUG", debug),))
     spec = ContainerSpec("e1", "dev", "shop", "", process, ports=(Port(8000),), inputs=inputs)
     step = Keyed(0, Step(1, "RUN true", Run(("true",))), f"step {key}", "", key, (("instruction", key),))
-    return Desired(ENVIRONMENT, key, (("apt:1", step),), spec, hooks or Hooks())
+    return Desired(ENVIRONMENT, key, (("apt:1", step),), spec, hooks or Hooks(), (("apt:1", step.inputs),))
 
 
 def builder(engine: FakeEngine, key: str) -> Callable[[], Image]:

@@ -121,7 +121,7 @@ def test_state_of_a_newer_schema_is_left_alone(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [b"not a database" * 100, b"SQLite format 3\0" + b"\xff" * 5000])
 def test_state_damaged_is_told(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "state.db").write_bytes(content)
-    with pytest.raises(StoreError, match="state.db"):
+    with pytest.raises(StoreError, match=r"state\.db"):
         State(f"{tmp_path}/state.db")
     assert (tmp_path / "state.db").read_bytes() == content
 

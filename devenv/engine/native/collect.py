@@ -96,7 +96,7 @@ def _stored(native: Native, everything: bool) -> Iterator[_Find]:
         if image.digest not in needed:
             name = ", ".join(image.references) or image.digest.removeprefix("sha256:")[:12]
             reason = "no container has it" if everything else _why_unneeded(image)
-            yield _Find(Garbage("image", name, 0, reason), _forgetting(state, store, image))
+            yield _Find(Garbage("image", name, 0, reason), _forgetting(paths, state, store, image))
     yield from _layers(paths, state, layers, everything)
     yield from _copies(paths, state, everything)
     if store is not None:
@@ -129,11 +129,11 @@ def _why_unneeded(image: Image) -> str:
     return "its environment was taken down" if image.references else "a newer one has its name"
 
 
-def _forgetting(state: State, store: Store | None, image: Image) -> Callable[[], None]:
+def _forgetting(paths: Paths, state: State, store: Store | None, image: Image) -> Callable[[], None]:
     def forget() -> None:
         with state.transaction(durable=True) as db:
             db.execute("DELETE FROM image WHERE digest = ?", (image.digest,))
-            db.execute("UPDATE environment SET receipt = NULL")  # they may say that this image is there
+        remove_tree(f"{paths.home}/receipts")  # they may say that this image is there
         if store is not None:
             for name, descriptor in store.tags().items():
                 if descriptor.digest == image.digest:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from devenv.beneath import remove_tree
-from devenv.engine import LogLine
+from devenv.engine import LogLine, Pulse
 from devenv.errors import EngineError, NotFound, StoreError
 from devenv.model.container import Container, ContainerSpec, Environment, Process
 from devenv.model.container import State as Observed
@@ -37,7 +37,7 @@ from .address import Network
 from .hold import Hold
 from .paths import Paths
 from .snapshot import Stage
-from .state import State, process_start, this_process
+from .state import State, alive, process_start, this_process
 from .trouble import trouble
 
 
@@ -103,8 +103,27 @@ class Native:
             (environment.id, environment.name, environment.folder, environment.variant),
         )
 
-    def keep_receipt(self, environment: str, text: str) -> None:
-        self.state.db.execute("UPDATE environment SET receipt = ? WHERE id = ?", (text, environment))
+    def has_image(self, digest: str) -> bool:
+        """Whether the store has this very image."""
+        return self.state.db.execute("SELECT 1 FROM image WHERE digest = ?", (digest,)).fetchone() is not None
+
+    def pulse(self, environment: str, name: str) -> Pulse | None:
+        row = self.state.db.execute(
+            "SELECT id, pid, pid_start, boot, spec FROM container WHERE environment = ? AND name = ?",
+            (environment, name),
+        ).fetchone()
+        if row is None or not alive(row[1], row[2], row[3], self.state.boot):
+            return None
+        identifier, pid, start, boot, text = row
+        spec = record.spec_value(text)
+        network = self._network() if spec.network == "bridge" else None
+        return Pulse(identifier, pid, start, boot, self._runtime(spec).path, network.bridge if network else "")
+
+    def keep_receipt(self, folder: str, receipt: str, door: str) -> None:
+        for path, text in ((self.paths.receipt(folder), receipt), (self.paths.door(folder), door)):
+            if path:
+                os.makedirs(os.path.dirname(path), 0o700, exist_ok=True)
+                _replace(path, text)
 
     def remember(self, environment: str, built: Sequence[tuple[str, Pairs]]) -> None:
         with self.state.transaction() as db:
@@ -318,7 +337,7 @@ class Native:
         if found is None:
             raise NotFound(f"find image {digest}: not in the store", hint="devenv images shows those that are")
         if damaged := [number for number in found.layers if not observe.whole(self.state, self.paths, number)]:
-            self.state.db.execute("UPDATE environment SET receipt = NULL")  # or `up` would believe in it
+            remove_tree(f"{self.paths.home}/receipts")  # or `up` would believe in it
             raise StoreError(
                 f"use image {digest}: its layer {damaged[0]} isn't whole any more", hint="`devenv up` builds it again"
             )
@@ -363,6 +382,14 @@ class Native:
 
     def _tend(self) -> None:
         pool.tend(self.paths, self.state, mount_namespace=self._host_namespace())
+
+
+def _replace(path: str, text: str) -> None:
+    """Write a file whole or not at all; it only saves time, so it isn't synced."""
+    draft = f"{path[:-1]}~{os.getpid()}"
+    with open(draft, "w", encoding="utf-8") as file:
+        file.write(text)
+    os.rename(draft, path)
 
 
 def _make_home(paths: Paths) -> None:

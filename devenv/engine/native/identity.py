@@ -15,7 +15,7 @@ def resolve(user: str, passwd: str, group: str) -> Identity:
     entry = next((fields for fields in users if name in (fields[0], fields[2])), None)
     if entry is not None:
         uid, gid, home, login = _id(entry[2]), _id(entry[3]), entry[5] or "/", entry[0]
-    elif name.isdecimal():
+    elif name.isascii() and name.isdecimal():
         uid, gid, home, login = _id(name), 0, "/", ""
     else:
         raise EngineError(
@@ -31,7 +31,7 @@ def _group(name: str, groups: list[list[str]]) -> int:
     found = next((fields for fields in groups if fields[0] == name), None)
     if found is not None:
         return _id(found[2])
-    if name.isdecimal():
+    if name.isascii() and name.isdecimal():
         return _id(name)
     raise EngineError(
         f"find group {name!r}: not in the image's /etc/group", hint="name a group the image has, or a number"
@@ -39,6 +39,6 @@ def _group(name: str, groups: list[list[str]]) -> int:
 
 
 def _id(text: str) -> int:
-    if not text.isdecimal() or int(text) > 65535:
+    if not (text.isascii() and text.isdecimal()) or int(text) > 65535:
         raise EngineError(f"use id {text!r}: a container has the ids 0 to 65535")
     return int(text)

@@ -6,7 +6,6 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator
-from datetime import datetime
 
 from devenv.engine import LogLine
 from devenv.errors import EngineError
@@ -155,6 +154,8 @@ def _parse(line: bytes, partial: bytes) -> tuple[bytes, bytes, LogLine | None]:
 
 
 def _time(stamp: bytes) -> float:
+    from datetime import datetime
+
     # Nine digits of nanoseconds; datetime takes six.
     text = stamp.decode("ascii", "replace")
     head, dot, rest = text.partition(".")

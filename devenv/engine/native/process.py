@@ -47,26 +47,29 @@ def run(
     pass_fds: Sequence[int] = (),
 ) -> Completed:
     """Run to the end. With `check`, a code other than 0 raises EngineError with the last line it printed."""
-    import subprocess  # 10 ms, which the hot verbs don't have
-
+    # Not subprocess, which takes 10 ms to import; files in memory, not pipes, so that nobody waits for anybody.
+    files = [os.memfd_create(name) for name in ("stdin", "stdout", "stderr")]
     try:
-        done = subprocess.run(
-            argv,
-            input=input,
-            stdin=subprocess.DEVNULL if input is None else None,
-            capture_output=True,
-            env=environment(env),
-            pass_fds=pass_fds,
-        )
-    except OSError as error:
-        raise EngineError(f"run {argv[0]}: {error.strerror}") from error
-    code = done.returncode if done.returncode >= 0 else 128 - done.returncode
-    if check and code != 0:
-        said = done.stderr.decode(errors="replace").strip() or done.stdout.decode(errors="replace").strip()
-        raise EngineError(
-            f"run {os.path.basename(argv[0])} {argv[1] if len(argv) > 1 else ''}: {said or f'exit code {code}'}"
-        )
-    return Completed(code, done.stdout, done.stderr)
+        if input is not None:
+            os.pwrite(files[0], input, 0)
+        given = [(os.POSIX_SPAWN_DUP2, file, target) for target, file in enumerate(files)]
+        # dup2 onto itself lets a descriptor through (posix_spawn_file_actions_adddup2(3), glibc 2.29).
+        given += [(os.POSIX_SPAWN_DUP2, fd, fd) for fd in pass_fds]
+        try:
+            pid = os.posix_spawn(argv[0], list(argv), environment(env), file_actions=given)
+        except OSError as error:
+            raise EngineError(f"run {argv[0]}: {error.strerror}") from error
+        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        said = [os.pread(file, os.fstat(file).st_size, 0) for file in files[1:]]
+    finally:
+        for file in files:
+            os.close(file)
+    done = Completed(code if code >= 0 else 128 - code, said[0], said[1])
+    if check and done.code != 0:
+        last = done.stderr.decode(errors="replace").strip() or done.stdout.decode(errors="replace").strip()
+        verb = argv[1] if len(argv) > 1 else ""
+        raise EngineError(f"run {os.path.basename(argv[0])} {verb}: {last or f'exit code {done.code}'}")
+    return done
 
 
 def foreground(argv: Sequence[str], *, env: Mapping[str, str] | None = None) -> int:

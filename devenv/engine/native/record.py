@@ -16,9 +16,9 @@ def spec_text(spec: ContainerSpec) -> str:
     return json.dumps(asdict(spec), sort_keys=True)
 
 
-def spec_value(text: str) -> ContainerSpec:
-    """The ContainerSpec of `spec_text`."""
-    data: Json = json.loads(text)
+def spec_value(text: str | Json) -> ContainerSpec:
+    """The ContainerSpec of `spec_text`, or of what that is parsed to."""
+    data: Json = json.loads(text) if isinstance(text, str) else text
     process: Json = data["process"]
     return ContainerSpec(
         **{

@@ -44,7 +44,6 @@ CREATE INDEX image_key ON image (key);
 CREATE TABLE reference (name TEXT PRIMARY KEY, digest TEXT NOT NULL REFERENCES image (digest) ON DELETE CASCADE);
 CREATE TABLE environment (
     id TEXT PRIMARY KEY, name TEXT NOT NULL, folder TEXT NOT NULL, variant TEXT NOT NULL,
-    receipt TEXT,                -- JSON: what the last `up` looked at, for the quick door
     UNIQUE (folder, variant)
 );
 CREATE TABLE built (environment TEXT NOT NULL, position TEXT NOT NULL, inputs TEXT NOT NULL, PRIMARY KEY (environment, position));

@@ -1,0 +1,116 @@
+"""Where everything lives. The only module that knows the insides of DEVENV_HOME and the run-time folder."""
+
+from __future__ import annotations
+
+import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # the quick door must not wait for it
+    from collections.abc import Mapping
+
+
+class Paths:
+    """The places under `home` (lasting) and `run` (until reboot). Joining only: nothing is made or read here."""
+
+    __slots__ = ("home", "run")
+
+    def __init__(self, home: str, run: str) -> None:
+        self.home = home
+        self.run = run
+
+    @property
+    def state(self) -> str:
+        """The SQLite database that says what is valid."""
+        return f"{self.home}/state.db"
+
+    @property
+    def layout(self) -> str:
+        """The OCI image layout (image-spec, image-layout.md)."""
+        return f"{self.home}/oci"
+
+    @property
+    def layers(self) -> str:
+        """One folder per layer, named by its id, in overlayfs form with the image's own ids."""
+        return f"{self.home}/layers"
+
+    def layer(self, identifier: int) -> str:
+        return f"{self.layers}/{identifier}"
+
+    def container(self, identifier: str) -> str:
+        """A container's lasting folder: upper, work, log."""
+        return f"{self.home}/containers/{identifier}"
+
+    def volume(self, environment: str, name: str) -> str:
+        return f"{self.home}/volumes/{environment}/{name}"
+
+    def cache(self, identifier: str) -> str:
+        return f"{self.home}/caches/{identifier}"
+
+    @property
+    def copies(self) -> str:
+        """Layers copied with a slot's ids, a folder per slot, where ids can't be mapped."""
+        return f"{self.home}/copies"
+
+    @property
+    def tools(self) -> str:
+        """Programs that build steps are lent (uv, a first npm), by name and version."""
+        return f"{self.home}/tools"
+
+    @property
+    def drafts(self) -> str:
+        """Layers being made. Whatever is here without a living owner is rubbish."""
+        return f"{self.home}/drafts"
+
+    @property
+    def locks(self) -> str:
+        return f"{self.home}/locks"
+
+    @property
+    def slots(self) -> str:
+        """Pinned namespaces, one folder per slot, a shared mount of its own."""
+        return f"{self.run}/slots"
+
+    def slot(self, number: int) -> str:
+        """The slot's folder; `user` and `net` in it are the pinned namespaces."""
+        return f"{self.slots}/{number}"
+
+    @property
+    def runtime(self) -> str:
+        """The OCI runtime's --root."""
+        return f"{self.run}/runtime"
+
+    def bundle(self, identifier: str) -> str:
+        """A container's bundle (runtime-spec, bundle.md) and run-time files."""
+        return f"{self.run}/bundles/{identifier}"
+
+    def receipt(self, folder: str) -> str:
+        """What the last `up` of a project folder looked at (cli/receipt.py); "" for a path too long for a name."""
+        return _named(f"{self.home}/receipts", folder)
+
+    def door(self, folder: str) -> str:
+        """How to enter a project's running container: for the quick door. "" for a path too long for a name."""
+        return _named(f"{self.run}/doors", folder)
+
+    @property
+    def mounts(self) -> str:
+        """Where a command in its own mount namespace puts its mounts."""
+        return f"{self.run}/mounts"
+
+
+def _named(place: str, folder: str) -> str:
+    name = folder.replace("%", "%25").replace("/", "%2F")
+    return f"{place}/{name}" if len(os.fsencode(name)) <= 250 else ""
+
+
+def locate(env: Mapping[str, str], uid: int) -> Paths:
+    """The places for this user: DEVENV_HOME and DEVENV_RUN, or root's, or the XDG folders."""
+    home = env.get("DEVENV_HOME")
+    run = env.get("DEVENV_RUN")
+    if home and not run:
+        # A home of its own gets a run-time folder of its own, or two stores would fight over one set of slots.
+        run = f"{home}/run"
+    if uid == 0:
+        return Paths(os.path.abspath(home or "/var/lib/devenv"), os.path.abspath(run or "/run/devenv"))
+    data = env.get("XDG_DATA_HOME") or f"{env.get('HOME', '/')}/.local/share"
+    runtime = env.get("XDG_RUNTIME_DIR") or f"/tmp/devenv-{uid}"
+    return Paths(os.path.abspath(home or f"{data}/devenv"), os.path.abspath(run or f"{runtime}/devenv"))

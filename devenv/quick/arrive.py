@@ -1,0 +1,72 @@
+"""`up` and `run` from a receipt: what is wanted is known, so the manifest is not read and no key is computed again.
+
+None where the store no longer has what the receipt speaks of: the long way builds it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from devenv import signals
+from devenv.engine.native.facade import Native
+from devenv.engine.native.record import pairs, spec_value
+from devenv.paths import locate
+
+Receipt = dict[str, Any]
+
+
+def run(receipt: Receipt, words: Sequence[str], env: Mapping[str, str]) -> int | None:
+    """One command in a container of its own, made like the project's main one."""
+    signals.catch()
+    spec = spec_value(receipt["spec"])
+    engine = Native(locate(env, os.geteuid()), env)
+    if not engine.has_image(spec.image):
+        return None
+    terminal = sys.stdin.isatty() and sys.stdout.isatty()
+    known = ("TERM", "COLORTERM", "NO_COLOR") if terminal else ()
+    lent = tuple((name, env[name]) for name in known if name in env)
+    process = replace(spec.process, argv=tuple(words), env=(*spec.process.env, *lent), terminal=terminal)
+    name = f"run-{os.urandom(3).hex()}"
+    return engine.run(replace(spec, name=name, process=process, ports=()))
+
+
+def up(receipt: Receipt, env: Mapping[str, str]) -> int | None:
+    """Bring up what the receipt wants, its image being there."""
+    from devenv import console
+    from devenv.cli import receipt as receipts
+    from devenv.cli import show
+    from devenv.model.container import Environment
+    from devenv.model.manifest import Hooks
+    from devenv.model.plan import Desired
+    from devenv.plan import plan
+    from devenv.provision import provision
+
+    signals.catch()
+    spec = spec_value(receipt["spec"])
+    engine = Native(locate(env, os.geteuid()), env)
+    wanted = Desired(
+        Environment(**receipt["environment"]),
+        receipt["key"],
+        (),
+        spec,
+        Hooks(tuple(receipt["hooks"]["on_create"]), tuple(receipt["hooks"]["on_start"])),
+        tuple((position, pairs(inputs)) for position, inputs in receipt["built"]),
+    )
+    state = engine.observe(wanted.environment, wanted.image_key, ())
+    if state.image != spec.image:
+        return None
+    with console.progress(sys.stderr, env, time.monotonic) as sink:
+        report = provision(plan(wanted, state), engine, _nothing_to_build, sink, time.monotonic)
+    if report.ok:
+        receipts.renew(engine, receipt, wanted)
+    show.report(report, engine.containers(wanted.environment.id), env)
+    return report.code
+
+
+def _nothing_to_build() -> Any:
+    raise AssertionError("the image was there a moment ago")

@@ -20,7 +20,8 @@ from contextlib import ExitStack, contextmanager, suppress
 NAME = "devenv-bench"
 TABLE = "devenv_bench"
 OUTER = "dvbench0"
-SUBNET = "10.213.77"
+SUBNET = "198.18.77"
+"""Of the range that RFC 2544 sets aside for benchmarks."""
 INSIDE = "--inside"
 
 

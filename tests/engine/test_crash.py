@@ -278,7 +278,7 @@ def damaged(paths: Paths, content: bytes) -> Iterator[None]:
     os.rename(f"{paths.state}.good", paths.state)
 
 
-@pytest.mark.parametrize("verb", ["up", "ps", "gc"])
+@pytest.mark.parametrize("verb", ["images", "ps", "gc"])
 def test_database_of_garbage_is_one_error_that_names_it(project: Project, verb: str) -> None:
     project.run("up")
     with damaged(project.paths, os.urandom(8192)):

@@ -18,21 +18,21 @@ def run(*words: str) -> str:
     return subprocess.run(words, check=True, capture_output=True, text=True).stdout
 
 
-@pytest.fixture
-def layout(tmp_path: Path, base: str) -> str:
+@pytest.fixture(scope="module")
+def foreign(base: str, tmp_path_factory: pytest.TempPathFactory) -> str:
     """A layout of skopeo's making with our base, compressed, as `theirs`."""
-    copy = f"{tmp_path}/layout"
-    run(
-        "skopeo",
-        "copy",
-        "--insecure-policy",
-        "--dest-compress",
-        "--dest-compress-level",
-        "1",
-        base,
-        f"oci:{copy}:theirs",
-    )
+    copy = f"{tmp_path_factory.mktemp('foreign')}/layout"
+    compress = ("--dest-compress", "--dest-compress-level", "1")
+    run("skopeo", "copy", "--insecure-policy", *compress, base, f"oci:{copy}:theirs")
     return copy
+
+
+@pytest.fixture
+def theirs(foreign: str, tmp_path: Path) -> str:
+    """LAYOUT:TAG of the test's own."""
+    tag = "".join(letter for letter in tmp_path.name if letter.isalnum())
+    run("umoci", "tag", "--image", f"{foreign}:theirs", tag)
+    return f"{foreign}:{tag}"
 
 
 def test_images_of_ours_are_unpacked_by_umoci_to_what_a_container_sees(project: Project, tmp_path: Path) -> None:
@@ -57,13 +57,13 @@ def test_images_of_ours_are_unpacked_by_umoci_to_what_a_container_sees(project: 
     ]
 
 
-def test_images_of_umoci_are_brought_up(project: Project, layout: str, tmp_path: Path) -> None:
+def test_images_of_umoci_are_brought_up(project: Project, theirs: str, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("inserted\n")
-    run("umoci", "insert", "--image", f"{layout}:theirs", f"{tmp_path}/file", "/opt/file")
+    run("umoci", "insert", "--image", theirs, f"{tmp_path}/file", "/opt/file")
     words = ["--config.env", "COLOUR=green", "--config.workingdir", "/opt", "--config.user", "daemon"]
-    run("umoci", "config", "--image", f"{layout}:theirs", *words)
+    run("umoci", "config", "--image", theirs, *words)
 
-    project.up(f"from: oci:{layout}:theirs\n")
+    project.up(f"from: oci:{theirs}\n")
     for _ in range(2):
         said = project.run("exec", "--", "sh", "-c", "cat /opt/file; echo $COLOUR; id -un")
         assert said.split() == ["inserted", "green", "daemon"]
@@ -81,9 +81,9 @@ def test_images_of_umoci_are_brought_up(project: Project, layout: str, tmp_path:
         (["--config.user", "70000"], "70000"),
     ],
 )
-def test_images_with_a_hostile_config_are_refused(project: Project, layout: str, words: list[str], said: str) -> None:
-    run("umoci", "config", "--image", f"{layout}:theirs", *words)
-    project.manifest(f"from: oci:{layout}:theirs\n")
+def test_images_with_a_hostile_config_are_refused(project: Project, theirs: str, words: list[str], said: str) -> None:
+    run("umoci", "config", "--image", theirs, *words)
+    project.manifest(f"from: oci:{theirs}\n")
     done = project.attempt("up")
     assert done.returncode in (1, 2)
     assert said in done.stderr
@@ -91,24 +91,22 @@ def test_images_with_a_hostile_config_are_refused(project: Project, layout: str,
 
 
 @pytest.mark.parametrize("place", ["/proc/self/fd/7", "/proc/self/fd/8", "/proc/1/root", "../../.."])
-def test_images_working_folder_is_no_way_out(project: Project, layout: str, place: str) -> None:
-    run("umoci", "config", "--image", f"{layout}:theirs", "--config.workingdir", place)
+def test_images_working_folder_is_no_way_out(project: Project, theirs: str, place: str) -> None:
+    run("umoci", "config", "--image", theirs, "--config.workingdir", place)
     project.write("Containerfile", "FROM theirs\n")
-    project.run("build", "--build-context", f"theirs=oci:{layout}:theirs", "-t", "odd", ".")
-    done = project.attempt(
-        "run", "--image", "odd", "--", "sh", "-c", "head -c1 ../../../../etc/hostname; ls -di ../../../../.."
-    )
-    outside = os.stat("/").st_ino
-    assert done.returncode != 0 or done.stdout.split()[-2:][0] != str(outside) or done.stdout.startswith("o")
+    project.run("build", "--build-context", f"theirs=oci:{theirs}", "-t", "odd", ".")
+    done = project.attempt("run", "--image", "odd", "--", "sh", "-c", "cat ../../../../../../etc/hostname")
+    # A container of an image alone is called run-….
+    assert done.returncode != 0 or done.stdout.startswith("run-")
 
 
-def test_images_truncated_or_swapped_are_refused(project: Project, layout: str, tmp_path: Path) -> None:
+def test_images_truncated_or_swapped_are_refused(project: Project, theirs: str, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(os.urandom(100_000))
-    run("umoci", "insert", "--image", f"{layout}:theirs", f"{tmp_path}/file", "/opt/file")
-    manifest = json.loads(run("skopeo", "inspect", "--raw", f"oci:{layout}:theirs"))
-    blob = f"{layout}/blobs/sha256/{manifest['layers'][-1]['digest'][7:]}"
+    run("umoci", "insert", "--image", theirs, f"{tmp_path}/file", "/opt/file")
+    manifest = json.loads(run("skopeo", "inspect", "--raw", f"oci:{theirs}"))
+    blob = f"{theirs.rpartition(':')[0]}/blobs/sha256/{manifest['layers'][-1]['digest'][7:]}"
     size = os.path.getsize(blob)
-    project.manifest(f"from: oci:{layout}:theirs\n")
+    project.manifest(f"from: oci:{theirs}\n")
     os.chmod(blob, 0o600)
 
     with open(blob, "r+b") as file:

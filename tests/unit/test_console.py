@@ -137,7 +137,9 @@ print("rich" in sys.modules)
 def on_a_terminal(script: str) -> tuple[str, str]:
     """What a Python script writes to a terminal on stderr, and to a pipe on stdout."""
     master, slave = pty.openpty()
-    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=slave, text=True) as process:
+    kept = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "FORCE_COLOR")}
+    argv, env = [sys.executable, "-c", script], {**kept, "TERM": "xterm"}
+    with subprocess.Popen(argv, env=env, stdout=subprocess.PIPE, stderr=slave, text=True) as process:
         os.close(slave)
         chunks = []
         try:

@@ -180,7 +180,10 @@ class Shop:
 
     @trouble("fetch a tool")
     def tool(self, name: str) -> str:
-        tools.ensure(self.paths.tools, name, self.env)
+        bundle = host.bundle("host")
+        # uv knows the usual authorities only, unless it is told; a host may have one of its own.
+        env = {"SSL_CERT_FILE": bundle, **self.env} if bundle else self.env
+        tools.ensure(self.paths.tools, name, env)
         return f"{self.paths.tools}/{name}"
 
     # Bases ---------------------------------------------------------------------------------------

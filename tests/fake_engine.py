@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from typing import BinaryIO
 
@@ -76,6 +76,9 @@ class FakeEngine:
         return iter([LogLine(float(start + at), "stdout", text) for at, text in enumerate(lines[start:])])
 
     # Engine ----------------------------------------------------------------------------------------
+
+    def turn(self, environment: str) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def register(self, environment: Environment) -> None:
         if self.known.get(environment.id) != environment:

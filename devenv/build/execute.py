@@ -137,8 +137,9 @@ class _Build:
                     if name in self.stages or name in self.prepared.bases:
                         self._named(name)
         rootfs = self._start(stage)
+        name = f"stage-{stage.name}" if stage.name.isdigit() else stage.name
         for number, keyed in enumerate(steps, 1):
-            rootfs = self._step(f"{stage.name} {number}/{len(steps)}", keyed, rootfs)
+            rootfs = self._step(f"{name} {number}/{len(steps)}", keyed, rootfs)
         if stage.name in self.kept:
             self._pack(rootfs)
         return rootfs
@@ -203,7 +204,8 @@ class _Build:
         """The same error, with the step's line."""
         where = f"{self.prepared.graph.file}:{keyed.step.line}"
         if isinstance(error, StepFailed):
-            return StepFailed(f"{where}: {_short(keyed.step.text)}: {error.message}", code=error.code, hint=error.hint)
+            hint = error.hint or "with --keep-failed, what the step left can be entered"
+            return StepFailed(f"{where}: {_short(keyed.step.text)}: {error.message}", code=error.code, hint=hint)
         if isinstance(error, InputError):
             return error
         return EngineError(f"{where}: {error.message}", hint=error.hint)

@@ -11,7 +11,19 @@ from dataclasses import replace
 
 from devenv import console
 from devenv.cli import receipt, show
-from devenv.cli.project import BuildOptions, builder, desire, home, known_home, load, look, observe, prepare, tag
+from devenv.cli.project import (
+    BuildOptions,
+    builder,
+    desire,
+    home,
+    known_home,
+    load,
+    look,
+    observe,
+    prepare,
+    tag,
+    untouched,
+)
 from devenv.cli.session import Machine, Session, here
 from devenv.errors import DevenvError
 from devenv.model.image import Image
@@ -42,26 +54,34 @@ def bring_up(
     chosen = replace(options, tags=(tag(here),))
     prepared = prepare(manifest, machine, chosen)
     wanted = desire(manifest, prepared, here, machine)
-    decided = plan(wanted, observe(machine, wanted), rebuild=chosen.no_cache, recreate=recreate)
-    with console.progress(sys.stderr, session.env, time.monotonic, verbose=verbose) as sink:
-        report = provision(decided, machine.engine, builder(prepared, machine, chosen, sink), sink, time.monotonic)
-    if report.ok and not (chosen.contexts or chosen.arguments):
-        receipt.write(session, machine, manifest, prepared, wanted)
+    with machine.engine.turn(here.id):
+        decided = plan(wanted, observe(machine, wanted), rebuild=chosen.no_cache, recreate=recreate)
+        with console.progress(sys.stderr, session.env, time.monotonic, verbose=verbose) as sink:
+            report = provision(decided, machine.engine, builder(prepared, machine, chosen, sink), sink, time.monotonic)
+        if report.ok and not (chosen.contexts or chosen.arguments):
+            receipt.write(session, machine, manifest, prepared, wanted)
     return told(report, machine, session, as_json)
 
 
 def halt_all(session: Session, *, as_json: bool = False) -> int:
     """Stop the environment's containers; the exit code."""
     machine = session.machine()
-    state = look(machine, known_home(session, machine.engine))
-    return told(_carry_out(halt(state), machine, session), machine, session, as_json)
+    here = known_home(session, machine.engine)
+    with machine.engine.turn(here.id):
+        report = _carry_out(halt(look(machine, here)), machine, session)
+    return told(report, machine, session, as_json)
 
 
 def take_down(session: Session, *, volumes: bool = False, as_json: bool = False) -> int:
     """Remove the environment's containers and network; the exit code."""
     machine = session.machine()
-    state = look(machine, known_home(session, machine.engine))
-    return told(_carry_out(takedown(state, volumes=volumes), machine, session), machine, session, as_json)
+    if untouched(session, machine.engine):
+        report = Report(home(machine, load(session)), ())  # again, or before the first `up`: scripts may say it anyway
+        return told(report, machine, session, as_json)
+    here = known_home(session, machine.engine)
+    with machine.engine.turn(here.id):
+        report = _carry_out(takedown(look(machine, here), volumes=volumes), machine, session)
+    return told(report, machine, session, as_json)
 
 
 def _carry_out(decided: Plan, machine: Machine, session: Session) -> Report:

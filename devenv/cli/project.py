@@ -210,6 +210,14 @@ def known_id(session: Session, engine: Observer) -> str:
         return ""
 
 
+def untouched(session: Session, engine: Observer) -> bool:
+    """Whether the project we are in has no environment."""
+    try:
+        return engine.environment(os.path.dirname(find(session.folder))) is None
+    except NotFound:
+        return False
+
+
 def running(session: Session, engine: Observer) -> tuple[str, Container]:
     """The name of the environment we are in, and its main container, running. Raises NotFound."""
     here = known_home(session, engine)

@@ -83,6 +83,9 @@ class Observer(Protocol):
 class Engine(Observer, Protocol):
     """What can be done. Each is whole or not at all, and can be repeated. Raises EngineError, NotFound."""
 
+    def turn(self, environment: str) -> AbstractContextManager[None]:
+        """One command at a time acts on an environment: others wait here. It ends with its owner, however that ends."""
+
     def register(self, environment: Environment) -> None:
         """Remember an environment (again: renames it)."""
 

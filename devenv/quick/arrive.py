@@ -57,13 +57,14 @@ def up(receipt: Receipt, env: Mapping[str, str]) -> int | None:
         Hooks(tuple(receipt["hooks"]["on_create"]), tuple(receipt["hooks"]["on_start"])),
         tuple((position, pairs(inputs)) for position, inputs in receipt["built"]),
     )
-    state = engine.observe(wanted.environment, wanted.image_key, ())
-    if state.image != spec.image:
-        return None
-    with console.progress(sys.stderr, env, time.monotonic) as sink:
-        report = provision(plan(wanted, state), engine, _nothing_to_build, sink, time.monotonic)
-    if report.ok:
-        receipts.renew(engine, receipt, wanted)
+    with engine.turn(wanted.environment.id):
+        state = engine.observe(wanted.environment, wanted.image_key, ())
+        if state.image != spec.image:
+            return None
+        with console.progress(sys.stderr, env, time.monotonic) as sink:
+            report = provision(plan(wanted, state), engine, _nothing_to_build, sink, time.monotonic)
+        if report.ok:
+            receipts.renew(engine, receipt, wanted)
     show.report(report, engine.containers(wanted.environment.id), env)
     return report.code
 

@@ -40,6 +40,7 @@ _COMPILERS = {"build-essential", "gcc", "g++", "clang", "make", "cmake", "pkg-co
     "gfortran",
     "git",
 }
+_NEED_HEADERS = {"build-essential", "gcc", "g++", "clang", "make"}
 
 
 class Facts(NamedTuple):
@@ -178,17 +179,29 @@ def _compiles(apt: Sequence[str]) -> bool:
     return any(name in _COMPILERS or name.endswith("-dev") or re.match(r"(gcc|g\+\+|clang)-\d", name) for name in names)
 
 
-def _parent(manifest: Manifest, needs: tuple[str, ...], build_on: str = "auto") -> tuple[str, tuple[str, ...]]:
+def _compiles_python(manifest: Manifest, python: Python) -> bool:
+    """Whether Python packages may be compiled or fetched with the user's Debian packages.
+
+    A C compiler alone can't compile for Debian's Python: that takes its headers, which come in a -dev package. git is
+    for packages named by a repository, which a list shows; what a file names isn't known here.
+    """
+    fetched = python.requirements or any("git+" in package for package in python.packages)
+    harmless = {"git"} - ({"git"} if fetched else set())
+    if not (_managed(manifest, python) or any(package.endswith("-dev") for package in manifest.apt)):
+        harmless |= _NEED_HEADERS
+    return _compiles([package for package in manifest.apt if package not in harmless])
+
+
+def _parent(manifest: Manifest, needs: tuple[str, ...], on_apt: bool) -> tuple[str, tuple[str, ...]]:
     """The stage a part is built on, and the Debian packages it must install itself there."""
     everything = _system_packages(manifest)
     same = bool(needs) and everything == needs  # the apt stage is nothing but what this part needs
-    if everything and (build_on == "apt" or (build_on == "auto" and _compiles(manifest.apt)) or same):
-        return "apt", ()
-    return "base", needs
+    return ("apt", ()) if everything and (on_apt or same) else ("base", needs)
 
 
 def _python(manifest: Manifest, python: Python, facts: Facts) -> _Python:
-    parent, needs = _parent(manifest, _python_needs(manifest), python.build_on)
+    on_apt = python.build_on == "apt" or (python.build_on == "auto" and _compiles_python(manifest, python))
+    parent, needs = _parent(manifest, _python_needs(manifest), on_apt)
     managed = _managed(manifest, python)
     own = "/usr/bin/python3" if manifest.base.kind == "bootstrap" else "python3"
     locks = tuple(file for file in python.requirements if posixpath.basename(file) == "uv.lock")
@@ -210,7 +223,7 @@ def _node(manifest: Manifest, node: Node, facts: Facts) -> _Node:
         raise DevenvError(
             f"render node: the npm registry has no Node.js for {facts.arch!r}", hint="install nodejs with `apt:`"
         )
-    parent, needs = _parent(manifest, _node_needs(manifest))
+    parent, needs = _parent(manifest, _node_needs(manifest), _compiles(manifest.apt))
     major = _major(node.version or NODE)
     lock = _inside(node.lock) if node.lock else ""
     return _Node(

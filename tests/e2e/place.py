@@ -30,7 +30,7 @@ class Done:
 
     @property
     def ran(self) -> set[str]:
-        """The stages of which a build step ran (`1` is one without a name)."""
+        """The stages of which a build step ran (`stage-1` is one without a name)."""
         return set(re.findall(r"^✓ (\S+) \d+/\d+ ", self.err, re.M))
 
 

@@ -334,3 +334,25 @@ def test_readonly_store_is_one_error(base: str) -> None:
             output("umount", paths.home)
         assert failed.returncode == 1
         assert "Read-only file system" in failed.stderr
+
+
+def test_two_ups_at_once_make_one_container(project: Project) -> None:
+    project.manifest("hooks: {on_create: ['sleep 0.3; echo once >> /workspace/hooks']}\n")
+    running = [project.start("up") for _ in range(3)]
+    for command in running:
+        out, err = command.communicate(timeout=60)
+        assert command.returncode == 0, (out, err)
+
+    assert project.read("hooks") == "once\n"
+    assert project.container()["status"] == "running"
+
+
+def test_up_and_down_at_once_end_in_one_of_both(project: Project) -> None:
+    project.run("up")
+    running = [project.start("down"), project.start("up"), project.start("down"), project.start("up")]
+    for command in running:
+        command.communicate(timeout=60)
+        assert command.returncode in (0, 2)  # 2: nothing to take down
+
+    project.run("up")
+    assert project.container()["status"] == "running"

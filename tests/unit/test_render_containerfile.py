@@ -143,6 +143,23 @@ def test_build_on_is_obeyed() -> None:
         assert f"FROM {parent} AS python" in containerfile(given, templates_folder(), Facts())
 
 
+@pytest.mark.parametrize(
+    ("apt", "python", "parent"),
+    [
+        (("build-essential", "git"), Python(packages=("flask",)), "base"),  # without headers nothing is compiled
+        (("build-essential", "python3-dev"), Python(packages=("flask",)), "apt"),
+        (("libpq-dev",), Python(packages=("psycopg2",)), "apt"),
+        (("gcc",), Python(version="3.13", packages=("flask",)), "apt"),  # uv's Pythons bring their headers
+        (("cargo",), Python(packages=("flask",)), "apt"),
+        (("git",), Python(packages=("it @ git+https://example.test/it",)), "apt"),
+        (("git",), Python(requirements=("requirements.txt",)), "apt"),  # nobody has read what it says
+    ],
+)
+def test_python_is_built_on_apt_when_something_may_need_it(apt: tuple[str, ...], python: Python, parent: str) -> None:
+    given = manifest(apt=apt, python=python)
+    assert f"FROM {parent} AS python" in containerfile(given, templates_folder(), Facts())
+
+
 def test_node_refuses_an_architecture_npm_has_not() -> None:
     with pytest.raises(DevenvError, match="riscv64"):
         containerfile(manifest(node=Node()), templates_folder(), Facts("riscv64"))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 
 from devenv.beneath import remove_tree
@@ -95,6 +97,15 @@ class Native:
         return monitor.read_log(f"{self.paths.container(container)}/log", tail=tail, follow=going)
 
     # Environments --------------------------------------------------------------------------------
+
+    @contextmanager
+    def turn(self, environment: str) -> Iterator[None]:
+        lock = os.open(f"{self.paths.locks}/environment-{environment}", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(lock)
 
     def register(self, environment: Environment) -> None:
         self.state.db.execute(

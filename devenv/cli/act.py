@@ -75,9 +75,10 @@ def halt_all(session: Session, *, as_json: bool = False) -> int:
 def take_down(session: Session, *, volumes: bool = False, as_json: bool = False) -> int:
     """Remove the environment's containers and network; the exit code."""
     machine = session.machine()
-    if untouched(session, machine.engine):
-        report = Report(home(machine, load(session)), ())  # again, or before the first `up`: scripts may say it anyway
-        return told(report, machine, session, as_json)
+    if untouched(session, machine.engine):  # again, or before the first `up`: a script may say it anyway
+        if not as_json:
+            print("nothing to take down")
+        return told(Report(home(machine, load(session)), ()), machine, session, as_json)
     here = known_home(session, machine.engine)
     with machine.engine.turn(here.id):
         report = _carry_out(takedown(look(machine, here), volumes=volumes), machine, session)

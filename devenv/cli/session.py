@@ -84,7 +84,7 @@ def here() -> str:
 
 def places(env: Mapping[str, str]) -> tuple[str, ...]:
     """The engine's own folders, which no project may mount."""
-    from devenv.engine.native.paths import locate
+    from devenv.paths import locate
 
     found = locate(env, os.geteuid())
     return (found.home, found.run)

@@ -25,6 +25,7 @@ def run(receipt: Receipt, words: Sequence[str], env: Mapping[str, str]) -> int |
     signals.catch()
     spec = spec_value(receipt["spec"])
     engine = Native(locate(env, os.geteuid()), env)
+    engine.begin()  # from here on no gc takes the image away
     if not engine.has_image(spec.image):
         return None
     terminal = sys.stdin.isatty() and sys.stdout.isatty()

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from devenv.engine.native.paths import Paths
+from devenv.paths import Paths
 from tests.e2e.place import EXAMPLES, Place
 from tests.engine.conftest import temporary_store
 

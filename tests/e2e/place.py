@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.error import URLError
 
-from devenv.engine.native.paths import Paths
+from devenv.paths import Paths
 
 CHECKOUT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 EXAMPLES = f"{CHECKOUT}/examples"

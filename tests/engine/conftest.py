@@ -17,8 +17,8 @@ import pytest
 
 from devenv.engine.native.address import bridge_name
 from devenv.engine.native.mount import CLONE_NEWNET, setns
-from devenv.engine.native.paths import Paths
 from devenv.engine.native.state import State
+from devenv.paths import Paths
 from tests.engine.project import Project
 
 

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from devenv.engine.native.paths import Paths
+from devenv.paths import Paths
 
 
 class Project:

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from devenv.engine.native.paths import Paths
+from devenv.paths import Paths
 from tests.engine.project import Project
 
 pytestmark = pytest.mark.engine

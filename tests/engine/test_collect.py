@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from devenv.engine.native.paths import Paths
 from devenv.engine.native.state import State
+from devenv.paths import Paths
 
 from .conftest import eventually, output, temporary_store
 from .project import Project

@@ -13,7 +13,7 @@ import time
 
 import pytest
 
-from devenv.engine.native.paths import Paths
+from devenv.paths import Paths
 from tests.engine.conftest import eventually, output
 from tests.engine.project import Project
 

@@ -12,8 +12,8 @@ from contextlib import contextmanager, suppress
 import pytest
 
 from devenv.engine.native import observe, pool
-from devenv.engine.native.paths import Paths
 from devenv.engine.native.state import State, alive, this_process
+from devenv.paths import Paths
 
 from .conftest import eventually, output, temporary_store
 from .project import Project

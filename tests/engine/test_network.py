@@ -14,9 +14,9 @@ from devenv.engine.native.address import Network, bridge_name, mac, parse_subnet
 from devenv.engine.native.firewall import Lent, Published
 from devenv.engine.native.ids import extent
 from devenv.engine.native.network import Wire
-from devenv.engine.native.paths import Paths
 from devenv.errors import EngineError
 from devenv.model.manifest import Port
+from devenv.paths import Paths
 
 from .conftest import Machine, output
 

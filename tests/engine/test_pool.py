@@ -15,10 +15,10 @@ import pytest
 from devenv.engine.native import namespace, pool
 from devenv.engine.native.firewall import Lent
 from devenv.engine.native.ids import host_start
-from devenv.engine.native.paths import Paths
 from devenv.engine.native.state import Owner, State, this_process
 from devenv.errors import EngineError
 from devenv.model.manifest import Port
+from devenv.paths import Paths
 
 from .conftest import Machine, eventually, leaks, output
 from .conftest import pool as run_pool

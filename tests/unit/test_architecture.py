@@ -66,7 +66,7 @@ HOMES = {
 
 NATIVE = "devenv.engine.native"
 # What any sibling may know: values, places, and the two seams to the host (system calls, programs).
-LEAVES = {"Json", "address", "ids", "mount", "paths", "process", "state", "record", "spec"}
+LEAVES = {"Json", "address", "ids", "mount", "process", "state", "record", "spec"}
 # Who puts siblings together. Nobody but composers knows a composer.
 COMPOSERS = {
     "bundle",

@@ -15,10 +15,10 @@ from devenv.errors import EngineError
 from devenv.model.container import ContainerSpec, Process
 from devenv.model.image import ImageConfig
 from devenv.model.manifest import Pairs
+from devenv.paths import Paths
 
 from . import Json, host, identity, layer, namespace, process, seccomp, snapshot, spec
 from .ids import COUNT, host_start
-from .paths import Paths
 from .snapshot import Staging
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"

@@ -14,11 +14,11 @@ from typing import NamedTuple
 from devenv.beneath import remove_tree
 from devenv.model.host import Garbage
 from devenv.model.image import Image
+from devenv.paths import Paths
 
 from . import observe, pool, snapshot, sweep
 from .facade import Native
 from .ids import host_start
-from .paths import Paths
 from .state import State
 from .store import Store
 from .trouble import trouble

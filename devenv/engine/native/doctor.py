@@ -15,10 +15,10 @@ from contextlib import contextmanager
 from devenv.beneath import open_beneath, remove_tree
 from devenv.errors import DevenvError, EngineError, Unsupported
 from devenv.model.host import Check
+from devenv.paths import Paths
 
 from . import address, bootstrap, firewall, mount, namespace, pool, process, runtime
 from .ids import COUNT, host_start
-from .paths import Paths
 from .state import State
 
 _SPACE = 2 << 30  # bytes that a base, some packages and their blobs want

@@ -18,6 +18,7 @@ from devenv.model.container import Container, ContainerSpec, Environment, Proces
 from devenv.model.container import State as Observed
 from devenv.model.image import Image
 from devenv.model.manifest import Pairs, Port
+from devenv.paths import Paths
 
 from . import (
     Json,
@@ -37,7 +38,6 @@ from . import (
 )
 from .address import Network
 from .hold import Hold
-from .paths import Paths
 from .snapshot import Stage
 from .state import State, alive, process_start, this_process
 from .trouble import trouble

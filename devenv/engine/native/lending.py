@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from devenv.model.manifest import Pairs
+from devenv.paths import Paths
 
 from . import host, pool
 from .firewall import Lent
-from .paths import Paths
 from .state import State
 
 

@@ -6,11 +6,11 @@ import os
 from collections.abc import Mapping, Sequence
 
 from devenv.model.host import Check, Garbage
+from devenv.paths import locate
 
 from . import bootstrap, collect, doctor, host, observe
 from .address import bridge_name
 from .facade import Native
-from .paths import locate
 from .workshop import Shop
 
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}

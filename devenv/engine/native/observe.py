@@ -11,11 +11,11 @@ from devenv.model.container import Container, Environment
 from devenv.model.container import State as Observed
 from devenv.model.image import Image
 from devenv.model.manifest import Pairs
+from devenv.paths import Paths
 
 from . import monitor
 from .address import Network
 from .image import parse_config
-from .paths import Paths
 from .record import pairs, spec_value
 from .state import State, alive
 

@@ -15,13 +15,13 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from devenv.errors import DevenvError, EngineError
+from devenv.paths import Paths
 
 from . import firewall, namespace
 from .address import Network, bridge_name, candidates, choose, nameservers, parse_subnet
 from .firewall import Lent, Published
 from .ids import LIMIT, extent
 from .mount import CLONE_NEWNS, setns
-from .paths import Paths
 from .process import environment, run
 from .state import Owner, State, process_start, this_process
 

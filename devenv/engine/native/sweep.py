@@ -10,9 +10,9 @@ from collections.abc import Iterator
 
 from devenv.beneath import remove_tree
 from devenv.errors import DevenvError, EngineError
+from devenv.paths import Paths
 
 from . import bundle, pool, runtime
-from .paths import Paths
 from .state import State
 
 _CGROUPS = "/sys/fs/cgroup"

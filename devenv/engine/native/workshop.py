@@ -19,6 +19,7 @@ from devenv.model.build import Run
 from devenv.model.events import Event, Sink
 from devenv.model.image import LAYER, Descriptor, Image, ImageConfig, Rootfs
 from devenv.model.manifest import Lending, Pairs
+from devenv.paths import Paths
 
 from . import (
     bootstrap,
@@ -35,7 +36,6 @@ from . import (
     tools,
 )
 from .ids import COUNT, host_start
-from .paths import Paths
 from .snapshot import Stage
 from .state import State, this_process
 from .step import Step

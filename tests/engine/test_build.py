@@ -194,7 +194,7 @@ def test_build_after_a_change_runs_only_what_depends_on_it(built: Built) -> None
     assert "RUN id -u" in titles[-1]
     # From the COPY to the end of its stage, but the RUNs and COPYs before it and the other stages are as they were.
     assert len(titles) == 12
-    assert all(title.startswith("2 ") for title in titles)
+    assert all(title.startswith("stage-2 ") for title in titles)
     assert inside(built.project, "all", "cat /extra/a.txt") == "changed\n"
 
 

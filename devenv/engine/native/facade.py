@@ -334,6 +334,7 @@ class Native:
         pool.unpublish(self.paths, self.state, slot)
 
     def _leave(self, identifier: str) -> None:
+        sweep.remove_cgroups(identifier)
         remove_tree(self.paths.container(identifier))
         remove_tree(self.paths.bundle(identifier))
 

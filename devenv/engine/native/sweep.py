@@ -57,7 +57,7 @@ def remove_container(paths: Paths, identifier: str) -> None:
     engine = runtime.choose(owner.runtime, paths.runtime)
     if identifier in engine.known():
         engine.delete(identifier)
-    _remove_cgroups(identifier)
+    remove_cgroups(identifier)
     remove_tree(paths.container(identifier))
     remove_tree(paths.bundle(identifier))
 
@@ -105,8 +105,11 @@ def notes(paths: Paths) -> Iterator[str]:
                 yield f"{folder}/{name}"
 
 
-def _remove_cgroups(identifier: str) -> None:
-    """The cgroups of a container whose runtime was killed before it wrote them down, in every hierarchy."""
+def remove_cgroups(identifier: str) -> None:
+    """A container's cgroups in every hierarchy: of one whose runtime was killed, and those that a runtime forgot.
+
+    runc gives up on a v1 cgroup that is still busy when it looks.
+    """
     for folder in (_CGROUPS, *(f"{_CGROUPS}/{name}" for name in _list(_CGROUPS))):
         group = f"{folder}/devenv/{identifier}"
         if os.path.isdir(group) and not _killed(group):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import posixpath
 import tempfile
 import threading
 import time
@@ -23,7 +24,9 @@ from .configure import SCRATCH as SCRATCH_CONFIG
 from .configure import configure
 from .copy import copy
 from .fetch import fetch
+from .ignore import is_wildcard
 from .key import SCRATCH, independent
+from .layers import sole
 from .owner import owner_of
 from .prepare import TOOLS, Base, Prepared
 
@@ -275,11 +278,12 @@ class _Build:
         source = mount.source.strip("/")
         # The mount then looks for `source` in the layer, as it would in the context.
         operation = Copy((source or ".",), f"/{source}" if source else "/", parents=False)
-        key = f"context-{context.digest(mount)}"
+        key = f"context-{self.prepared.digests[mount.source_from, mount]}"
         found = self.workshop.layer(key)
         if found is None:
             with self.workshop.edit(key, ()) as root:
                 copy(operation, context.root, root, matcher=context.matcher, owner=(0, 0), epoch=EPOCH)
+                self._unchanged(mount.source_from, mount)
             found = self.workshop.layer(key)
         assert found is not None
         return found
@@ -311,14 +315,21 @@ class _Build:
                 unpack=self.workshop.unpack,
                 fetched=fetched,
             )
+            if operation.sources:
+                self._unchanged(name, operation)
+
+    def _unchanged(self, name: str, operation: Copy | Mount) -> None:
+        """What was read of a context is what went into the key, or an edit meanwhile would be in the cache for good."""
+        if self.prepared.contexts[name].digest(operation) != self.prepared.digests[name, operation]:
+            raise EngineError("copy from the context: it changed while it was read", hint="run the command again")
 
     def _source(self, operation: Copy, layers: Sequence[int]) -> AbstractContextManager[str]:
         """Where to copy from: the one layer that has it all, whose files can be linked, or the layers merged."""
-        if len(operation.sources) == 1 and independent(operation):
-            path = operation.sources[0].strip("/")
-            having = [layer for layer in layers if os.path.lexists(f"{self.workshop.folder(layer)}/{path}")]
-            if path and len(having) == 1:
-                return nullcontext(self.workshop.folder(having[0]))
+        if len(operation.sources) == 1 and independent(operation) and not is_wildcard(operation.sources[0]):
+            folders = [self.workshop.folder(layer) for layer in layers]
+            found = sole(folders, posixpath.normpath(f"/{operation.sources[0]}").strip("/"))
+            if found is not None:
+                return nullcontext(found)
         return self.workshop.view(layers)
 
 

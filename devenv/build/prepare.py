@@ -48,6 +48,8 @@ class Prepared:
     config: ImageConfig
     bases: Mapping[str, Base]
     contexts: Mapping[str, Context]
+    digests: Mapping[tuple[str, Copy | Mount], str] = field(default_factory=dict)
+    """(context, what reads it) -> the digest that went into the key: what is read later must have it too."""
     observed: Mapping[str, str] = field(default_factory=dict)
     """absolute path -> fingerprint of every file and folder that was looked at (context.py)."""
 
@@ -82,7 +84,15 @@ def prepare(
     configs = {name: base.rootfs.config for name, base in found.bases.items()}
     graph = make_graph(instructions, file, args, target, configs, [*folders, TOOLS], platform)
     rootfs = {name: base.rootfs for name, base in found.bases.items()}
-    steps = keys(graph, rootfs, lambda name, operation: _digest(folders, name, operation))
+    digests: dict[tuple[str, Copy | Mount], str] = {}
+
+    def digest(name: str, operation: Copy | Mount) -> str:
+        # Which version of a tool is lent doesn't count: what is installed does, and that is in the command.
+        found = _TOOLS_GENERATION if name == TOOLS else folders[name].digest(operation)
+        digests[name, operation] = found
+        return found
+
+    steps = keys(graph, rootfs, digest)
     result = results(graph, rootfs, steps)[graph.stages[-1].name]
     config = stage_config(graph, graph.stages[-1], configs)
     if os.path.isabs(file):
@@ -92,7 +102,8 @@ def prepare(
         observed |= context.observed
     for base in found.bases.values():
         observed |= base.prepared.observed if base.prepared else {}
-    return Prepared(graph, steps, image_key(result, canonical(config)), result, config, found.bases, folders, observed)
+    key = image_key(result, canonical(config))
+    return Prepared(graph, steps, key, result, config, found.bases, folders, digests, observed)
 
 
 def canonical(config: ImageConfig) -> str:
@@ -110,13 +121,6 @@ def stage_config(graph: Graph, stage: Stage, configs: Mapping[str, ImageConfig])
     for step in stage.steps:
         config = configure(config, step)
     return config
-
-
-def _digest(folders: Mapping[str, Context], name: str, operation: Copy | Mount) -> str:
-    if name == TOOLS:
-        # Which version is lent doesn't count: what is installed does, and that is in the command.
-        return _TOOLS_GENERATION
-    return folders[name].digest(operation)
 
 
 class _Names:

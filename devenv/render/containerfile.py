@@ -160,7 +160,8 @@ def _python_needs(manifest: Manifest) -> tuple[str, ...]:
     python = manifest.python
     if python is None or manifest.base.kind != "bootstrap" or _managed(manifest, python):
         return ()
-    return ("python3",)
+    # uv, like pip, refuses a Python without distutils, which Debian had apart until 3.10.
+    return ("python3", "python3-distutils") if manifest.base.value == "bullseye" else ("python3",)
 
 
 def _node_needs(manifest: Manifest) -> tuple[str, ...]:

@@ -44,7 +44,18 @@ EFFECTFUL = {
     "devenv.render.requirements",  # and requirements files
     *(
         f"devenv.build.{name}"
-        for name in ("archive", "context", "copy", "execute", "fetch", "observed", "prepare", "select", "transfer")
+        for name in (
+            "archive",
+            "context",
+            "copy",
+            "execute",
+            "fetch",
+            "layers",
+            "observed",
+            "prepare",
+            "select",
+            "transfer",
+        )
     ),
 }
 CLOCKED = {"devenv.engine.native.image"}  # parses times; takes none

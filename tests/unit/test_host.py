@@ -76,3 +76,26 @@ def test_apt_settings_name_bundle_and_proxies_and_nothing_that_could_be_more() -
         'Acquire::http::Proxy "http://a:1";',
     ]
     assert host.apt_settings("", ()) == b""
+
+
+@pytest.mark.parametrize(
+    ("texts", "old"),
+    [
+        ({}, False),
+        ({"apt.conf.d/10old": 'Acquire::Check-Valid-Until "false";\n'}, True),
+        ({"apt.conf": "acquire::check-valid-until 0;\n"}, True),
+        (
+            {
+                "apt.conf.d/10old": 'Acquire::Check-Valid-Until "false";',
+                "apt.conf.d/20": "Acquire::Check-Valid-Until yes;",
+            },
+            False,
+        ),
+        ({"apt.conf.d/10old": '// Acquire::Check-Valid-Until "false";\n'}, False),
+    ],
+)
+def test_apt_age_is_the_hosts_last_word(tmp_path: Path, texts: dict[str, str], old: bool) -> None:
+    (tmp_path / "apt.conf.d").mkdir()
+    for name, text in texts.items():
+        (tmp_path / name).write_text(text)
+    assert bool(host.apt_age(str(tmp_path))) is old

@@ -17,6 +17,8 @@ _SOURCES = ("/etc/apt/sources.list", "/etc/apt/sources.list.d")
 _KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 _NO_SECURITY = ("sid", "unstable")
 _SETTINGS = ('APT::Install-Recommends "false"',)
+# mmdebstrap leaves every --aptopt in the root; what is the host's own, proxies among it, must not stay there.
+_FORGET = f"printf '%s;\\n' '{_SETTINGS[0]}' > \"$1/etc/apt/apt.conf.d/99mmdebstrap\""
 
 
 class Archive(NamedTuple):
@@ -134,6 +136,7 @@ def make(
         *("--mode=root", "--variant=minbase", "--format=tar", f"--architectures={architecture}"),
         *(f"--aptopt={setting}" for setting in _SETTINGS),
         *(f"--aptopt={option}" for option in options),
+        f"--customize-hook={_FORGET}",
         *(["--keyring", _KEYRING] if os.path.exists(_KEYRING) else []),
         suite,
         "-",

@@ -32,6 +32,7 @@ _CERTIFICATE_VARIABLES = (
     "PIP_CERT",
 )
 _PROXIES = ("http_proxy", "https_proxy", "ftp_proxy", "all_proxy", "no_proxy")
+_NO = ("no", "false", "without", "off", "disable", "0")
 _REGISTRIES = (
     "UV_DEFAULT_INDEX",
     "UV_INDEX_URL",
@@ -100,10 +101,19 @@ def apt_proxies(variables: Pairs) -> tuple[str, ...]:
     )
 
 
-def apt_settings(certificates: str, proxies: Pairs) -> bytes:
-    """An apt.conf for build steps: the bundle, and the proxies; b"" when there is nothing to say."""
+def apt_age(folder: str = "/etc/apt") -> tuple[str, ...]:
+    """apt.conf lines for the host's word that its archives may be old, as a mirror of a day past is (apt.conf(5))."""
+    parts = f"{folder}/apt.conf.d"
+    names = sorted(os.listdir(parts)) if os.path.isdir(parts) else []
+    text = "\n".join(_text(path) for path in (*(f"{parts}/{name}" for name in names), f"{folder}/apt.conf"))
+    said = re.findall(r'^\s*Acquire::Check-Valid-Until\s+"?(\w+)"?\s*;', text, re.M | re.I)
+    return ('Acquire::Check-Valid-Until "false";',) if said and said[-1].lower() in _NO else ()
+
+
+def apt_settings(certificates: str, proxies: Pairs, age: tuple[str, ...] = ()) -> bytes:
+    """An apt.conf for build steps: the bundle, the proxies, what `apt_age` says; b"" when there is nothing to say."""
     bundle_line = (f'Acquire::https::CaInfo "{CERTIFICATES}";',) if certificates else ()
-    return "".join(f"{line}\n" for line in (*bundle_line, *apt_proxies(proxies))).encode()
+    return "".join(f"{line}\n" for line in (*bundle_line, *apt_proxies(proxies), *age)).encode()
 
 
 def resolv_conf(gateway: str, own: str = "/etc/resolv.conf", upstream: str = _UPSTREAM) -> bytes:

@@ -107,7 +107,7 @@ class Step:
     def _environment(self, who: spec.Identity, certificates: str) -> Pairs:
         """What the step itself says wins over what the host lends."""
         lent = (*host.certificate_variables(certificates), *self.proxies)
-        apt = (("APT_CONFIG", _APT_CONF),) if host.apt_settings(certificates, self.proxies) else ()
+        apt = (("APT_CONFIG", _APT_CONF),) if host.apt_settings(certificates, self.proxies, host.apt_age()) else ()
         registries = self.shop.variables(host.registry_variables(self.shop.env))
         own = tuple(self.env.items())
         return bundle.merge((("PATH", bundle.PATH), ("HOME", who.home)), lent, apt, registries, own)
@@ -119,7 +119,7 @@ class Step:
             "/etc/hostname": b"build\n",
             "/etc/resolv.conf": host.resolv_conf(network.gateway) if online else b"",
         }
-        settings = host.apt_settings(certificates, self.proxies)
+        settings = host.apt_settings(certificates, self.proxies, host.apt_age())
         if settings:
             files[_APT_CONF] = settings
         attached = [

@@ -245,7 +245,7 @@ class Shop:
                 folder=place,
                 output=f"{draft}/root.tar",
                 architecture=self.architecture,
-                options=host.apt_proxies(self.proxies()),
+                options=(*host.apt_proxies(self.proxies()), *host.apt_age()),
                 tell=tell,
                 epoch=EPOCH,
             )

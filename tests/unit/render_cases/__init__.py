@@ -21,6 +21,7 @@ CASES: dict[str, tuple[Manifest, Facts]] = {
     "python-alone": (manifest(python=Python()), Facts()),
     "python-beside-apt": (manifest(apt=("curl",), python=Python(packages=("django>=5,<6",))), Facts()),
     "python-on-compilers": (manifest(apt=("libpq-dev", "gcc"), python=Python(packages=("psycopg2==2.9.10",))), Facts()),
+    "python-suite-with-distutils-apart": (manifest("bootstrap:bullseye", python=Python(packages=("six",))), Facts()),
     "python-own-version": (manifest("bootstrap:bullseye", python=Python("3.12", packages=("flask",))), Facts()),
     "python-suites-version": (manifest("bootstrap:trixie", python=Python("3.13", packages=("flask",))), Facts()),
     "python-requirements": (

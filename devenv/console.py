@@ -95,6 +95,11 @@ def error(text: str, env: Mapping[str, str]) -> None:
     print(head, "\n".join(lines), file=sys.stderr, flush=True)
 
 
+def waiting() -> None:
+    """Another command acts on the same environment."""
+    print("waiting: another devenv command is at work on this environment", file=sys.stderr, flush=True)
+
+
 def seconds(value: float) -> str:
     """`0.4 s`, `12 s`, `2 min 05 s`."""
     if value < 10:

@@ -162,16 +162,18 @@ def _kept(desired: Desired, container: Container) -> tuple[Action, ...]:
         created = tuple(
             Action("run-hook", "on_create", why, command=hook, container=container.id) for hook in hooks.on_create
         )
-    if container.status == "running":
-        return (Action("keep", container.name, "it runs, and nothing changed", container=container.id), *created)
-    return (
-        Action("start", container.name, _why_stopped(container), container=container.id),
-        *created,
-        *(
-            Action("run-hook", "on_start", "it was started", command=hook, container=container.id)
-            for hook in hooks.on_start
-        ),
-    )
+    running = container.status == "running"
+    started: tuple[Action, ...] = ()
+    if not running or not container.start_hooks_done:
+        why = "it hasn't run to its end since the start" if running else "it was started"
+        started = tuple(
+            Action("run-hook", "on_start", why, command=hook, container=container.id) for hook in hooks.on_start
+        )
+    if running:
+        first = Action("keep", container.name, "it runs, and nothing changed", container=container.id)
+    else:
+        first = Action("start", container.name, _why_stopped(container), container=container.id)
+    return (first, *created, *started)
 
 
 def _why_stopped(container: Container) -> str:

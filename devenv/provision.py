@@ -12,6 +12,9 @@ from devenv.model.events import Event, Sink
 from devenv.model.image import Image
 from devenv.model.plan import Action, Plan, Report, Result
 
+_GRACE = 0.1
+"""Seconds for which a container that was just started is watched."""
+
 
 def provision(plan: Plan, engine: Engine, build: Callable[[], Image], sink: Sink, clock: Callable[[], float]) -> Report:
     """Do the plan's actions in order. `build` makes the image when the plan asks for it; `clock` gives seconds.
@@ -83,7 +86,7 @@ class _Worker:
                 self.engine.remove(action.container)
                 self._create(action)
             case "start":
-                self._start(action)
+                self._start(number, action)
             case "run-hook":
                 self._hook(number, action)
             case "stop":
@@ -104,15 +107,34 @@ class _Worker:
         self.engine.register(self.plan.environment)
         self.container = self.engine.create(replace(action.spec, image=self.image)).id
 
-    def _start(self, action: Action) -> None:
-        started = self.engine.start(self.container)
+    def _start(self, number: int, action: Action) -> None:
+        self.engine.start(self.container)
+        self._alive(action.object, _GRACE)
+        self._after(number, "start")
+
+    def _alive(self, name: str, seconds: float) -> None:
+        """A command that is wrong ends within this time; one that serves doesn't."""
+        started = self.engine.watch(self.container, seconds)
         if started.status != "running":
             code = "" if started.exit_code is None else f" with exit code {started.exit_code}"
-            raise EngineError(f"start {action.object}: its command ended at once{code}", hint="see `devenv logs`")
+            said = "".join(f"\n  │ {line.text}" for line in self.engine.logs(self.container, tail=5))
+            raise EngineError(
+                f"start {name}: its command ended at once{code}{said}",
+                hint="mend `command:` in devenv.yml; `devenv run -- sh` looks inside",
+            )
+
+    def _after(self, number: int, what: str) -> None:
+        """Remember which hooks are done when no more of their kind follow."""
+        later = {action.object for action in self.plan.actions[number + 1 :] if action.verb == "run-hook"}
+        if what == "on_create" and "on_create" not in later:
+            self.engine.hooks_done(self.container, "on_create")
+        if not later:
+            self.engine.hooks_done(self.container, "on_start")
 
     def _hook(self, number: int, action: Action) -> None:
         process = Process(argv=("/bin/sh", "-c", action.command))
         name = title(action)
+        self._alive(self.plan.environment.name, 0)
         code = self.engine.execute(self.container, process, lambda line: self.sink(Event("output", name, line)))
         if code:
             raise CommandFailed(
@@ -120,6 +142,4 @@ class _Worker:
                 code=code,
                 hint="mend the command and run `devenv up` again; `devenv shell` gets you inside meanwhile",
             )
-        later = self.plan.actions[number + 1 :]
-        if action.object == "on_create" and not any(other.object == "on_create" for other in later):
-            self.engine.hooks_done(self.container)
+        self._after(number, action.object)

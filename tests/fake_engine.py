@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 from devenv.cli.session import Machine
 from devenv.engine import Bind, Engine, LogLine, Pulse, Workshop
@@ -77,7 +77,7 @@ class FakeEngine:
 
     # Engine ----------------------------------------------------------------------------------------
 
-    def turn(self, environment: str) -> AbstractContextManager[None]:
+    def turn(self, environment: str, waiting: Callable[[], None]) -> AbstractContextManager[None]:
         return nullcontext()
 
     def register(self, environment: Environment) -> None:
@@ -112,8 +112,11 @@ class FakeEngine:
     def mend(self) -> None:
         self.mended += 1
 
-    def hooks_done(self, container: str) -> None:
-        self.made[container] = replace(self._container(container), hooks_done=True)
+    def hooks_done(self, container: str, which: Literal["on_create", "on_start"]) -> None:
+        self._change(container, hooks_done=True, start_hooks_done=which == "on_start")
+
+    def watch(self, container: str, seconds: float) -> Container:
+        return self._container(container)
 
     def execute(self, container: str, process: Process, output: Callable[[str], None] | None = None) -> int:
         if self._container(container).status != "running":

@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Mapping, MutableMapping
 from dataclasses import asdict, dataclass, field
+from difflib import get_close_matches
 
 from devenv.engine import Workshop
 from devenv.errors import Fault, InputError
@@ -26,6 +27,7 @@ TOOLS = "devenv-tools"
 _TOOLS_GENERATION = "1"
 _KINDS = ("bootstrap", "oci", "file")
 _MAX_NESTING = 5
+_SUITES = ("bullseye", "bookworm", "trixie", "forky", "sid")
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +184,11 @@ class _Names:
             )
         else:
             message = f"image {name}: images from registries are not supported yet"
-            hint = f'say where it comes from: `contexts: {{"{name}": bootstrap:bookworm}}`, or --build-context {name}=…'
+            suite = next((suite for suite in _SUITES if suite in name), "bookworm")
+            hint = f'say where it comes from: `contexts: {{"{name}": bootstrap:{suite}}}`, or --build-context {name}=…'
+            near = get_close_matches(name.lower(), _stage_names(instructions), 1)
+            if near:
+                hint = f"did you mean the stage {near[0]}? Otherwise {hint}"
         self.faults.append(Fault(self.file, line, 0, message, hint))
 
     def _file(self, name: str, path: str) -> Base:
@@ -215,6 +221,11 @@ class _Names:
 
     def _path(self, path: str) -> str:
         return os.path.normpath(os.path.join(self.folder, path))
+
+
+def _stage_names(instructions: tuple[Instruction, ...]) -> list[str]:
+    words = [instruction.text.split() for instruction in instructions]
+    return [line[-1].lower() for line in words if len(line) > 2 and line[-2].lower() == "as"]
 
 
 def normal(name: str) -> str:

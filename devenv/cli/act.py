@@ -54,7 +54,7 @@ def bring_up(
     chosen = replace(options, tags=(tag(here),))
     prepared = prepare(manifest, machine, chosen)
     wanted = desire(manifest, prepared, here, machine)
-    with machine.engine.turn(here.id):
+    with machine.engine.turn(here.id, console.waiting):
         decided = plan(wanted, observe(machine, wanted), rebuild=chosen.no_cache, recreate=recreate)
         with console.progress(sys.stderr, session.env, time.monotonic, verbose=verbose) as sink:
             report = provision(decided, machine.engine, builder(prepared, machine, chosen, sink), sink, time.monotonic)
@@ -67,7 +67,7 @@ def halt_all(session: Session, *, as_json: bool = False) -> int:
     """Stop the environment's containers; the exit code."""
     machine = session.machine()
     here = known_home(session, machine.engine)
-    with machine.engine.turn(here.id):
+    with machine.engine.turn(here.id, console.waiting):
         report = _carry_out(halt(look(machine, here)), machine, session)
     return told(report, machine, session, as_json)
 
@@ -80,7 +80,7 @@ def take_down(session: Session, *, volumes: bool = False, as_json: bool = False)
             print("nothing to take down")
         return told(Report(home(machine, load(session)), ()), machine, session, as_json)
     here = known_home(session, machine.engine)
-    with machine.engine.turn(here.id):
+    with machine.engine.turn(here.id, console.waiting):
         report = _carry_out(takedown(look(machine, here), volumes=volumes), machine, session)
     return told(report, machine, session, as_json)
 

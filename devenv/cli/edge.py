@@ -32,7 +32,7 @@ def failure(error: BaseException, env: Mapping[str, str]) -> int:
         console.error(str(error), env)
         return error.exit_code
     if isinstance(error, KeyboardInterrupt):
-        print(file=sys.stderr)
+        print("\ninterrupted: what was finished is kept", file=sys.stderr)
         return 130
     if isinstance(error, BrokenPipeError):
         # Whoever read our output has gone, as with `devenv ps | head -1`: nobody is left to tell.

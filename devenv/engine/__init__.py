@@ -83,8 +83,11 @@ class Observer(Protocol):
 class Engine(Observer, Protocol):
     """What can be done. Each is whole or not at all, and can be repeated. Raises EngineError, NotFound."""
 
-    def turn(self, environment: str) -> AbstractContextManager[None]:
-        """One command at a time acts on an environment: others wait here. It ends with its owner, however that ends."""
+    def turn(self, environment: str, waiting: Callable[[], None]) -> AbstractContextManager[None]:
+        """One command at a time acts on an environment: others wait here, and say so by `waiting`.
+
+        It ends with its owner, however that ends.
+        """
 
     def register(self, environment: Environment) -> None:
         """Remember an environment (again: renames it)."""
@@ -101,8 +104,11 @@ class Engine(Observer, Protocol):
     def mend(self) -> None:
         """Put back what others took away around running containers: bridge, firewall. Costs nothing when all is there."""
 
-    def hooks_done(self, container: str) -> None:
-        """Remember that on_create ran to its end."""
+    def hooks_done(self, container: str, which: Literal["on_create", "on_start"]) -> None:
+        """Remember that these hooks ran to their end; on_start counts until the next start."""
+
+    def watch(self, container: str, seconds: float) -> Container:
+        """Wait until it ends, at most so long."""
 
     def execute(self, container: str, process: Process, output: Callable[[str], None] | None = None) -> int:
         """Run a process in a running container and wait; its exit code.

@@ -65,6 +65,8 @@ class Container:
     inputs: Pairs = ()
     hooks_done: bool = False
     """Whether on_create has run to its end."""
+    start_hooks_done: bool = True
+    """Whether on_start has, since it was last started."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,7 +58,7 @@ def up(receipt: Receipt, env: Mapping[str, str]) -> int | None:
         Hooks(tuple(receipt["hooks"]["on_create"]), tuple(receipt["hooks"]["on_start"])),
         tuple((position, pairs(inputs)) for position, inputs in receipt["built"]),
     )
-    with engine.turn(wanted.environment.id):
+    with engine.turn(wanted.environment.id, console.waiting):
         state = engine.observe(wanted.environment, wanted.image_key, ())
         if state.image != spec.image:
             return None

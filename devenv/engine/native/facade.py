@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import Literal
 
 from devenv.beneath import remove_tree
 from devenv.engine import LogLine, Pulse
@@ -49,7 +50,8 @@ class Native:
     def __init__(self, paths: Paths, env: Mapping[str, str]) -> None:
         self.paths = paths
         self.env = env
-        _make_home(paths)
+        with trouble("make the store"):
+            _make_home(paths)
         self.state = State(paths.state)
         self.hold = Hold(f"{paths.locks}/store")
         self._stage: Stage | None = None
@@ -99,10 +101,14 @@ class Native:
     # Environments --------------------------------------------------------------------------------
 
     @contextmanager
-    def turn(self, environment: str) -> Iterator[None]:
+    def turn(self, environment: str, waiting: Callable[[], None]) -> Iterator[None]:
         lock = os.open(f"{self.paths.locks}/environment-{environment}", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                waiting()
+                fcntl.flock(lock, fcntl.LOCK_EX)
             yield
         finally:
             os.close(lock)
@@ -205,15 +211,25 @@ class Native:
         except BaseException:
             engine.delete(container)
             raise
-        started = (pid, process_start(pid) or 0, self.state.boot, time.time(), container)
+        phase = observe.HOOKS["on_create"]
+        started = (pid, process_start(pid) or 0, self.state.boot, time.time(), phase, container)
         self.state.db.execute(
-            "UPDATE container SET pid = ?, pid_start = ?, boot = ?, started = ?, exit_code = NULL WHERE id = ?", started
+            "UPDATE container SET pid = ?, pid_start = ?, boot = ?, started = ?, exit_code = NULL,"
+            " hooks_done = MIN(hooks_done, ?) WHERE id = ?",
+            started,
         )
         self.hold.release()
         return self._container(container)
 
-    def hooks_done(self, container: str) -> None:
-        self.state.db.execute("UPDATE container SET hooks_done = 1 WHERE id = ?", (container,))
+    def hooks_done(self, container: str, which: Literal["on_create", "on_start"]) -> None:
+        phase = observe.HOOKS[which]
+        self.state.db.execute("UPDATE container SET hooks_done = ? WHERE id = ?", (phase, container))
+
+    def watch(self, container: str, seconds: float) -> Container:
+        found = self._container(container)
+        if found.pid is not None and monitor.wait_exit(found.pid, seconds):
+            monitor.wait_monitor(self.paths.bundle(container), 2.0)
+        return self._container(container)
 
     def execute(self, container: str, process_: Process, output: Callable[[str], None] | None = None) -> int:
         found = self._container(container)
@@ -384,10 +400,19 @@ class Native:
         owner = firewall.port_owner(port.address, port.host, port.protocol) or pool.publisher(self.state, port)
         if owner and owner != own:
             raise EngineError(
-                f"publish port {port.address}:{port.host}: {owner} has it",
+                f"publish port {port.address}:{port.host}: {self._called(owner)} has it",
                 hint=f'end it, or let one be chosen: `ports: ["{port.container}"]`',
             )
         return port
+
+    def _called(self, owner: str) -> str:
+        """A container of ours as people know it: by its environment and folder."""
+        row = self.state.db.execute(
+            "SELECT environment.name, folder FROM container JOIN environment ON environment.id = environment"
+            " WHERE container.id = ?",
+            (owner,),
+        ).fetchone()
+        return f"{row[0]} ({row[1]})" if row else owner
 
     def _publish(self, spec: ContainerSpec, slot: int) -> None:
         pool.publish(self.paths, self.state, slot, spec.ports, mount_namespace=self._host_namespace())

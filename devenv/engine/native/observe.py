@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Literal
 
 from devenv.model.container import Container, Environment
 from devenv.model.container import State as Observed
@@ -18,6 +19,9 @@ from .address import Network
 from .image import parse_config
 from .record import pairs, spec_value
 from .state import State, alive
+
+HOOKS: dict[Literal["on_create", "on_start"], int] = {"on_create": 1, "on_start": 2}
+"""How far a container's hooks have come, as the state counts it."""
 
 _CONTAINER = "id, environment, image, slot, spec, created, hooks_done, pid, pid_start, boot, started, exit_code"
 
@@ -59,7 +63,8 @@ def _container(state: State, paths: Paths, network: Network | None, row: Sequenc
         created=float(str(created)),
         ports=spec.ports,
         inputs=spec.inputs,
-        hooks_done=bool(hooks_done),
+        hooks_done=int(str(hooks_done)) >= HOOKS["on_create"],
+        start_hooks_done=int(str(hooks_done)) >= HOOKS["on_start"],
     )
     if started is None:
         return found

@@ -293,7 +293,7 @@ class FakeMachine:
     def layers(self, image: str) -> tuple[str, ...]:
         return ()
 
-    def watched(self) -> tuple[str, ...]:
+    def watched(self, certificates: str) -> tuple[str, ...]:
         return ()
 
     def bridge(self) -> str:

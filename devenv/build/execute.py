@@ -31,6 +31,7 @@ from .owner import owner_of
 from .prepare import TOOLS, Base, Prepared
 
 EPOCH = 0
+_PATIENCE = 0.1  # seconds between two attempts to end the steps that run
 _SHOWN = 72  # characters of an instruction in a step's title
 
 
@@ -92,7 +93,10 @@ class _Build:
             return self.stage(self.prepared.graph.stages[-1].name).result()
         except BaseException:
             self.stop.set()
-            self.workshop.cancel()
+            # Again and again: a step may be just about to start.
+            while any(thread.is_alive() for thread in self.threads):
+                self.workshop.cancel()
+                time.sleep(_PATIENCE)
             raise
         finally:
             for thread in self.threads:
@@ -139,13 +143,29 @@ class _Build:
                 for name in _reads(keyed):
                     if name in self.stages or name in self.prepared.bases:
                         self._named(name)
-        rootfs = self._start(stage)
         name = f"stage-{stage.name}" if stage.name.isdigit() else stage.name
+        self._begin_copies(name, stage.name in self.kept, steps)
+        rootfs = self._start(stage)
         for number, keyed in enumerate(steps, 1):
             rootfs = self._step(f"{name} {number}/{len(steps)}", keyed, rootfs)
         if stage.name in self.kept:
             self._pack(rootfs)
         return rootfs
+
+    def _begin_copies(self, name: str, kept: bool, steps: Sequence[Keyed]) -> None:
+        """A copy that depends on nothing below it is made as soon as its source is there, whatever the base does."""
+        for number, keyed in enumerate(steps, 1):
+            operation = keyed.step.operation
+            if isinstance(operation, Copy) and independent(operation) and self._found(keyed) is None:
+                title = f"{name} {number}/{len(steps)} {_short(keyed.step.text)}"
+
+                def copied(title: str = title, keyed: Keyed = keyed) -> Rootfs:
+                    layer = self._timed(title, keyed, Rootfs(SCRATCH))
+                    if kept:
+                        self.workshop.pack(layer)
+                    return Rootfs(keyed.key, (layer,))
+
+                self._future(f"copy {keyed.key}", copied)
 
     def _pack(self, rootfs: Rootfs) -> None:
         """These layers will be in the image: make their blobs while other stages still run."""
@@ -178,7 +198,10 @@ class _Build:
             return replace(rootfs, config=config)
         title = f"{place} {_short(keyed.step.text)}"
         layer = self._found(keyed)
-        if layer is not None:
+        begun = self.futures.get(f"copy {keyed.key}")
+        if begun is not None:
+            layer = begun.result().layers[0]
+        elif layer is not None:
             self.sink(Event("cached", title))
         else:
             layer = self._timed(title, keyed, rootfs)

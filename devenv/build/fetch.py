@@ -16,6 +16,7 @@ def fetch(url: str, path: str, checksum: str) -> None:
     """Download `url` (http, https) to the file `path`. `checksum`: `sha256:HEX`, or "" for none. Raises EngineError."""
     import urllib.error
     import urllib.request
+    from http.client import HTTPException
 
     digest = hashlib.sha256()
     size = 0
@@ -27,7 +28,9 @@ def fetch(url: str, path: str, checksum: str) -> None:
                     raise EngineError(f"fetch {url}: more than {MAX_BYTES} bytes")
                 digest.update(chunk)
                 file.write(chunk)
-    except (OSError, ValueError) as error:
+            if answer.length:  # http.client doesn't say so itself when it is read in pieces
+                raise EngineError(f"fetch {url}: it ended {answer.length} bytes early", hint="run the command again")
+    except (OSError, ValueError, HTTPException) as error:
         raise EngineError(f"fetch {url}: {getattr(error, 'reason', error)}") from error
     found = f"sha256:{digest.hexdigest()}"
     if checksum and found != checksum:

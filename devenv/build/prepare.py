@@ -80,7 +80,7 @@ def prepare(
     found = _Names(contexts, folder, file, args, workshop, platform, hashes, nesting)
     for name in references(instructions, args, target, platform):
         found.look_up(name, instructions)
-    folders = {"": open_context(folder, file if os.path.isabs(file) else "", hashes), **found.folders}
+    folders = {"": open_context(folder, file if os.path.isfile(file) else "", hashes), **found.folders}
     if found.faults:
         raise InputError(*found.faults)
     configs = {name: base.rootfs.config for name, base in found.bases.items()}
@@ -97,7 +97,7 @@ def prepare(
     steps = keys(graph, rootfs, digest)
     result = results(graph, rootfs, steps)[graph.stages[-1].name]
     config = stage_config(graph, graph.stages[-1], configs)
-    if os.path.isabs(file):
+    if os.path.isfile(file):
         found.see("", file)
     observed = dict(found.observed)
     for context in folders.values():

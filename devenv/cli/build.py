@@ -80,7 +80,7 @@ def _prepared(
         return prepare(manifest, machine, chosen), chosen
     place = os.path.realpath(os.path.join(session.folder, folder or "."))
     path = os.path.join(session.folder, file) if file else _containerfile(place)
-    return prepare_file(read(path), os.path.relpath(path, session.folder), place, machine, chosen), chosen
+    return prepare_file(read(path), os.path.abspath(path), place, machine, chosen), chosen
 
 
 def _containerfile(folder: str) -> str:

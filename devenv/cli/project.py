@@ -132,6 +132,7 @@ def prepare_file(text: str, file: str, folder: str, machine: Window, options: Bu
         args=dict(options.arguments),
         target=options.target,
         workshop=machine.workshop,
+        platform=f"linux/{debian_arch()}",
     )
 
 

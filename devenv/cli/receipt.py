@@ -30,7 +30,10 @@ _TICK = 20_000_000
 def write(session: Session, machine: Machine, manifest: Manifest, prepared: Prepared, wanted: Desired) -> None:
     """Keep the receipt. None is kept while a file was changed after this command began: it may have been read before."""
     state = machine.engine.observe(wanted.environment, wanted.image_key, [keyed.key for _, keyed in wanted.steps])
-    paths = {manifest.path, *_templates(), *machine.watched()}
+    paths = {manifest.path, *_templates(), *_ourselves(), *machine.watched(manifest.certificates)}
+    # What a link leads to is read through it, so it is looked at as well.
+    links = filter(os.path.islink, (*paths, *prepared.observed))
+    paths |= {os.path.realpath(path) for path in links}
     files = _settled({**prepared.observed, **{path: _fingerprint(path) for path in paths}}, session.begun)
     if files is None or not state.image:
         return
@@ -95,6 +98,15 @@ def _fingerprint(path: str) -> str:
         return fingerprint(os.lstat(path))
     except OSError:
         return ABSENT
+
+
+def _ourselves() -> Iterable[str]:
+    """Our own files that decide what is wanted: another devenv may want something else."""
+    import devenv
+
+    root = os.path.dirname(devenv.__file__)
+    for room in ("", "/manifest", "/render", "/build", "/model"):
+        yield from (f"{root}{room}/{name}" for name in os.listdir(root + room) if name.endswith(".py"))
 
 
 def _templates() -> Iterable[str]:

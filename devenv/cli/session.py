@@ -31,8 +31,8 @@ class Machine(Window, Protocol):
     @property
     def engine(self) -> Engine: ...
 
-    def watched(self) -> Sequence[str]:
-        """Files of the host that what is wanted depends on: apt's sources."""
+    def watched(self, certificates: str) -> Sequence[str]:
+        """Files of the host that what is wanted depends on, there or not: apt's sources, the bundle chosen."""
 
     def layers(self, image: str) -> Sequence[str]:
         """Folders of an image's layers, which nobody may touch."""

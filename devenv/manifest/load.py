@@ -66,7 +66,7 @@ def _look(purpose: Purpose, path: str, folder: str, kept: Sequence[str]) -> tupl
         return f"belongs to the system{via}", "choose a folder of your own"
     if any(_in(real, place) or _in(place, real) for place in kept):
         return f"holds devenv's own store{via}", "choose another folder"
-    if purpose == "source" and via:
+    if purpose in ("source", "folder") and via:
         # A process inside could have put the link into the tree, to be shown more of the host next time.
         return f"is, or leads through, a link{via}", f"write {real!r}, or put the folder there"
     return None

@@ -15,6 +15,7 @@ from typing import Any
 from devenv import signals
 from devenv.engine.native.facade import Native
 from devenv.engine.native.record import pairs, spec_value
+from devenv.model.container import Environment
 from devenv.paths import locate
 
 Receipt = dict[str, Any]
@@ -28,6 +29,7 @@ def run(receipt: Receipt, words: Sequence[str], env: Mapping[str, str]) -> int |
     engine.begin()  # from here on no gc takes the image away
     if not engine.has_image(spec.image):
         return None
+    engine.register(Environment(**receipt["environment"]))  # so that `down --volumes` finds what it may make
     terminal = sys.stdin.isatty() and sys.stdout.isatty()
     known = ("TERM", "COLORTERM", "NO_COLOR") if terminal else ()
     lent = tuple((name, env[name]) for name in known if name in env)
@@ -41,7 +43,6 @@ def up(receipt: Receipt, env: Mapping[str, str]) -> int | None:
     from devenv import console
     from devenv.cli import receipt as receipts
     from devenv.cli import show
-    from devenv.model.container import Environment
     from devenv.model.manifest import Hooks
     from devenv.model.plan import Desired
     from devenv.plan import plan

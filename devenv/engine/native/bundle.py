@@ -64,11 +64,13 @@ def write(
         )
         refuse_links(paths, layers)
         who = find_identity(root, wanted.process.user or config.user)
-        attachments = [
-            *_system_files(staging, wanted, place, start),
+        given = [
             *_sources(staging, wanted, folder, start, who),
             *_volumes(paths, staging, wanted, folder, userns, root, start),
         ]
+        # Outer targets first, or they would hide the inner ones.
+        given.sort(key=lambda attachment: attachment.target.count("/"))
+        attachments = [*_system_files(staging, wanted, place, start), *given]
     finally:
         os.close(userns)
     bundle = spec.BundleSpec(
@@ -90,12 +92,13 @@ def save(paths: Paths, identifier: str, config: Json) -> str:
     """Write a config.json into a bundle folder of its own; returns the folder. Others may not read it: it holds the environment."""
     folder = paths.bundle(identifier)
     os.makedirs(folder, 0o711, exist_ok=True)
-    with open(f"{folder}/config.json", "w", encoding="utf-8", opener=_private) as file:
+    with open(f"{folder}/config.json", "w", encoding="utf-8", opener=private) as file:
         json.dump(config, file)
     return folder
 
 
-def _private(path: str, flags: int) -> int:
+def private(path: str, flags: int) -> int:
+    """An opener for what holds an environment: nobody else may read it."""
     return os.open(path, flags, 0o600)
 
 
@@ -227,7 +230,7 @@ def _system_files(staging: Staging, wanted: ContainerSpec, place: Place, start: 
     attached = [
         spec.Attachment(staging.file(content, owner=start), target, readonly=True) for target, content in files.items()
     ]
-    init = process.find("catatonit")
+    init = os.path.realpath(process.find("catatonit"))
     attached.append(spec.Attachment(snapshot.bind_file(staging, init), _INIT, readonly=True))
     if wanted.certificates:
         bundle = snapshot.bind_file(staging, wanted.certificates)

@@ -243,7 +243,7 @@ def _tree(
 def _unlock(paths: Paths) -> None:
     """Locks of steps, one file each, are nobody's while we are alone."""
     for name in _list(paths.locks):
-        if name not in _LOCKS_IN_USE:
+        if name not in _LOCKS_IN_USE and not name.startswith("environment-"):
             os.unlink(f"{paths.locks}/{name}")
 
 

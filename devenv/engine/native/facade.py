@@ -24,6 +24,7 @@ from devenv.paths import Paths
 from . import (
     Json,
     bundle,
+    defaults,
     firewall,
     host,
     lending,
@@ -174,7 +175,7 @@ class Native:
         spec = replace(
             spec,
             ports=tuple(self._chosen(port) for port in spec.ports),
-            volumes=(*spec.volumes, *_image_volumes(image)),
+            volumes=(*spec.volumes, *defaults.volumes(image, spec)),
             stop_signal=spec.stop_signal or image.config.stop_signal,
         )
         identifier = f"{spec.environment}-{spec.name}"
@@ -241,7 +242,7 @@ class Native:
         who = bundle.find_identity(f"/proc/{found.pid}/root", process_.user) if process_.user else None
         described = bundle.further_process(base, process_, who)
         path = f"{self.paths.bundle(container)}/exec-{os.getpid()}-{time.monotonic_ns()}.json"
-        with open(path, "w", encoding="utf-8") as file:
+        with open(path, "w", encoding="utf-8", opener=bundle.private) as file:
             json.dump(described, file)
         try:
             argv = self._runtime(spec).execute(container, path)
@@ -258,7 +259,7 @@ class Native:
         spec = replace(
             spec,
             ports=tuple(self._chosen(port) for port in spec.ports),
-            volumes=(*spec.volumes, *_image_volumes(image)),
+            volumes=(*spec.volumes, *defaults.volumes(image, spec)),
         )
         lock = bundle.own(self.paths.bundle(identifier), bundle.Owner(self._runtime(spec).path, image.layers))
         self.hold.release()
@@ -286,7 +287,7 @@ class Native:
         spec, slot = self._spec(container)
         if found.pid is not None:
             engine = self._runtime(spec)
-            engine.kill(container, _signal(spec.stop_signal))
+            engine.kill(container, defaults.stop_signal(spec.stop_signal))
             if not monitor.wait_exit(found.pid, timeout):
                 engine.kill(container, signal.SIGKILL)
                 monitor.wait_exit(found.pid, 5.0)
@@ -303,7 +304,9 @@ class Native:
         except NotFound:
             return
         spec, slot = self._spec(container)
-        if found.pid is not None:
+        if found.pid is not None and spec.process.argv:
+            self.stop(container)  # a command of the user's may have something to write down
+        elif found.pid is not None:
             self._runtime(spec).kill(container, signal.SIGKILL)
             monitor.wait_exit(found.pid, 5.0)
         self._clear(container, slot, spec)
@@ -438,26 +441,3 @@ def _make_home(paths: Paths) -> None:
     # A container's init walks to its root in its bundle as its own user; what is in there is 0600.
     for folder in (paths.run, f"{paths.run}/bundles"):
         os.makedirs(folder, 0o711, exist_ok=True)
-
-
-def _image_volumes(image: Image) -> Pairs:
-    """The image's VOLUMEs, named by their path."""
-    named = []
-    for volume in image.config.volumes:
-        path = os.path.normpath(f"/{volume.lstrip('/')}")
-        if path == "/" or path.split("/")[1] in ("dev", "etc", "proc", "sys"):
-            raise EngineError(
-                f"use image: its VOLUME {volume} is a part of the system", hint="take it out of the image"
-            )
-        named.append((path[1:].replace("-", "--").replace("/", "-"), path))
-    return tuple(named)
-
-
-def _signal(name: str) -> int:
-    """`SIGTERM`, `TERM` or `15` as a number; SIGTERM when nothing is said."""
-    if name.isdecimal():
-        return int(name)
-    try:
-        return signal.Signals[f"SIG{name.removeprefix('SIG')}"] if name else signal.SIGTERM
-    except KeyError as error:
-        raise EngineError(f"stop with {name}: no such signal") from error

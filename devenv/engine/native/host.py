@@ -49,10 +49,17 @@ _UPSTREAM = "/run/systemd/resolve/resolv.conf"
 _RESOLVER_WORDS = ("search", "domain", "options", "sortlist")
 
 
-def bundle(certificates: str) -> str:
-    """The host path of the bundle: for `host` the system's own ("" when it has none), "" for `none`, else the path given."""
+def bundles(certificates: str) -> tuple[str, ...]:
+    """Where the bundle may be: for `host` the system's places, none for `none`, else the path given."""
     if certificates == "host":
-        return next((path for path in _BUNDLES if os.path.isfile(path)), "")
+        return _BUNDLES
+    return () if certificates == "none" else (certificates,)
+
+
+def bundle(certificates: str) -> str:
+    """The host path of the bundle, the system's own through no link; "" when there is none."""
+    if certificates == "host":
+        return next((os.path.realpath(path) for path in _BUNDLES if os.path.isfile(path)), "")
     return "" if certificates == "none" else certificates
 
 

@@ -29,9 +29,9 @@ class Host:
         """Path of the bundle that `certificates:` chooses (`host`, `none` or a path), "" for none."""
         return host.bundle(choice)
 
-    def watched(self) -> Sequence[str]:
-        """Files of the host that what is wanted depends on: apt's sources."""
-        return bootstrap.source_paths()
+    def watched(self, certificates: str) -> Sequence[str]:
+        """Files of the host that what is wanted depends on, there or not: apt's sources, the bundle chosen."""
+        return [*bootstrap.source_paths(), *host.bundles(certificates)]
 
     def layers(self, image: str) -> Sequence[str]:
         """Folders of an image's layers, which nobody may touch."""

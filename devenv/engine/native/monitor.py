@@ -25,6 +25,10 @@ def launch(runtime: Runtime, identifier: str, *, bundle: str, folder: str, termi
     `folder` gets `log` (Kubernetes' log format) and `exit/<id>`; the bundle's folder conmon's sockets and pid files.
     """
     os.makedirs(f"{folder}/exit", 0o700, exist_ok=True)
+    try:
+        os.unlink(f"{folder}/exit/{identifier}")  # of its last run
+    except FileNotFoundError:
+        pass
     read, write = os.pipe()
     os.set_inheritable(write, True)
     argv = [
@@ -114,7 +118,7 @@ def wait_exit(pid: int, timeout: float) -> bool:
 
 def read_log(path: str, *, tail: int | None, follow: Callable[[], bool] | None) -> Iterator[LogLine]:
     """Lines of a conmon log, in order. With `follow`, goes on for as long as it says True, across rotation."""
-    partial = b""
+    partial, going = b"", True
     try:
         file = open(path, "rb")  # noqa: SIM115  closed below: it is replaced when conmon starts a new file
     except FileNotFoundError:
@@ -130,7 +134,11 @@ def read_log(path: str, *, tail: int | None, follow: Callable[[], bool] | None) 
                 if whole is not None:
                     yield whole
                 continue
-            if follow is None or not follow():
+            if going and (follow is None or not follow()):
+                going = False  # once more: a line may have come since
+                file.seek(file.tell() - len(line))
+                continue
+            if not going:
                 return
             if os.path.exists(path) and os.stat(path).st_ino != os.fstat(file.fileno()).st_ino:
                 file.close()

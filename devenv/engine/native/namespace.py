@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import signal
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
@@ -12,6 +13,7 @@ from devenv.errors import EngineError
 
 from .ids import Extent
 from .mount import CLONE_NEWNET, CLONE_NEWUSER, MNT_DETACH, MS_BIND, MS_SHARED, mount, umount2, unshare
+from .state import process_start
 
 _KINDS = ("user", "net")
 # Written inside the new network namespace, before it has any link but lo.
@@ -119,6 +121,18 @@ def occupants(folder: str) -> list[int]:
                 if os.readlink(f"/proc/{name}/ns/user") == wanted:
                     found.append(int(name))
     return found
+
+
+def evict(folder: str) -> None:
+    """Kill what lives in a slot's user namespace, and wait until it is gone, 2 s at most."""
+    for _ in range(200):  # 2 s
+        left = [pid for pid in occupants(folder) if process_start(pid) is not None]  # zombies are harmless
+        if not left:
+            return
+        for pid in left:
+            with suppress(ProcessLookupError):
+                os.kill(pid, 9)
+        time.sleep(0.01)
 
 
 def mapping(inside: tuple[int, int], outside: tuple[int, int], count: int = 1) -> int:

@@ -23,7 +23,7 @@ from .firewall import Lent, Published
 from .ids import LIMIT, extent
 from .mount import CLONE_NEWNS, setns
 from .process import environment, run
-from .state import Owner, State, process_start, this_process
+from .state import Owner, State, this_process
 
 if TYPE_CHECKING:
     from devenv.model.manifest import Port
@@ -309,6 +309,8 @@ def _collect(paths: Paths, state: State, there: Network) -> None:
     known = state.known_slots()
     counts = {number for number, wired, _ in known if wired}
     forgotten = {number for number, wired, _ in known if not wired}
+    for slot in set(_published(state)) - counts:  # of commands that were killed
+        unpublish(paths, state, slot)
     cabled = links.wired(there)
     rubbish = (cabled | set(_folders(paths)) | forgotten) - counts
     _dismantle(paths, there, sorted(rubbish))
@@ -367,21 +369,10 @@ def _dismantle(paths: Paths, there: Network, numbers: Sequence[int]) -> None:
     if not numbers:
         return
     for number in numbers:
-        _evict(paths.slot(number))
+        namespace.evict(paths.slot(number))
     links.unwire(there, numbers)
     for number in numbers:
         namespace.unpin(paths.slot(number))
-
-
-def _evict(folder: str) -> None:
-    for _ in range(200):  # 2 s
-        left = [pid for pid in namespace.occupants(folder) if process_start(pid) is not None]  # zombies are harmless
-        if not left:
-            return
-        for pid in left:
-            with suppress(ProcessLookupError):
-                os.kill(pid, 9)
-        time.sleep(0.01)
 
 
 def _folders(paths: Paths) -> Iterator[int]:

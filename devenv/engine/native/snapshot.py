@@ -193,7 +193,11 @@ def new_upper(folder: str, start: int) -> tuple[str, str]:
 def bind_file(staging: Staging, path: str) -> str:
     """A read-only bind of a host file, in a place that a container's init can reach."""
     target = staging.empty()
-    mount.bind(path, target, attributes=("ro", "nosuid", "nodev"))
+    found = _open_plain(path)
+    try:
+        mount.bind(f"/proc/self/fd/{found}", target, attributes=("ro", "nosuid", "nodev"))
+    finally:
+        os.close(found)
     return target
 
 
@@ -232,7 +236,7 @@ def bind_beneath(staging: Staging, root: str, path: str, *, readonly: bool) -> s
 
 def source_owner(source: Source) -> tuple[int, int]:
     """Who owns a source tree on the host: files made inside will be theirs. Raises NotFound."""
-    fd = _open_source(source.path)
+    fd = _open_plain(source.path)
     try:
         status = os.fstat(fd)
     finally:
@@ -242,18 +246,18 @@ def source_owner(source: Source) -> tuple[int, int]:
     return status.st_uid, status.st_gid
 
 
-def _open_source(path: str) -> int:
-    """The folder itself, through no link: one of a tree's own processes could have put it there, to be shown more of the host."""
+def _open_plain(path: str) -> int:
+    """The file or folder itself, through no link: one of a tree's own processes could have put it there, to be shown more of the host."""
     root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         return open_beneath(root, path.lstrip("/") or ".", os.O_PATH, resolve=NO_SYMLINKS | IN_ROOT)
     except OSError as error:
         if error.errno == errno.ELOOP:
             raise NotFound(
-                f"mount source {path}: it is, or leads through, a link", hint=f"name {os.path.realpath(path)}"
+                f"mount {path}: it is, or leads through, a link", hint=f"name {os.path.realpath(path)}"
             ) from error
         raise NotFound(
-            f"mount source {path}: {error.strerror}", hint="it is never created; make it, or correct `source:`"
+            f"mount {path}: {error.strerror}", hint="it is never created; make it, or correct `source:`"
         ) from error
     finally:
         os.close(root)
@@ -264,7 +268,7 @@ def mount_source(staging: Staging, source: Source, userns: int, folder: str, sta
 
     copy-on-write: writes go to an upperdir under `folder` and are never seen on the host.
     """
-    fd = _open_source(source.path)
+    fd = _open_plain(source.path)
     try:
         tree = bind_folder(
             staging, f"/proc/self/fd/{fd}", userns=userns, readonly=source.mode != "rw", name=source.path

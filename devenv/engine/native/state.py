@@ -348,6 +348,11 @@ class State:
         """Give up a reserved number; a layer that was made stays."""
         self.db.execute("DELETE FROM layer WHERE id = ? AND boot = ''", (identifier,))
 
+    def image_of(self, key: str) -> str | None:
+        """The digest of the newest image of a key."""
+        row = self.db.execute("SELECT digest FROM image WHERE key = ? ORDER BY created DESC", (key,)).fetchone()
+        return None if row is None else str(row[0])
+
     def commit_image(
         self, digest: str, key: str, layers: Sequence[int], config: str, size: int, references: Sequence[str]
     ) -> None:
@@ -356,7 +361,7 @@ class State:
             self.db.execute("UPDATE layer SET boot = NULL WHERE boot = ?", (self.boot,))
             self.db.execute(
                 "INSERT INTO image VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (digest) DO UPDATE SET key = excluded.key,"
-                " layers = excluded.layers",
+                " layers = excluded.layers, created = excluded.created",
                 (digest, key, json.dumps(list(layers)), config, size, time.time()),
             )
             for name in references:

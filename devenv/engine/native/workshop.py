@@ -46,7 +46,7 @@ from .unpack import unpack
 EPOCH = 0
 """Times in layers and images aren't later than this: the same content has the same digest whenever it is built."""
 
-_BOOTSTRAP_VERSION = "1"
+_BOOTSTRAP_VERSION = "2"
 
 
 class Shop:
@@ -115,7 +115,7 @@ class Shop:
                 names = [str(number) for number in layers]
                 yield snapshot.merged(staging, self.paths.layers, names, upper=upper, work=work) if names else upper
             # Only overlayfs leaves marks of its own that must go.
-            draft.keep(upper, layer.adopt(upper, 0, COUNT) if layers else 0)
+            draft.keep(upper, layer.adopt(upper, 0, COUNT) if layers else int(any(os.scandir(upper))))
 
     @trouble("run a step")
     def run(
@@ -291,6 +291,8 @@ class Shop:
         # The names first: one without a row is rubbish, a row whose name was never written would stay without.
         for reference in references or (descriptor.digest[7:19],):
             self._store.tag(reference, descriptor)
+        if self.state.image_of(key) not in (None, descriptor.digest):
+            remove_tree(f"{self.paths.home}/receipts")  # they speak of another image of this key
         self.state.commit_image(descriptor.digest, key, rootfs.layers, config, size, references)
         return Image(descriptor.digest, tuple(references), rootfs.config, rootfs.layers, time.time(), size, key)
 

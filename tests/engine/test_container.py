@@ -116,7 +116,7 @@ def test_container_says_which_other_one_has_its_port(project: Project, store: Pa
         before = project.up()
         project.manifest(f'ports: ["{number}:9000"]\n')
         done = project.attempt("up")
-        assert (done.returncode, theirs["id"] in done.stderr) == (1, True)
+        assert (done.returncode, other.folder in done.stderr) == (1, True)
         assert project.container()["pid"] == before["pid"]
         other.run("up", "--recreate")
     finally:

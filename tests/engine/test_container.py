@@ -112,7 +112,7 @@ def test_container_says_which_other_one_has_its_port(project: Project, store: Pa
     with socket.create_server(("127.0.0.1", 0)) as free:
         number = free.getsockname()[1]
     try:
-        theirs = other.up(f'ports: ["{number}:8000"]\n')
+        other.up(f'ports: ["{number}:8000"]\n')
         before = project.up()
         project.manifest(f'ports: ["{number}:9000"]\n')
         done = project.attempt("up")

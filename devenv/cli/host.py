@@ -31,12 +31,14 @@ def register(app: typer.Typer) -> None:
 def gc(
     context: typer.Context,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
-    everything: Annotated[bool, typer.Option("--all", help="Unused images and download caches too.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="All that no container uses, download caches too.")] = False,
     as_json: options.Json = False,
 ) -> None:
     """Remove from the store what nothing needs.
 
-    That is layers without an image, and what commands that were killed left behind.
+    That is images of environments that were taken down, what was built and not used for 14 days, and what commands
+    that were killed left behind. With --all: everything but what containers use; the next build starts from nothing.
+    Volumes stay always, images you named unless --all.
 
     Example:  devenv gc --dry-run
     """

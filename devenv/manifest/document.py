@@ -68,6 +68,10 @@ class _Open(NamedTuple):
     children: list[Node]
 
 
+_TOO_DEEP = f"nested deeper than {DEPTH} levels"
+_SHALLOW = "a manifest needs four or so"
+
+
 def read(data: bytes, file: str) -> Table:
     """The mapping a YAML file holds. Raises InputError."""
     reader = _Reader(file)
@@ -141,7 +145,7 @@ class _Reader:
         elif isinstance(event, (yaml.SequenceStartEvent, yaml.MappingStartEvent)):
             self.refuse_tag(place, event.tag)
             if len(self.stack) >= DEPTH:
-                self.stop(place, f"nested deeper than {DEPTH} levels", "a manifest needs four or so")
+                self.stop(place, _TOO_DEEP, _SHALLOW)
             self.name(event.anchor, None)
             self.stack.append(_Open(place, isinstance(event, yaml.MappingStartEvent), event.anchor, []))
         elif isinstance(event, (yaml.SequenceEndEvent, yaml.MappingEndEvent)):
@@ -228,6 +232,8 @@ def _explain(error: yaml.MarkedYAMLError, text: str) -> tuple[Place, str, str]:
     line = text.splitlines()[place.line - 1] if place.line <= len(text.splitlines()) else ""
     rest = line[place.column - 1 :]
     problem = error.problem or "it can't be read"
+    if "nesting depth" in problem:  # libyaml's own limit (PyYAML 6.0.4): it scans ahead of what we have counted
+        return place, _TOO_DEEP, _SHALLOW
     if "\t" in line[: place.column]:
         hint = "a tab is in the indentation: use spaces"
     elif rest[:1] in ("@", "`", "%", "*", "&", "!"):

@@ -183,6 +183,6 @@ def _watched(bundle: str) -> bool:
 def _connected(bridge: str) -> bool:
     """Whether nobody took the bridge or the firewall away."""
     from devenv.engine.native.address import table_name
-    from devenv.engine.native.firewall import standing
+    from devenv.engine.native.firewall import linked, standing
 
-    return os.path.exists(f"/sys/class/net/{bridge}") and standing(table_name(bridge))
+    return linked(bridge) and standing(table_name(bridge))

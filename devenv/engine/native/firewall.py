@@ -139,6 +139,12 @@ def ensure(network: Network, published: Sequence[Published] = (), lent: Sequence
     _pass_through(network)
 
 
+def linked(bridge: str) -> bool:
+    """Whether this link is there. By /proc/net: /sys may be that of another network namespace (`unshare --net`)."""
+    with open("/proc/net/dev", encoding="ascii", errors="replace") as file:
+        return any(line.split(":")[0].strip() == bridge for line in file)
+
+
 def standing(table: str) -> bool:
     """Whether this table (address.table_name) is there. One netlink message (0.1 ms), not a start of nft: for commands that change nothing."""
     import socket

@@ -80,7 +80,7 @@ def heal(paths: Paths, *, mount_namespace: int | None = None) -> None:
 
 def standing(there: Network) -> bool:
     """Whether bridge and table are there (0.1 ms); `healthy` looks at the rules too."""
-    return os.path.exists(f"/sys/class/net/{there.bridge}") and firewall.standing(there.table)
+    return firewall.linked(there.bridge) and firewall.standing(there.table)
 
 
 def remove_spares(paths: Paths) -> None:

@@ -182,7 +182,7 @@ def _watched(bundle: str) -> bool:
 
 def _connected(bridge: str) -> bool:
     """Whether nobody took the bridge or the firewall away."""
-    from devenv.engine.native.address import table_name
-    from devenv.engine.native.firewall import linked, standing
+    from devenv.engine.native.slot.address import table_name
+    from devenv.engine.native.slot.firewall import linked, standing
 
     return linked(bridge) and standing(table_name(bridge))

@@ -15,8 +15,8 @@ from contextlib import ExitStack, contextmanager, suppress
 
 import pytest
 
-from devenv.engine.native.address import bridge_name
 from devenv.engine.native.mount import CLONE_NEWNET, setns
+from devenv.engine.native.slot.address import bridge_name
 from devenv.engine.native.state import State
 from devenv.paths import Paths
 from tests.engine.project import Project
@@ -105,7 +105,16 @@ def state(home: Paths) -> Iterator[State]:
 
 def pool(paths: Paths, *arguments: str) -> None:
     """Run the pool's own program in the foreground."""
-    argv = [sys.executable, "-m", "devenv.engine.native.pool", "--home", paths.home, "--run", paths.run, *arguments]
+    argv = [
+        sys.executable,
+        "-m",
+        "devenv.engine.native.slot.pool",
+        "--home",
+        paths.home,
+        "--run",
+        paths.run,
+        *arguments,
+    ]
     done = subprocess.run(argv, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 

@@ -204,7 +204,7 @@ def test_gc_all_takes_caches_and_spare_slots_and_never_a_volume(place: Project) 
 
 
 def _links(paths: Paths) -> str:
-    from devenv.engine.native.address import bridge_name
+    from devenv.engine.native.slot.address import bridge_name
 
     return f"{bridge_name(paths.run)}-"
 

@@ -11,7 +11,8 @@ from contextlib import contextmanager, suppress
 
 import pytest
 
-from devenv.engine.native import observe, pool
+from devenv.engine.native import observe
+from devenv.engine.native.slot import pool
 from devenv.engine.native.state import State, alive, this_process
 from devenv.paths import Paths
 

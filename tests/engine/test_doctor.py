@@ -85,7 +85,7 @@ def test_doctor_puts_a_flushed_firewall_back(project: Project) -> None:
 
 
 def _bridge(project: Project) -> str:
-    from devenv.engine.native.address import bridge_name
+    from devenv.engine.native.slot.address import bridge_name
 
     return bridge_name(project.paths.run)[2:]
 

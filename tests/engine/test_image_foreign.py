@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from devenv.engine.native import image
-from devenv.engine.native.image import History
-from devenv.engine.native.layer import pack
-from devenv.engine.native.store import Store
-from devenv.engine.native.unpack import unpack
+from devenv.engine.native.store import image
+from devenv.engine.native.store.image import History
+from devenv.engine.native.store.layer import pack
+from devenv.engine.native.store.layout import Store
+from devenv.engine.native.store.unpack import unpack
 from devenv.model.image import LAYER, Descriptor, Healthcheck, ImageConfig
 
 pytestmark = pytest.mark.engine

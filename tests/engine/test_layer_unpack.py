@@ -18,7 +18,7 @@ import zstandard
 
 from devenv.archive import tar
 from devenv.archive.stream import Limits
-from devenv.engine.native.unpack import Unpacked, unpack
+from devenv.engine.native.store.unpack import Unpacked, unpack
 from devenv.errors import EngineError, StoreError
 
 pytestmark = pytest.mark.engine

@@ -9,11 +9,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from devenv.engine.native import firewall, namespace, network
-from devenv.engine.native.address import Network, bridge_name, mac, parse_subnet
-from devenv.engine.native.firewall import Lent, Published
-from devenv.engine.native.ids import extent
-from devenv.engine.native.network import Wire
+from devenv.engine.native.slot import firewall, namespace, network
+from devenv.engine.native.slot.address import Network, bridge_name, mac, parse_subnet
+from devenv.engine.native.slot.firewall import Lent, Published
+from devenv.engine.native.slot.ids import extent
+from devenv.engine.native.slot.network import Wire
 from devenv.errors import EngineError
 from devenv.model.manifest import Port
 from devenv.paths import Paths

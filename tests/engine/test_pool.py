@@ -12,9 +12,9 @@ from contextlib import suppress
 
 import pytest
 
-from devenv.engine.native import namespace, pool
-from devenv.engine.native.firewall import Lent
-from devenv.engine.native.ids import host_start
+from devenv.engine.native.slot import namespace, pool
+from devenv.engine.native.slot.firewall import Lent
+from devenv.engine.native.slot.ids import host_start
 from devenv.engine.native.state import Owner, State, this_process
 from devenv.errors import EngineError
 from devenv.model.manifest import Port
@@ -100,7 +100,7 @@ def test_pool_firewall_of_another_version_is_replaced(home: Paths, state: State)
 
 def test_pool_many_claim_at_once_and_each_gets_its_own(home: Paths, state: State) -> None:
     script = (
-        "import sys, time; from devenv import paths; from devenv.engine.native import pool, state;"
+        "import sys, time; from devenv import paths; from devenv.engine.native import state; from devenv.engine.native.slot import pool;"
         "p = paths.Paths(*sys.argv[1:]); s = state.State(p.state);"
         "print(pool.claim(p, s, state.this_process(), spare=2), flush=True); time.sleep(30)"
     )
@@ -285,7 +285,8 @@ def test_pool_refill_killed_anywhere_is_finished_by_the_next(home: Paths, state:
 
 def test_pool_pins_in_the_mount_namespace_it_is_given(home: Paths, state: State) -> None:
     script = (
-        "import os, sys; from devenv import paths; from devenv.engine.native import mount, namespace, pool, state;"
+        "import os, sys; from devenv import paths; from devenv.engine.native import mount, state;"
+        "from devenv.engine.native.slot import namespace, pool;"
         "p = paths.Paths(*sys.argv[1:]); namespace.prepare(p.slots); host = mount.enter_private_namespace();"
         " s = state.State(p.state);"
         "slot = pool.claim(p, s, state.this_process(), mount_namespace=host, spare=1);"

@@ -13,8 +13,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from devenv.engine.native.ids import START
-from devenv.engine.native.spec import READONLY
+from devenv.engine.native.container.spec import READONLY
+from devenv.engine.native.slot.ids import START
 from devenv.paths import Paths
 from tests.engine.conftest import eventually
 from tests.engine.project import Project, cgroup, mounts, status

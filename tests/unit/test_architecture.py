@@ -36,7 +36,10 @@ PURE_FILES = {
     "devenv.engine",
     "devenv.archive.tar",
 }
-PURE_FILES |= {f"devenv.engine.native.{name}" for name in ("spec", "identity", "ids", "address", "record", "image")}
+PURE_FILES |= {
+    f"devenv.engine.native.{name}"
+    for name in ("container.spec", "container.identity", "slot.ids", "slot.address", "record", "store.image")
+}
 # The files of those rooms that are there to look at the disk, or to act.
 EFFECTFUL = {
     "devenv.manifest.load",
@@ -58,14 +61,14 @@ EFFECTFUL = {
         )
     ),
 }
-CLOCKED = {"devenv.engine.native.image"}  # parses times; takes none
+CLOCKED = {"devenv.engine.native.store.image"}  # parses times; takes none
 
 HOMES = {
     "typer": {"devenv.cli"},
     "rich": {"devenv.console"},
     "yaml": {"devenv.manifest.document"},
     "jinja2": {"devenv.render"},
-    "pyroute2": {"devenv.engine.native.network"},
+    "pyroute2": {"devenv.engine.native.slot.network"},
     "ctypes": {"devenv.engine.native.mount", "devenv.beneath"},
     "subprocess": {"devenv.engine.native.process"},
     "sqlite3": {"devenv.engine.native.state", "devenv.quick"},
@@ -77,25 +80,25 @@ HOMES = {
 
 NATIVE = "devenv.engine.native"
 # What any sibling may know: values, places, and the two seams to the host (system calls, programs).
-LEAVES = {"Json", "address", "ids", "mount", "process", "state", "record", "spec"}
+LEAVES = {"Json", "slot.address", "slot.ids", "mount", "process", "state", "record", "container.spec"}
 # Who puts siblings together. Nobody but composers knows a composer.
 COMPOSERS = {
-    "bundle",
-    "collect",
-    "doctor",
+    "container.bundle",
+    "container.step",
     "facade",
-    "lending",
+    "host.doctor",
     "machine",
     "observe",
-    "pool",
-    "step",
+    "slot.lending",
+    "slot.pool",
+    "store.collect",
     "sweep",
     "workshop",
 }
 # Pairs of siblings that do know each other, each with its reason.
 ACQUAINTED = {
-    ("monitor", "runtime"),  # conmon is told which runtime to call
-    ("snapshot", "layer"),  # where a file system can't idmap, layers are shifted by copying
+    ("container.monitor", "container.runtime"),  # conmon is told which runtime to call
+    ("container.snapshot", "store.layer"),  # where a file system can't idmap, layers are shifted by copying
 }
 
 FORBIDDEN_NAMES = {"utils", "util", "helpers", "helper", "core", "base", "manager", "common", "misc"}

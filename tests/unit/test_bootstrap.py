@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from devenv.engine.native.bootstrap import Archive, parse_sources, sources
+from devenv.engine.native.host.bootstrap import Archive, parse_sources, sources
 
 MAIN, SECURITY = "http://mirror.example/debian", "http://mirror.example/debian-security"
 

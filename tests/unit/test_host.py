@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from devenv.engine.native import host
+from devenv.engine.native.host import lent
 
 GATEWAY = "10.213.0.1"
 
@@ -24,7 +24,7 @@ GATEWAY = "10.213.0.1"
     ],
 )
 def test_through_leads_a_url_on_loopback_to_the_gateway(url: str, seen: str, port: int) -> None:
-    assert host.through((("http_proxy", url),), GATEWAY) == ((("http_proxy", seen),), (port,))
+    assert lent.through((("http_proxy", url),), GATEWAY) == ((("http_proxy", seen),), (port,))
 
 
 @pytest.mark.parametrize(
@@ -32,13 +32,13 @@ def test_through_leads_a_url_on_loopback_to_the_gateway(url: str, seen: str, por
     ["http://proxy.example:3128", "http://localhost.example:80", "http://127.0.0.1.example", "http://10.0.0.1:127", ""],
 )
 def test_through_leaves_other_urls_alone(url: str) -> None:
-    assert host.through((("http_proxy", url),), GATEWAY) == ((("http_proxy", url),), ())
+    assert lent.through((("http_proxy", url),), GATEWAY) == ((("http_proxy", url),), ())
 
 
 def test_through_leaves_no_proxy_alone() -> None:
     variables = (("no_proxy", "localhost,127.0.0.1"), ("NO_PROXY", "127.0.0.1"))
 
-    assert host.through(variables, GATEWAY) == (variables, ())
+    assert lent.through(variables, GATEWAY) == (variables, ())
 
 
 @pytest.mark.parametrize(
@@ -61,21 +61,21 @@ def test_resolv_conf_names_servers_that_a_container_reaches(
     (tmp_path / "own").write_text(own)
     (tmp_path / "upstream").write_text(upstream)
 
-    assert host.resolv_conf(GATEWAY, str(tmp_path / "own"), str(tmp_path / "upstream")).decode() == inside
+    assert lent.resolv_conf(GATEWAY, str(tmp_path / "own"), str(tmp_path / "upstream")).decode() == inside
 
 
 def test_resolv_conf_without_any_file_is_empty(tmp_path: Path) -> None:
-    assert host.resolv_conf(GATEWAY, str(tmp_path / "none"), str(tmp_path / "none")) == b""
+    assert lent.resolv_conf(GATEWAY, str(tmp_path / "none"), str(tmp_path / "none")) == b""
 
 
 def test_apt_settings_name_bundle_and_proxies_and_nothing_that_could_be_more() -> None:
-    proxies = host.proxy_variables({"http_proxy": "http://a:1", "HTTPS_PROXY": 'http://b"; Evil "1'})
+    proxies = lent.proxy_variables({"http_proxy": "http://a:1", "HTTPS_PROXY": 'http://b"; Evil "1'})
 
-    assert host.apt_settings("/bundle.pem", proxies).decode().splitlines() == [
-        f'Acquire::https::CaInfo "{host.CERTIFICATES}";',
+    assert lent.apt_settings("/bundle.pem", proxies).decode().splitlines() == [
+        f'Acquire::https::CaInfo "{lent.CERTIFICATES}";',
         'Acquire::http::Proxy "http://a:1";',
     ]
-    assert host.apt_settings("", ()) == b""
+    assert lent.apt_settings("", ()) == b""
 
 
 @pytest.mark.parametrize(
@@ -98,4 +98,4 @@ def test_apt_age_is_the_hosts_last_word(tmp_path: Path, texts: dict[str, str], o
     (tmp_path / "apt.conf.d").mkdir()
     for name, text in texts.items():
         (tmp_path / name).write_text(text)
-    assert bool(host.apt_age(str(tmp_path))) is old
+    assert bool(lent.apt_age(str(tmp_path))) is old

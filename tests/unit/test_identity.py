@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from devenv.engine.native.identity import resolve
-from devenv.engine.native.spec import Identity
+from devenv.engine.native.container.identity import resolve
+from devenv.engine.native.container.spec import Identity
 from devenv.errors import EngineError
 
 PASSWD = "root:x:0:0:root:/root:/bin/bash\nbroken\nweb:x:33:34:www:/var/www:/bin/sh\nnohome:x:50:50:::\n12:x:99:99::/twelve:/bin/sh\n"

@@ -6,8 +6,8 @@ import itertools
 
 import pytest
 
-from devenv.engine.native import ids
-from devenv.engine.native.address import (
+from devenv.engine.native.slot import ids
+from devenv.engine.native.slot.address import (
     Network,
     Subnet,
     bridge_name,

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from devenv.engine.native import image
-from devenv.engine.native.image import History, ImageManifest, config_json, parse_config
-from devenv.engine.native.store import Store
+from devenv.engine.native.store import image
+from devenv.engine.native.store.image import History, ImageManifest, config_json, parse_config
+from devenv.engine.native.store.layout import Store
 from devenv.errors import StoreError
 from devenv.model.image import CONFIG, INDEX, LAYER, MANIFEST, Descriptor, Healthcheck, ImageConfig
 

@@ -31,7 +31,7 @@ def test_wheel_renders_the_example_as_the_checkout_does(tmp_path: Path) -> None:
         names = set(content.namelist())
     templates = {f"devenv/_templates/{name}" for name in os.listdir(f"{CHECKOUT}/templates")}
     assert templates <= names
-    assert "devenv/engine/native/seccomp.txt" in names
+    assert "devenv/engine/native/container/seccomp.txt" in names
     assert not [name for name in names if name.startswith(("tests", "examples"))]
     output([sys.executable, "-m", "venv", f"{tmp_path}/venv"], f"{tmp_path}")
     output([f"{tmp_path}/venv/bin/pip", "install", "--quiet", f"{wheel}"], f"{tmp_path}")

@@ -10,7 +10,7 @@ import os
 
 import pytest
 
-from devenv.engine.native.spec import (
+from devenv.engine.native.container.spec import (
     BUILD,
     MASKED,
     READONLY,

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from devenv.engine.native.store import Store
+from devenv.engine.native.store.layout import Store
 from devenv.errors import StoreError
 from devenv.model.image import CONFIG, LAYER, MANIFEST, Descriptor
 
@@ -187,7 +187,7 @@ def test_store_sweep_leaves_a_living_writer_alone(store: Store) -> None:
 
 def test_store_sweep_removes_what_a_killed_writer_left(store: Store) -> None:
     program = (
-        "import sys, time; from devenv.engine.native.store import Store\n"
+        "import sys, time; from devenv.engine.native.store.layout import Store\n"
         "with Store(sys.argv[1]).writer('x') as blob:\n"
         "    blob.write(b'orphan'); print('ready', flush=True); time.sleep(60)\n"
     )

@@ -1,4 +1,4 @@
-"""Our own engine: OCI image layout, overlay snapshots, an OCI runtime. Siblings don't import each other; `facade` composes them."""
+"""Our own engine: OCI image layout, overlay snapshots, an OCI runtime. Siblings don't import each other; composers put them together."""
 
 from __future__ import annotations
 

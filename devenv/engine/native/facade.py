@@ -21,27 +21,14 @@ from devenv.model.image import Image
 from devenv.model.manifest import Pairs, Port
 from devenv.paths import Paths
 
-from . import (
-    Json,
-    bundle,
-    defaults,
-    firewall,
-    host,
-    lending,
-    monitor,
-    namespace,
-    observe,
-    pool,
-    process,
-    record,
-    runtime,
-    snapshot,
-    sweep,
-)
-from .address import Network
-from .hold import Hold
-from .snapshot import Stage
+from . import Json, observe, process, record, sweep
+from .container import bundle, defaults, monitor, runtime, snapshot
+from .container.snapshot import Stage
+from .host import lent
+from .slot import firewall, lending, namespace, pool
+from .slot.address import Network
 from .state import State, alive, process_start, this_process
+from .store.hold import Hold
 from .trouble import trouble
 
 
@@ -389,9 +376,9 @@ class Native:
         network = self._network()
         if network is None or spec.network == "none":
             return bundle.Place(identifier, slot, "")
-        found = host.proxy_variables(self.env)
-        lent = lending.reachable(self.paths, self.state, found, mount_namespace=self._host_namespace())
-        return bundle.Place(identifier, slot, network.address(slot), lent, network.gateway)
+        found = lent.proxy_variables(self.env)
+        proxies = lending.reachable(self.paths, self.state, found, mount_namespace=self._host_namespace())
+        return bundle.Place(identifier, slot, network.address(slot), proxies, network.gateway)
 
     def _chosen(self, port: Port, own: str = "") -> Port:
         """The port with a host port: the one asked for, if nobody has it but the container `own`, or any free one."""

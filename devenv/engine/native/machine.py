@@ -8,9 +8,11 @@ from collections.abc import Mapping, Sequence
 from devenv.model.host import Check, Garbage
 from devenv.paths import locate
 
-from . import bootstrap, collect, doctor, host, observe
-from .address import bridge_name
+from . import observe
 from .facade import Native
+from .host import bootstrap, doctor, lent
+from .slot.address import bridge_name
+from .store import collect
 from .workshop import Shop
 
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
@@ -27,11 +29,11 @@ class Host:
 
     def certificates(self, choice: str) -> str:
         """Path of the bundle that `certificates:` chooses (`host`, `none` or a path), "" for none."""
-        return host.bundle(choice)
+        return lent.bundle(choice)
 
     def watched(self, certificates: str) -> Sequence[str]:
         """Files of the host that what is wanted depends on, there or not: apt's sources, the bundle chosen."""
-        return [*bootstrap.source_paths(), *host.bundles(certificates)]
+        return [*bootstrap.source_paths(), *lent.bundles(certificates)]
 
     def layers(self, image: str) -> Sequence[str]:
         """Folders of an image's layers, which nobody may touch."""

@@ -14,11 +14,11 @@ from devenv.model.image import Image
 from devenv.model.manifest import Pairs
 from devenv.paths import Paths
 
-from . import monitor
-from .address import Network
-from .image import parse_config
+from .container import monitor
 from .record import pairs, spec_value
+from .slot.address import Network
 from .state import State, alive
+from .store.image import parse_config
 
 HOOKS: dict[Literal["on_create", "on_start"], int] = {"on_create": 1, "on_start": 2}
 """How far a container's hooks have come, as the state counts it."""

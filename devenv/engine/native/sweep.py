@@ -12,7 +12,8 @@ from devenv.beneath import remove_tree
 from devenv.errors import DevenvError, EngineError
 from devenv.paths import Paths
 
-from . import bundle, pool, runtime
+from .container import bundle, runtime
+from .slot import pool
 from .state import State
 
 _CGROUPS = "/sys/fs/cgroup"

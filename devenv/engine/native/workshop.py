@@ -21,27 +21,18 @@ from devenv.model.image import LAYER, Descriptor, Image, ImageConfig, Rootfs
 from devenv.model.manifest import Lending, Pairs
 from devenv.paths import Paths
 
-from . import (
-    bootstrap,
-    bundle,
-    host,
-    image,
-    layer,
-    lending,
-    mount,
-    observe,
-    pool,
-    runtime,
-    snapshot,
-    tools,
-)
-from .ids import COUNT, host_start
-from .snapshot import Stage
+from . import mount, observe
+from .container import bundle, runtime, snapshot
+from .container.snapshot import Stage
+from .container.step import Step
+from .host import bootstrap, lent, tools
+from .slot import lending, pool
+from .slot.ids import COUNT, host_start
 from .state import State, this_process
-from .step import Step
-from .store import Store
+from .store import image, layer
+from .store.layout import Store
+from .store.unpack import unpack
 from .trouble import trouble
-from .unpack import unpack
 
 EPOCH = 0
 """Times in layers and images aren't later than this: the same content has the same digest whenever it is built."""
@@ -180,7 +171,7 @@ class Shop:
 
     @trouble("fetch a tool")
     def tool(self, name: str) -> str:
-        bundle = host.bundle("host")
+        bundle = lent.bundle("host")
         # uv knows the usual authorities only, unless it is told; a host may have one of its own.
         env = {"SSL_CERT_FILE": bundle, **self.env} if bundle else self.env
         tools.ensure(self.paths.tools, name, env)
@@ -245,7 +236,7 @@ class Shop:
                 folder=place,
                 output=f"{draft}/root.tar",
                 architecture=self.architecture,
-                options=(*host.apt_proxies(self.proxies()), *host.apt_age()),
+                options=(*lent.apt_proxies(self.proxies()), *lent.apt_age()),
                 tell=tell,
                 epoch=EPOCH,
             )
@@ -355,7 +346,7 @@ class Shop:
             os.close(owner)  # swept before it was locked
 
     def proxies(self) -> Pairs:
-        return host.proxy_variables(self.env) if self.lending.proxy == "host" else ()
+        return lent.proxy_variables(self.env) if self.lending.proxy == "host" else ()
 
     def variables(self, found: Pairs) -> Pairs:
         """Variables that name services of the host, as they are in a step."""

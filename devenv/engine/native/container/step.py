@@ -15,12 +15,15 @@ from devenv.errors import Unsupported
 from devenv.model.build import Run
 from devenv.model.manifest import Pairs
 
-from . import bundle, host, pool, process, runtime, snapshot, spec
-from .ids import host_start
+from .. import process
+from ..host import lent
+from ..slot import pool
+from ..slot.ids import host_start
+from . import bundle, runtime, snapshot, spec
 from .snapshot import Staging
 
 if TYPE_CHECKING:
-    from .workshop import Shop
+    from ..workshop import Shop
 
 _APT_CONF = "/run/devenv/apt.conf"
 
@@ -82,7 +85,7 @@ class Step:
 
     def _config(self, identifier: str, staging: Staging, root: str, userns: int) -> spec.BundleSpec:
         who = bundle.find_identity(root, self.user)
-        certificates = host.bundle(self.shop.lending.certificates)
+        certificates = lent.bundle(self.shop.lending.certificates)
         slot = self.shop.paths.slot(self.slot)
         online = self.operation.network == "default"
         return spec.BundleSpec(
@@ -106,20 +109,20 @@ class Step:
 
     def _environment(self, who: spec.Identity, certificates: str) -> Pairs:
         """What the step itself says wins over what the host lends."""
-        lent = (*host.certificate_variables(certificates), *self.proxies)
-        apt = (("APT_CONFIG", _APT_CONF),) if host.apt_settings(certificates, self.proxies, host.apt_age()) else ()
-        registries = self.shop.variables(host.registry_variables(self.shop.env))
+        borrowed = (*lent.certificate_variables(certificates), *self.proxies)
+        apt = (("APT_CONFIG", _APT_CONF),) if lent.apt_settings(certificates, self.proxies, lent.apt_age()) else ()
+        registries = self.shop.variables(lent.registry_variables(self.shop.env))
         own = tuple(self.env.items())
-        return bundle.merge((("PATH", bundle.PATH), ("HOME", who.home)), lent, apt, registries, own)
+        return bundle.merge((("PATH", bundle.PATH), ("HOME", who.home)), borrowed, apt, registries, own)
 
     def _files(self, staging: Staging, certificates: str, online: bool) -> list[spec.Attachment]:
         network = pool.network(self.shop.paths, self.shop.state)
         files = {
-            "/etc/hosts": host.hosts("build", (), ""),
+            "/etc/hosts": lent.hosts("build", (), ""),
             "/etc/hostname": b"build\n",
-            "/etc/resolv.conf": host.resolv_conf(network.gateway) if online else b"",
+            "/etc/resolv.conf": lent.resolv_conf(network.gateway) if online else b"",
         }
-        settings = host.apt_settings(certificates, self.proxies, host.apt_age())
+        settings = lent.apt_settings(certificates, self.proxies, lent.apt_age())
         if settings:
             files[_APT_CONF] = settings
         attached = [
@@ -128,7 +131,7 @@ class Step:
         ]
         if certificates:
             attached.append(
-                spec.Attachment(snapshot.bind_file(staging, certificates), host.CERTIFICATES, readonly=True)
+                spec.Attachment(snapshot.bind_file(staging, certificates), lent.CERTIFICATES, readonly=True)
             )
         return attached
 

@@ -17,8 +17,12 @@ from devenv.model.image import ImageConfig
 from devenv.model.manifest import Pairs
 from devenv.paths import Paths
 
-from . import Json, host, identity, layer, namespace, process, seccomp, snapshot, spec
-from .ids import COUNT, host_start
+from .. import Json, process
+from ..host import lent
+from ..slot import namespace
+from ..slot.ids import COUNT, host_start
+from ..store import layer
+from . import identity, seccomp, snapshot, spec
 from .snapshot import Staging
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -190,7 +194,7 @@ def _process(wanted: ContainerSpec, place: Place, config: ImageConfig, who: spec
         (("PATH", PATH), ("HOME", who.home), ("HOSTNAME", wanted.hostname)),
         config.env,
         place.lent,
-        host.certificate_variables(wanted.certificates),
+        lent.certificate_variables(wanted.certificates),
         (("debian_chroot", f"devenv:{wanted.hostname}"),),
         wanted.process.env,
     )
@@ -223,9 +227,9 @@ def further_process(base: Json, wanted: Process, who: spec.Identity | None) -> J
 
 def _system_files(staging: Staging, wanted: ContainerSpec, place: Place, start: int) -> list[spec.Attachment]:
     files = {
-        "/etc/hosts": host.hosts(wanted.hostname, (wanted.name,), place.address),
+        "/etc/hosts": lent.hosts(wanted.hostname, (wanted.name,), place.address),
         "/etc/hostname": f"{wanted.hostname}\n".encode(),
-        "/etc/resolv.conf": host.resolv_conf(place.gateway) if place.address else b"",
+        "/etc/resolv.conf": lent.resolv_conf(place.gateway) if place.address else b"",
     }
     attached = [
         spec.Attachment(staging.file(content, owner=start), target, readonly=True) for target, content in files.items()
@@ -234,7 +238,7 @@ def _system_files(staging: Staging, wanted: ContainerSpec, place: Place, start: 
     attached.append(spec.Attachment(snapshot.bind_file(staging, init), _INIT, readonly=True))
     if wanted.certificates:
         bundle = snapshot.bind_file(staging, wanted.certificates)
-        attached.append(spec.Attachment(bundle, host.CERTIFICATES, readonly=True))
+        attached.append(spec.Attachment(bundle, lent.CERTIFICATES, readonly=True))
     return attached
 
 

@@ -11,9 +11,9 @@ from contextlib import contextmanager, suppress
 
 from devenv.errors import EngineError
 
+from ..mount import CLONE_NEWNET, CLONE_NEWUSER, MNT_DETACH, MS_BIND, MS_SHARED, mount, umount2, unshare
+from ..state import process_start
 from .ids import Extent
-from .mount import CLONE_NEWNET, CLONE_NEWUSER, MNT_DETACH, MS_BIND, MS_SHARED, mount, umount2, unshare
-from .state import process_start
 
 _KINDS = ("user", "net")
 # Written inside the new network namespace, before it has any link but lo.

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import NamedTuple, Protocol
 
 from devenv.archive import marks, tar
-from devenv.beneath import remove_tree as remove_tree  # the one way anything of ours is removed
+from devenv.beneath import remove_tree as remove_tree
 from devenv.errors import EngineError, StoreError
 
 _BUFFER = 1 << 20

@@ -17,9 +17,12 @@ from devenv.errors import DevenvError, EngineError, Unsupported
 from devenv.model.host import Check
 from devenv.paths import Paths
 
-from . import address, bootstrap, firewall, mount, namespace, pool, process, runtime
-from .ids import COUNT, host_start
-from .state import State
+from .. import mount, process
+from ..container import runtime
+from ..slot import address, firewall, namespace, pool
+from ..slot.ids import COUNT, host_start
+from ..state import State
+from . import bootstrap
 
 _SPACE = 2 << 30  # bytes that a base, some packages and their blobs want
 _INODES = 100_000
@@ -242,7 +245,7 @@ def _uv() -> Check:
 
 def _interfaces() -> Check:
     """Bridge, veth pair, routing rules and firewall, set up in a network namespace that ends with the child."""
-    from . import network
+    from ..slot import network
 
     def attempt() -> None:
         mount.unshare(mount.CLONE_NEWNET)

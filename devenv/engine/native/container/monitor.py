@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from devenv.engine import LogLine
 from devenv.errors import EngineError
 
-from . import process
+from .. import process
 from .runtime import Runtime
 
 LOG_SIZE = 16 << 20

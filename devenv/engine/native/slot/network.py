@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from devenv.errors import EngineError
 
+from ..mount import CLONE_NEWNET, setns
 from .address import FROM, INTO, Network, Subnet, mac, parse_subnet
-from .mount import CLONE_NEWNET, setns
 
 if TYPE_CHECKING:
     from pyroute2 import IPRoute

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 
-from . import Json
+from .. import Json
 
 _EPERM, _ENOSYS = 1, 38
 _NEW_NAMESPACES = 0x7E020000  # CLONE_NEW{NS,CGROUP,UTS,IPC,USER,PID,NET}

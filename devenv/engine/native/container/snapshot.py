@@ -17,7 +17,8 @@ from devenv.beneath import IN_ROOT, NO_SYMLINKS, open_beneath, remove_tree
 from devenv.errors import EngineError, NotFound, Unsupported
 from devenv.model.manifest import Source
 
-from . import layer, mount
+from .. import mount
+from ..store import layer
 
 INIT = "init"
 """The name of the init layer among the layers: the top lowerdir of every container."""

@@ -1,6 +1,6 @@
 """Slots kept ready: wired, pinned slots to claim; refilled, healed and cleaned by a process of its own.
 
-`python -m devenv.engine.native.pool --home H --run R --spare N` is that process: it alone imports pyroute2, works in
+`python -m devenv.engine.native.slot.pool --home H --run R --spare N` is that process: it alone imports pyroute2, works in
 the host's mount namespace, and holds the pool's lock. If it dies half way, the next one removes what it left.
 """
 
@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING
 from devenv.errors import DevenvError, EngineError
 from devenv.paths import Paths
 
+from ..mount import CLONE_NEWNS, setns
+from ..process import environment, run
+from ..state import Owner, State, this_process
 from . import firewall, namespace
 from .address import Network, bridge_name, candidates, choose, nameservers, parse_subnet
 from .firewall import Lent, Published
 from .ids import LIMIT, extent
-from .mount import CLONE_NEWNS, setns
-from .process import environment, run
-from .state import Owner, State, this_process
 
 if TYPE_CHECKING:
     from devenv.model.manifest import Port
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 SPARE = 8
 """Spare slots kept when nothing else is said; refilled when half of them are taken."""
 
-_MODULE = "devenv.engine.native.pool"
+_MODULE = "devenv.engine.native.slot.pool"
 _PATIENCE = 60.0  # seconds that a claim waits while others take every slot it has made
 
 

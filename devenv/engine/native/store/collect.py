@@ -16,12 +16,14 @@ from devenv.model.host import Garbage
 from devenv.model.image import Image
 from devenv.paths import Paths
 
-from . import observe, pool, snapshot, sweep
-from .facade import Native
-from .ids import host_start
-from .state import State
-from .store import Store
-from .trouble import trouble
+from .. import observe, sweep
+from ..container import snapshot
+from ..facade import Native
+from ..slot import pool
+from ..slot.ids import host_start
+from ..state import State
+from ..trouble import trouble
+from .layout import Store
 
 UNUSED = 14 * 86400
 """Seconds a step's result stays in the store when no image has it and no build took it."""

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 from devenv.model.manifest import Pairs
 
-from .address import nameservers
+from ..slot.address import nameservers
 
 CERTIFICATES = "/run/devenv/certificates.pem"
 """Where the bundle is inside."""

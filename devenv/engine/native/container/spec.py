@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from devenv.model.manifest import Limits, Pairs
 
-from . import Json
+from .. import Json
 
 VERSION = "1.0.2"
 # Capabilities are within the user namespace: over its own ids and network, never over the host.

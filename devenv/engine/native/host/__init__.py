@@ -1,0 +1,1 @@
+"""What of this host is used or lent: its certificates and proxies, its package sources, its programs, its abilities."""

@@ -5,6 +5,7 @@ stdout is data, stderr is talk. Whatever came from outside passes `clean` before
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from collections import deque
@@ -12,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TextIO
 
+from devenv.colours import colours as colours
 from devenv.model.events import Event, Sink
 
 if TYPE_CHECKING:
@@ -25,6 +27,16 @@ TAIL = 50
 
 _PATIENCE = 0.3
 """Seconds before a live display is begun: what is quicker needs none, and rich takes 40 ms to import."""
+
+_NOTICED = 0.3
+"""Seconds from which on a step that is done gets a line on a terminal."""
+
+_READABLE = 100
+"""Columns of a terminal that progress uses."""
+
+_WIDE = 1 << 16
+_NARROWEST = 12
+"""Columns that a shortened cell has at least."""
 
 # ECMA-48: CSI (parameters, intermediates, final); strings (DCS, SOS, OSC, PM, APC) up to BEL or ST; other escapes.
 _ESCAPE = re.compile(
@@ -50,15 +62,6 @@ def clean_lines(text: str) -> str:
     return "\n".join(clean(line) for line in text.split("\n"))
 
 
-def colours(stream: TextIO, env: Mapping[str, str]) -> bool:
-    """Whether to colour: NO_COLOR says no, FORCE_COLOR yes, else a terminal that isn't dumb."""
-    if env.get("NO_COLOR"):
-        return False
-    if env.get("FORCE_COLOR"):
-        return env["FORCE_COLOR"] != "0"
-    return stream.isatty() and env.get("TERM") != "dumb"
-
-
 _STYLES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
 
 
@@ -67,14 +70,59 @@ def paint(text: str, style: str, colour: bool) -> str:
     return f"\x1b[{_STYLES[style]}m{text}\x1b[0m" if colour and text else text
 
 
-def table(header: Sequence[str], rows: Iterable[Sequence[str]], out: TextIO, *, colour: bool = False) -> None:
-    """Aligned columns, two spaces apart, the header in bold; cells are cleaned. No header, no header line."""
-    cleaned = [[clean(cell) for cell in row] for row in rows]
+def table(
+    header: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    out: TextIO,
+    *,
+    colour: bool = False,
+    shrink: Sequence[int] = (),
+) -> None:
+    """Aligned columns, two spaces apart, the header in bold; cells are cleaned. No header, no header line.
+
+    On a terminal that is too narrow, cells of the columns `shrink`, in this order, lose their middle; a pipe gets all.
+    """
+    cleaned = [[clean(cell).replace("\t", "\\t") for cell in row] for row in rows]
     lines = [list(header), *cleaned] if header else cleaned
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    over = sum(widths) + 2 * (len(widths) - 1) - _columns(out) if widths else 0
+    for column in shrink if over > 0 else ():
+        least = min(widths[column], max(_NARROWEST, widths[column] - over))
+        widths[column], over = least, over - (widths[column] - least)
     for number, row in enumerate(lines):
-        text = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        cells = (_shortened(cell, width).ljust(width) for cell, width in zip(row, widths, strict=True))
+        text = "  ".join(cells).rstrip()
         print(paint(text, "bold", colour) if header and number == 0 else text, file=out)
+
+
+def fold(text: str, out: TextIO, start: int, indent: int) -> str:
+    """`text`, which begins in column `start`, broken at spaces so that it fits a terminal; further lines are indented."""
+    width = _columns(out)
+    if start + len(text) <= width or width - indent < _NARROWEST:
+        return text
+    lines, room = [""], width - start
+    for word in re.findall(r"\S+(?: s\))?\s*", text):  # a time stays in one piece
+        if lines[-1] and len(lines[-1]) + len(word.rstrip()) > room:
+            lines.append("")
+            room = width - indent
+        lines[-1] += word
+    return f"\n{' ' * indent}".join(line.rstrip() for line in lines)
+
+
+def _columns(out: TextIO) -> int:
+    """The terminal's width; what isn't one is as wide as it takes."""
+    try:
+        return os.get_terminal_size(out.fileno()).columns or _WIDE
+    except (OSError, ValueError):
+        return _WIDE
+
+
+def _shortened(text: str, width: int) -> str:
+    """At most `width` characters: of a path or a digest both ends say the most."""
+    if len(text) <= width:
+        return text
+    front = (width - 1) // 3
+    return f"{text[:front]}…{text[len(text) - (width - 1 - front) :]}"
 
 
 def json(document: object, out: TextIO) -> None:
@@ -93,6 +141,11 @@ def error(text: str, env: Mapping[str, str]) -> None:
         paint(line, "cyan", colour) if line.startswith("  hint: ") else line for line in clean_lines(text).split("\n")
     ]
     print(head, "\n".join(lines), file=sys.stderr, flush=True)
+
+
+def warning(text: str, env: Mapping[str, str]) -> None:
+    """What the user should know though nothing fails, on stderr."""
+    print(paint("warning:", "yellow", colours(sys.stderr, env)), clean_lines(text), file=sys.stderr, flush=True)
 
 
 def waiting() -> None:
@@ -158,10 +211,12 @@ class _Progress:
                 case "output":
                     self._output(name, clean(event.text))
                 case "cached":
-                    self._line("·", "dim", name, event.text or "cached")
+                    if not self.wants_live:  # the summary counts them; who looks on wants to know what takes time
+                        self._line("·", "dim", name, event.text or "cached")
                 case "done":
                     self._ended(name)
-                    self._line("✓", "green", name, seconds(event.seconds))
+                    if not self.wants_live or event.seconds >= _NOTICED:
+                        self._line("✓", "green", name, seconds(event.seconds))
                 case "failed":
                     self._failed(name, event)
                 case "note" | "warning":
@@ -213,7 +268,11 @@ class _Progress:
         self.rows = tuple((name, begun, tails[name][-1] if tails[name] else "") for name, begun in self.begun.items())
 
     def _line(self, sign: str, style: str, name: str, detail: str) -> None:
-        detail = paint(clean(detail), "dim", self.colour)
+        detail = clean(detail)
+        if self.wants_live and detail:  # on one line, the details at its end
+            width = min(_columns(self.stream), _READABLE) - len(detail) - 4
+            name = name[: width - 1] + "…" if len(name) > width else name.ljust(width)
+        detail = paint(detail, "dim", self.colour)
         self._print(f"{paint(sign, style, self.colour)} {name}  {detail}".rstrip())
 
     def _print(self, line: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from hashlib import sha256
 
 from devenv.model.build import Graph, Keyed
@@ -87,7 +86,7 @@ def one_shot(spec: ContainerSpec, process: Process, name: str) -> ContainerSpec:
         workdir=process.workdir or own.workdir,
         terminal=process.terminal,
     )
-    return replace(spec, name=name, process=merged, ports=())
+    return spec._replace(name=name, process=merged, ports=())
 
 
 def bare(name: str, image: str, process: Process, certificates: str = "") -> ContainerSpec:

@@ -79,11 +79,12 @@ class Unsupported(EngineError):
 
 
 class StepFailed(DevenvError):
-    """A build step's command ended with a code other than 0."""
+    """A build step's command ended with a code other than 0; `output` are the last lines it printed."""
 
-    def __init__(self, message: str, *, code: int, hint: str = "") -> None:
+    def __init__(self, message: str, *, code: int, hint: str = "", output: tuple[str, ...] = ()) -> None:
         super().__init__(message, hint=hint)
         self.code = code
+        self.output = output
 
 
 class CommandFailed(DevenvError):

@@ -56,6 +56,10 @@ class Paths:
         """Programs that build steps are lent (uv, a first npm), by name and version."""
         return f"{self.home}/tools"
 
+    def hashes(self, identifier: str) -> str:
+        """What the contents of a build context's files were found to be: a cache."""
+        return f"{self.home}/hashes/{identifier}"
+
     @property
     def drafts(self) -> str:
         """Layers being made. Whatever is here without a living owner is rubbish."""
@@ -103,14 +107,24 @@ def _named(place: str, folder: str) -> str:
 
 
 def locate(env: Mapping[str, str], uid: int) -> Paths:
-    """The places for this user: DEVENV_HOME and DEVENV_RUN, or root's, or the XDG folders."""
-    home = env.get("DEVENV_HOME")
-    run = env.get("DEVENV_RUN")
+    """The places for this user: DEVENV_HOME and DEVENV_RUN, or root's, or the XDG folders. Raises InputError."""
+    home = _absolute(env, "DEVENV_HOME")
+    run = _absolute(env, "DEVENV_RUN")
     if home and not run:
         # A home of its own gets a run-time folder of its own, or two stores would fight over one set of slots.
         run = f"{home}/run"
     if uid == 0:
-        return Paths(os.path.abspath(home or "/var/lib/devenv"), os.path.abspath(run or "/run/devenv"))
+        return Paths(home or "/var/lib/devenv", run or "/run/devenv")
     data = env.get("XDG_DATA_HOME") or f"{env.get('HOME', '/')}/.local/share"
     runtime = env.get("XDG_RUNTIME_DIR") or f"/tmp/devenv-{uid}"
-    return Paths(os.path.abspath(home or f"{data}/devenv"), os.path.abspath(run or f"{runtime}/devenv"))
+    return Paths(home or os.path.abspath(f"{data}/devenv"), run or os.path.abspath(f"{runtime}/devenv"))
+
+
+def _absolute(env: Mapping[str, str], name: str) -> str:
+    """The variable's path, "" when it isn't set. A relative one would be another store in every folder."""
+    path = env.get(name, "")
+    if path and not path.startswith("/"):
+        from devenv.errors import Fault, InputError
+
+        raise InputError(Fault(name, 0, 0, f"{path} is a relative path", f"export {name}={os.path.abspath(path)}"))
+    return os.path.abspath(path) if path else ""

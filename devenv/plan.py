@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from devenv.changes import brief, differences, own
 from devenv.model.build import Configure, Keyed
-from devenv.model.container import Container, State
+from devenv.model.container import Container, Environment, State
 from devenv.model.manifest import Pairs
 from devenv.model.plan import Action, Change, Desired, Plan, StepPlan
 
@@ -36,19 +39,19 @@ def halt(state: State) -> Plan:
     return Plan(state.environment, actions)
 
 
+def removal(home: Environment, container: Container) -> Plan:
+    """Remove one container; the environment stays."""
+    return Plan(home, (Action("remove", container.name, "asked for", container=container.id),))
+
+
 def takedown(state: State, *, volumes: bool = False) -> Plan:
     """Remove the containers and forget the environment; its images stay in the store."""
     removals = tuple(Action("remove", known.name, "asked for", container=known.id) for known in state.containers)
     gone = state.volumes if volumes else ()
-    reason = f"with its volumes: {', '.join(gone)}" if gone else "nothing of it is left"
+    named = ", ".join(state.volumes)
+    stays = f"its volumes stay, until `down --volumes`: {named}" if named else "nothing of it is left"
+    reason = f"with its volumes: {named}" if gone else stays
     return Plan(state.environment, (*removals, Action("forget", "environment", reason, volumes=gone)))
-
-
-def changes(before: Pairs, after: Pairs) -> tuple[Change, ...]:
-    """The names whose values differ, in the order they stand in `after`, then those that went."""
-    old, new = dict(before), dict(after)
-    names = dict.fromkeys((*new, *old))
-    return tuple(Change(name, old.get(name, ""), new.get(name, "")) for name in names if old.get(name) != new.get(name))
 
 
 def _image(desired: Desired, state: State, rebuild: bool) -> Action:
@@ -62,24 +65,41 @@ def _image(desired: Desired, state: State, rebuild: bool) -> Action:
     elif not missing:
         reason = f"every step is in the store, {_configured(desired, state)}"
     else:
-        reason = f"{len(missing)} of {len(steps)} steps {_because(missing, first=not state.built)}"
+        reason = f"{_counted(len(missing), len(steps))}: {_because(missing, first=not state.built)}"
     return Action("build", "image", reason, changes=causes, steps=steps)
 
 
 def _because(missing: list[StepPlan], *, first: bool) -> str:
     if first:
-        return "are new"
-    causes = [f"{step.position} ({_names([one.name for one in step.changes])})" for step in missing if step.changes]
-    return f"must run: {_names(causes, 2)} changed" if causes else f"must run: {missing[0].reason}"
+        return "there is none yet"
+    causes = [_cause(step.position, step.changes) for step in missing if step.changes]
+    return _names(causes, 3) or missing[0].reason
+
+
+def _counted(some: int, all_of_them: int) -> str:
+    if some < all_of_them:
+        return f"{some} of {all_of_them} steps"
+    return f"all {some} steps" if some > 1 else "its one step"
+
+
+def _cause(place: str, changes: tuple[Change, ...]) -> str:
+    """What changed, and where, unless its name says so: `apt +git`, but `python: requirements.txt edited`."""
+    words = _names([brief(change) for change in changes])
+    named = changes[0].name.partition(".")[0] in place.partition(" ")[0].split("-")
+    return words if named else f"{place}: {words}"
 
 
 def _configured(desired: Desired, state: State) -> str:
     """What of the image's configuration changed: steps without files."""
     before = dict(state.built)
     settings = [(at, keyed) for at, keyed in desired.steps if isinstance(keyed.step.operation, Configure)]
-    found = [(at, _own(before[at], keyed)) for at, keyed in settings if at in before]
-    names = [f"{at} ({_names([one.name for one in different])})" for at, different in found if different]
-    return f"{_names(names)} changed" if names else "the image itself is not"
+    found = [(_place(at, keyed), own(before[at], keyed.inputs)) for at, keyed in settings if at in before]
+    names = [_cause(place, different) for place, different in found if different]
+    return _names(names) or "the image itself is not"
+
+
+def _place(position: str, keyed: Keyed) -> str:
+    return keyed.step.place or position
 
 
 def _names(names: list[str], most: int = 4) -> str:
@@ -91,39 +111,36 @@ def _steps(desired: Desired, state: State, rebuild: bool) -> tuple[StepPlan, ...
     """Every step that leaves files behind, and whether it must run. Settings have no layer, and cost nothing."""
     before = dict(state.built)
     steps: list[StepPlan] = []
-    dirty: dict[str | int, str] = {}  # result keys and stages that come out anew, and because of which step
+    dirty: dict[str | tuple[str, int], str] = {}  # result keys and stages that come out anew, and because of which step
     for position, keyed in desired.steps:
         if isinstance(keyed.step.operation, Configure):
             continue
-        reason, own = ("asked for", ()) if rebuild else _reason(keyed, state, before.get(position), dirty)
-        steps.append(StepPlan(position, keyed.step.text, not reason, reason or "in the store", own))
+        graph = position.rpartition("/")[0]  # of a base that is itself built: its stages are counted apart
+        above = (keyed.parent, *((graph, stage) for stage in keyed.needs))
+        reason, changes = _reason(keyed, state, before.get(position), [dirty[one] for one in above if one in dirty])
+        if rebuild:
+            reason, changes = "asked for", ()
+        place = _place(position, keyed)
+        steps.append(StepPlan(place, keyed.step.words, not reason, reason or "in the store", changes))
         if reason:
             # The first cause is what helps, not the last link of the chain to it.
-            dirty[keyed.result] = dirty[keyed.stage] = reason.removeprefix(_FOLLOWS) if _FOLLOWS in reason else position
+            cause = reason.removeprefix(_FOLLOWS) if _FOLLOWS in reason else place
+            dirty[keyed.result] = dirty[graph, keyed.stage] = cause
     return tuple(steps)
 
 
-def _reason(
-    keyed: Keyed, state: State, before: Pairs | None, dirty: dict[str | int, str]
-) -> tuple[str, tuple[Change, ...]]:
+def _reason(keyed: Keyed, state: State, before: Pairs | None, causes: Sequence[str]) -> tuple[str, tuple[Change, ...]]:
     """Why a step must run, and its own inputs that changed; "" when the store has its result."""
     if keyed.key in state.cached:
         return "", ()
-    own = () if before is None else _own(before, keyed)
-    if own:
-        return f"{_names([change.name for change in own])} changed", own
-    causes = [dirty[above] for above in (keyed.parent, *keyed.needs) if above in dirty]
+    changes = () if before is None else own(before, keyed.inputs)
+    if changes:
+        return _names([brief(change) for change in changes]), changes
     if causes:
         return f"{_FOLLOWS}{causes[0]}", ()
     if before is None:
         return "new", ()
-    return ("no longer in the store" if before == keyed.inputs else "what it is built on changed"), ()
-
-
-def _own(before: Pairs, keyed: Keyed) -> tuple[Change, ...]:
-    """What changed in the step itself; what came before it, or from another stage, is another step's reason."""
-    found = changes(before, keyed.inputs)
-    return tuple(change for change in found if change.name != "parent" and not change.name.startswith("stage "))
+    return ("no longer in the store" if not differences(before, keyed.inputs) else "what it is built on changed"), ()
 
 
 def _container(
@@ -133,12 +150,13 @@ def _container(
     if container is None:
         made = Action("create", spec.name, "there is none yet", spec=spec)
         return (made, *_fresh(desired))
-    different = changes(container.inputs, spec.inputs)
+    different = differences(container.inputs, spec.inputs)
     if not different and state.image not in ("", container.image):
         different = (Change("image", container.image, state.image),)
-    if different or recreate or rebuild:
-        names = _names([change.name for change in different])
-        reason = f"{names} changed" if different else "asked for"
+    if different or recreate or rebuild or container.lost:
+        # A folder made anew is a new project: what on_create did in it is gone, so a restart wouldn't do.
+        lost = f"the folder {container.lost} was made anew" if container.lost else "asked for"
+        reason = _names([brief(change) for change in different]) if different else lost
         made = Action("replace", spec.name, reason, changes=different, spec=spec, container=container.id)
         return (made, *_fresh(desired))
     return _kept(desired, container)

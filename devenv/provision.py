@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 
 from devenv.engine import Engine
 from devenv.errors import CommandFailed, DevenvError, EngineError
@@ -56,16 +55,16 @@ def _attempt(worker: _Worker, number: int, action: Action) -> tuple[str, int]:
     return "", 0
 
 
-@dataclass(slots=True)
 class _Worker:
     """What the actions share: the doors, the image once it is there, and the container they are about."""
 
-    plan: Plan
-    engine: Engine
-    build: Callable[[], Image]
-    sink: Sink
-    container: str = ""
-    image: str = ""
+    def __init__(self, plan: Plan, engine: Engine, build: Callable[[], Image], sink: Sink) -> None:
+        self.plan = plan
+        self.engine = engine
+        self.build = build
+        self.sink = sink
+        self.container = ""
+        self.image = ""
 
     def act(self, number: int, action: Action) -> None:
         """Do one action. Raises DevenvError."""
@@ -105,7 +104,7 @@ class _Worker:
     def _create(self, action: Action) -> None:
         assert action.spec is not None
         self.engine.register(self.plan.environment)
-        self.container = self.engine.create(replace(action.spec, image=self.image)).id
+        self.container = self.engine.create(action.spec._replace(image=self.image)).id
 
     def _start(self, number: int, action: Action) -> None:
         self.engine.start(self.container)

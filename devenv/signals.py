@@ -7,6 +7,7 @@ import signal
 
 def catch() -> None:
     """From here on: mounts, containers and drafts are let go of before we end. What is ignored stays so (nohup)."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # who started us may ignore it, and then no child's end is told
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, _end)

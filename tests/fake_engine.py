@@ -6,7 +6,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import replace
 from typing import BinaryIO, Literal
 
 from devenv.cli.session import Machine
@@ -94,7 +93,7 @@ class FakeEngine:
         if any((one.environment, one.name) == (spec.environment, spec.name) for one in self.made.values()):
             raise EngineError(f"create {spec.name}: the name is taken")
         identifier = f"c{len(self.did)}"
-        ports = tuple(replace(port, host=port.host or 40000 + at) for at, port in enumerate(spec.ports))
+        ports = tuple(port._replace(host=port.host or 40000 + at) for at, port in enumerate(spec.ports))
         container = Container(
             identifier, spec.environment, spec.name, spec.image, "created", ports=ports, inputs=spec.inputs
         )
@@ -178,7 +177,7 @@ class FakeEngine:
         return self.made[identifier]
 
     def _change(self, identifier: str, **values: object) -> Container:
-        changed: Container = replace(self._container(identifier), **values)  # type: ignore[arg-type]
+        changed: Container = self._container(identifier)._replace(**values)  # type: ignore[arg-type]
         self.made[identifier] = changed
         return changed
 
@@ -206,7 +205,7 @@ class FakeWorkshop:
     def base(self, reference: str, sink: Sink) -> Rootfs:
         sink(Event("cached", reference))
         rootfs = self.peek(reference)
-        return replace(rootfs, layers=(self._made(rootfs.key),))
+        return rootfs._replace(layers=(self._made(rootfs.key),))
 
     def peek(self, reference: str) -> Rootfs:
         return Rootfs(key=f"base {reference}", config=ImageConfig(env=(("PATH", "/usr/bin:/bin"),)))
@@ -258,6 +257,12 @@ class FakeWorkshop:
         os.makedirs(folder, exist_ok=True)
         return folder
 
+    def memory(self, folder: str) -> str:
+        return f"{self.place}/memory"
+
+    def reaches(self, address: str) -> bool:
+        return True
+
     def tool(self, name: str) -> str:
         return f"{self.cache('tools', 0o755, (0, 0))}/{name}"
 
@@ -296,10 +301,7 @@ class FakeMachine:
     def watched(self, certificates: str) -> tuple[str, ...]:
         return ()
 
-    def bridge(self) -> str:
-        return "lo"
-
-    def collect(self, *, everything: bool, dry_run: bool) -> tuple[Garbage, ...]:
+    def collect(self, *, unwanted: Sequence[str], everything: bool, dry_run: bool) -> tuple[Garbage, ...]:
         found = self.garbage if everything else tuple(one for one in self.garbage if one.kind != "cache")
         if not dry_run:
             self.garbage = tuple(one for one in self.garbage if one not in found)

@@ -4,8 +4,16 @@ from __future__ import annotations
 
 import re
 
+from devenv.model.build import Step
+
 _FLAGS = re.compile(r"(?<=^RUN )(?:--(?:mount|network|security)=\S+ )+")
 _TOOLS = re.compile(r"/run/devenv/tools/(?=\w+ )")
+
+
+def title(step: Step, width: int = 200) -> str:
+    """What a step is called while it runs."""
+    words = caption(step.words, width)
+    return f"{step.place} {words}" if step.place else words
 
 
 def caption(text: str, width: int) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from devenv.model.build import Configure, Step, Workdir
 from devenv.model.image import ImageConfig
 from devenv.model.manifest import Pairs
@@ -21,14 +19,13 @@ def configure(config: ImageConfig, step: Step) -> ImageConfig:
     """
     operation = step.operation
     if isinstance(operation, Workdir):
-        return replace(config, workdir=operation.path)
+        return config._replace(workdir=operation.path)
     if not isinstance(operation, Configure):
         return config
     cmd = config.cmd if operation.cmd is None else operation.cmd
     if operation.entrypoint is not None and operation.cmd == ():
         cmd = None
-    return replace(
-        config,
+    return config._replace(
         env=merge(config.env, operation.env),
         user=config.user if operation.user is None else operation.user,
         labels=merge(config.labels, operation.labels),

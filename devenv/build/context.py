@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _MAX_IGNORE = 1 << 20  # bytes of an ignore file
-_SETTLED = 100_000_000  # ns: a file changed more recently could change again within one tick of its ctime
+_SETTLED = 2_000_000_000  # ns: a file changed more recently could change again within one tick of its ctime, as FAT's
 
 
 class Context:
@@ -78,8 +78,9 @@ class Context:
         finally:
             os.close(root)
 
-    def _observe(self, path: str, status: os.stat_result) -> None:
-        self.observed[f"{self.root}/{path}" if path else self.root] = fingerprint(status)
+    def _observe(self, path: str, status: os.stat_result | None) -> None:
+        place = f"{self.root}/{path}" if path else self.root
+        self.observed[place] = _lstat(place) if status is None else fingerprint(status)
 
     def _content(self, entry: Entry) -> str:
         """A file's sha256, a link's target, nothing for a folder."""
@@ -88,7 +89,7 @@ class Context:
         if not stat.S_ISREG(entry.stat.st_mode):
             return ""
         path = f"{self.root}/{entry.path}"
-        seen = fingerprint(entry.stat)
+        seen = f"{entry.stat.st_dev}:{fingerprint(entry.stat)}"
         known = self.cache.get(path, "")
         if known.startswith(seen + " "):
             return known[len(seen) + 1 :]

@@ -12,8 +12,8 @@ from devenv.model.build import Configure, Copy, Heredoc, Operation, Run, Workdir
 from devenv.model.image import Healthcheck
 
 from .expand import expand, pairs
+from .instruction import Instruction, heredoc_name
 from .mounts import boolean, fields, mount, octal
-from .parse import Instruction, heredoc_name
 from .words import Malformed
 
 PIPES = "/dev/pipes"

@@ -12,22 +12,20 @@ from collections.abc import Callable, Mapping
 from typing import BinaryIO, NamedTuple
 
 from devenv.beneath import open_beneath
-from devenv.errors import EngineError, Fault, InputError
+from devenv.errors import EngineError, Fault, InputError, StoreError
 from devenv.model.build import Copy, Heredoc
 
 from .archive import is_tar, plain
 from .ignore import Matcher
 from .owner import Owner
-from .owner import owner_of as owner_of
 from .select import Entry, open_file, select
+from .target import FOLDER, Target, finish
 from .transfer import copy_xattrs, transfer
 from .words import Malformed
 
 Unpack = Callable[[BinaryIO, int], None]
 """(a plain tar stream, an open folder): unpack it there, beneath the folder only."""
 
-_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _MAX_LINKS = 40
 
 
@@ -51,9 +49,11 @@ def copy(
     copying where nothing about them changes. `unpack`: for ADD's archives. `fetched`: url → file with its content.
     """
     try:
-        root = os.open(target_root, _FOLDER)
+        root = os.open(target_root, FOLDER)
         try:
-            writer = _Writer(root, operation, _Rules(owner, operation.chmod, epoch, matcher is None, hardlink))
+            rules = _Rules(owner, operation.chmod, epoch, matcher is None, hardlink)
+            target = Target(root, operation.target, rules.made, rules.made_at)
+            writer = _Writer(target, operation, rules)
             try:
                 _sources(writer, operation, source_root, matcher, unpack)
                 for heredoc in operation.heredocs:
@@ -61,7 +61,7 @@ def copy(
                 for url in operation.urls:
                     writer.download(url, (fetched or {})[url])
             finally:
-                writer.close()
+                target.close()
         finally:
             os.close(root)
     except OSError as error:
@@ -75,7 +75,7 @@ def _sources(
 ) -> None:
     if not operation.sources:
         return
-    source = os.open(source_root, _FOLDER)
+    source = os.open(source_root, FOLDER)
     try:
         entries = select(
             source,
@@ -126,30 +126,17 @@ class _Rules(NamedTuple):
         return (self.epoch or 0) * 1_000_000_000
 
 
-class _Open(NamedTuple):
-    """A folder beneath the target that is being filled; `mtime` is set when it is left."""
-
-    path: str
-    fd: int
-    mtime: int
-
-
 class _Writer:
-    """Writes entries in the order select() gives them, keeping the folders on the way open."""
+    """Writes entries in the order select() gives them."""
 
-    def __init__(self, root: int, operation: Copy, rules: _Rules) -> None:
-        self.root = root
+    def __init__(self, target: Target, operation: Copy, rules: _Rules) -> None:
+        self.target = target
         self.rules = rules
         self.operation = operation
-        self.open: list[_Open] = []
         self.links: dict[tuple[int, int], str] = {}
         self.single = ""
         # Never of a context: its files go on being edited.
         self.may_borrow = rules.hardlink and rules.is_stage
-
-    def close(self) -> None:
-        while self.open:
-            self._leave()
 
     def entry(self, entry: Entry) -> None:
         """Write one entry where it belongs."""
@@ -160,64 +147,47 @@ class _Writer:
             if not entry.target:
                 self._top(entry)
                 return
-        self._file(entry, self.folder(folder), folder, name)
+        self._file(entry, self.target.folder(folder), folder, name)
 
     def place(self, name: str) -> tuple[str, str]:
         """Folder and name of a file that was named itself: in the target if that is a folder, else the target."""
         target = self.operation.target
         for _ in range(_MAX_LINKS):
-            kind, link = self._kind(target)
+            kind, link = self.target.kind(target)
             if target.endswith("/") or kind == stat.S_IFDIR:
                 return target.rstrip("/"), name
             folder, _, last = target.rpartition("/")
             if kind != stat.S_IFLNK:
                 if self.single:
-                    raise self._refused("several files need a folder as target", f"end it with a slash: {target}/")
+                    raise self.target.refused(
+                        "several files need a folder as target", f"end it with a slash: {target}/"
+                    )
                 self.single = target
                 return folder, last
             target = link if link.startswith("/") else f"{folder}/{link}"
-        raise self._refused("goes round in links", "remove them")
-
-    def _kind(self, path: str) -> tuple[int, str]:
-        """What is at a path (0: nothing), and where it leads if it is a link to anything but a folder."""
-        try:
-            os.close(open_beneath(self.root, path, os.O_PATH | os.O_DIRECTORY))
-            return stat.S_IFDIR, ""
-        except OSError:
-            pass
-        try:
-            fd = open_beneath(self.root, path, os.O_PATH | os.O_NOFOLLOW)
-        except OSError:
-            return 0, ""
-        try:
-            kind = stat.S_IFMT(os.fstat(fd).st_mode)
-            return kind, os.readlink("", dir_fd=fd) if kind == stat.S_IFLNK else ""
-        finally:
-            os.close(fd)
+        raise self.target.refused("goes round in links", "remove them")
 
     def text(self, heredoc: Heredoc) -> None:
         """A heredoc's file."""
         folder, name = self.place(heredoc.name)
-        fd = self._create(name, self.folder(folder), f"{folder}/{name}")
+        fd = self.target.create(name, self.target.folder(folder), f"{folder}/{name}")
         with open(fd, "wb") as file:
             file.write(heredoc.content.encode("utf-8", "surrogateescape"))
             file.flush()
-            self._finish(
-                fd, self.rules.made, 0o644 if self.rules.chmod is None else self.rules.chmod, self.rules.made_at
-            )
+            finish(fd, self.rules.made, 0o644 if self.rules.chmod is None else self.rules.chmod, self.rules.made_at)
 
     def download(self, url: str, path: str) -> None:
         """A fetched file, named as in its URL; 0600 as Docker has it."""
         name = posixpath.basename(url.partition("?")[0].partition("#")[0].split("://", 1)[-1].partition("/")[2])
         if name in ("", ".", ".."):
-            raise self._refused(f"{url} names no file", "add the file's name to the target")
+            raise self.target.refused(f"{url} names no file", "add the file's name to the target")
         folder, name = self.place(name)
-        target = self._create(name, self.folder(folder), f"{folder}/{name}")
+        target = self.target.create(name, self.target.folder(folder), f"{folder}/{name}")
         source = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
             transfer(source, target, os.fstat(source))
             mode = 0o600 if self.rules.chmod is None else self.rules.chmod
-            self._finish(target, self.rules.made, mode, self.rules.made_at)
+            finish(target, self.rules.made, mode, self.rules.made_at)
         finally:
             os.close(source)
             os.close(target)
@@ -227,46 +197,9 @@ class _Writer:
     def _top(self, entry: Entry) -> None:
         """The destination of a folder's content: made as nobody's, or left as it is."""
         path = self.operation.target.rstrip("/")
-        if self._kind(path or "/")[0] not in (0, stat.S_IFDIR, stat.S_IFLNK):
-            raise self._refused("is a file, and a folder is copied there", "name another target")
-        self.folder(path, self.rules.mode(entry.stat) if self.rules.chmod is not None else 0o755)
-
-    def folder(self, path: str, mode: int = 0o755) -> int:
-        """A descriptor of a folder beneath the root, made with those above it if missing."""
-        while self.open and path != self.open[-1].path and not path.startswith(self.open[-1].path + "/"):
-            self._leave()
-        if not self.open or self.open[-1].path != path:
-            fd = self._made(path, mode)
-            self.open.append(_Open(path, fd, os.fstat(fd).st_mtime_ns))
-        return self.open[-1].fd
-
-    def _made(self, path: str, mode: int) -> int:
-        try:
-            return open_beneath(self.root, path, _FOLDER)
-        except FileNotFoundError:
-            pass
-        except OSError as error:
-            raise self._refused(f"{path} isn't a folder", "name another target") from error
-        above, _, name = path.rpartition("/")
-        parent = self._made(above, 0o755)
-        try:
-            before = os.fstat(parent).st_mtime_ns
-            os.mkdir(name, 0o700, dir_fd=parent)
-            fd = os.open(name, _FOLDER | os.O_NOFOLLOW, dir_fd=parent)
-            self._finish(fd, self.rules.made, mode, self.rules.made_at)
-            os.utime(parent, ns=(before, before))
-            return fd
-        except FileExistsError as error:
-            raise self._refused(f"{path} is a link that leads nowhere", "name another target") from error
-        finally:
-            os.close(parent)
-
-    def _leave(self) -> None:
-        _, fd, mtime = self.open.pop()
-        try:
-            os.utime(fd, ns=(mtime, mtime))
-        finally:
-            os.close(fd)
+        if self.target.kind(path or "/")[0] not in (0, stat.S_IFDIR, stat.S_IFLNK):
+            raise self.target.refused("is a file, and a folder is copied there", "name another target")
+        self.target.folder(path, self.rules.mode(entry.stat) if self.rules.chmod is not None else 0o755)
 
     def _enter(self, entry: Entry, folder: int, path: str, name: str) -> None:
         """A folder of the source: made, or taken as it is with the source's owner, mode and time."""
@@ -275,17 +208,15 @@ class _Writer:
         except FileExistsError:
             pass
         try:
-            fd = os.open(name, _FOLDER | os.O_NOFOLLOW, dir_fd=folder)
+            fd = os.open(name, FOLDER | os.O_NOFOLLOW, dir_fd=folder)
         except OSError:
             # A link, as /lib in a merged /usr: what it leads to beneath the root stays as it is, and is filled.
-            fd = self._made(path, 0o755)
-            self.open.append(_Open(path, fd, os.fstat(fd).st_mtime_ns))
+            self.target.enter(path, self.target.made(path))
             return
-        mtime = self.rules.mtime(entry.stat)
-        self.open.append(_Open(path, fd, mtime))
-        self._finish(fd, self.rules.owned(entry.stat), self.rules.mode(entry.stat), None)
+        self.target.enter(path, fd, self.rules.mtime(entry.stat))
+        finish(fd, self.rules.owned(entry.stat), self.rules.mode(entry.stat), None)
         if self.rules.is_stage:
-            source = os.open(entry.name, _FOLDER | os.O_NOFOLLOW, dir_fd=entry.folder) if not entry.is_source else None
+            source = os.open(entry.name, FOLDER | os.O_NOFOLLOW, dir_fd=entry.folder) if not entry.is_source else None
             if source is not None:
                 try:
                     copy_xattrs(source, fd)
@@ -303,10 +234,10 @@ class _Writer:
             self._regular(entry, folder, full, name)
         elif kind == stat.S_IFLNK:
             link = os.readlink(entry.name, dir_fd=entry.folder)
-            self._replacing(name, folder, full, lambda: os.symlink(link, name, dir_fd=folder))
+            self.target.replacing(name, folder, full, lambda: os.symlink(link, name, dir_fd=folder))
             self._finish_name(entry, name, folder)
         else:
-            self._replacing(name, folder, full, lambda: os.mkfifo(name, 0o600, dir_fd=folder))
+            self.target.replacing(name, folder, full, lambda: os.mkfifo(name, 0o600, dir_fd=folder))
             self._finish_name(entry, name, folder)
             os.chmod(name, self.rules.mode(entry.stat), dir_fd=folder)
 
@@ -319,10 +250,10 @@ class _Writer:
             return
         source = open_file(entry)
         try:
-            target = self._create(name, folder, full)
+            target = self.target.create(name, folder, full)
             try:
                 transfer(source, target, status)
-                self._finish(target, rules.owned(status), rules.mode(status), None)
+                finish(target, rules.owned(status), rules.mode(status), None)
                 if rules.is_stage:
                     copy_xattrs(source, target)
                 mtime = rules.mtime(status)
@@ -340,9 +271,9 @@ class _Writer:
         if first is None or first == full:
             return False
         above, _, other = first.rpartition("/")
-        fd = open_beneath(self.root, above, os.O_PATH | os.O_DIRECTORY)
+        fd = open_beneath(self.target.root, above, os.O_PATH | os.O_DIRECTORY)
         try:
-            self._replacing(
+            self.target.replacing(
                 name,
                 folder,
                 full,
@@ -371,43 +302,11 @@ class _Writer:
             os.link(entry.name, name, src_dir_fd=entry.folder, dst_dir_fd=folder, follow_symlinks=False)
 
         try:
-            self._replacing(name, folder, full, link)
+            self.target.replacing(name, folder, full, link)
         except OSError:  # another file system, or too many links: the rest would fail as well
             self.may_borrow = False
             return False
         return True
-
-    def _create(self, name: str, folder: int, full: str) -> int:
-        """A new file; whatever but a folder had the name before is gone."""
-        try:
-            return os.open(name, _NEW, 0o600, dir_fd=folder)
-        except FileExistsError:
-            self._remove(name, folder, full)
-            return os.open(name, _NEW, 0o600, dir_fd=folder)
-
-    def _replacing(self, name: str, folder: int, full: str, make: Callable[[], None]) -> None:
-        try:
-            make()
-        except FileExistsError:
-            self._remove(name, folder, full)
-            make()
-
-    def _remove(self, name: str, folder: int, full: str) -> None:
-        try:
-            os.unlink(name, dir_fd=folder)
-        except (IsADirectoryError, PermissionError) as error:
-            raise self._refused(f"{full} is a folder, and a file is copied there", "name another target") from error
-
-    def _finish(self, fd: int, owner: Owner, mode: int, mtime: int | None) -> None:
-        """Owner first: chown(2) takes setuid bits away. What is right isn't touched: overlayfs would copy it up."""
-        now = os.fstat(fd)
-        if (now.st_uid, now.st_gid) != owner:
-            os.fchown(fd, *owner)
-            os.fchmod(fd, mode)
-        elif stat.S_IMODE(now.st_mode) != mode:
-            os.fchmod(fd, mode)
-        if mtime is not None:
-            os.utime(fd, ns=(mtime, mtime))
 
     def _finish_name(self, entry: Entry, name: str, folder: int) -> None:
         """Owner and time of what can't be opened: a link, a FIFO."""
@@ -417,9 +316,6 @@ class _Writer:
             os.chown(name, *owner, dir_fd=folder, follow_symlinks=False)
         mtime = self.rules.mtime(entry.stat)
         os.utime(name, ns=(mtime, mtime), dir_fd=folder, follow_symlinks=False)
-
-    def _refused(self, message: str, hint: str) -> InputError:
-        return InputError(Fault(self.operation.target, 0, 0, message, hint))
 
 
 def _joined(target: str, below: str) -> str:
@@ -438,7 +334,11 @@ def _unpacked(writer: _Writer, entry: Entry, unpack: Unpack) -> bool:
         if not is_tar(file):
             return False
         with plain(file) as stream:
-            unpack(stream, writer.folder(writer.operation.target.rstrip("/")))
+            unpack(stream, writer.target.folder(writer.operation.target.rstrip("/")))
+    except (Malformed, StoreError) as error:
+        cause = error.message.removeprefix("unpack layer: ")
+        hint = "make the archive again; --unpack=false copies it as it is"
+        raise InputError(Fault(entry.path, 0, 0, f"can't be unpacked: {cause}", hint)) from error
     finally:
         os.close(file)
     return True

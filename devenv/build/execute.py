@@ -7,32 +7,35 @@ import posixpath
 import tempfile
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, ExitStack, nullcontext
-from dataclasses import replace
 
 from devenv.beneath import make_parents, text_beneath
 from devenv.engine import Bind, Workshop
-from devenv.errors import DevenvError, EngineError, InputError, StepFailed
+from devenv.errors import DevenvError, EngineError, Fault, InputError, NotFound, StepFailed
 from devenv.model.build import Configure, Copy, Keyed, Mount, Run, Stage, Workdir
 from devenv.model.events import Event, Sink
 from devenv.model.image import Image, Rootfs
 
-from .caption import caption
+from .caches import private
+from .caption import caption, title
 from .configure import SCRATCH as SCRATCH_CONFIG
 from .configure import configure
 from .copy import copy
-from .fetch import fetch
 from .ignore import is_wildcard
-from .key import SCRATCH, independent
+from .key import SCRATCH, independent, moved
 from .layers import sole
 from .owner import owner_of
 from .prepare import TOOLS, Base, Prepared
 
 EPOCH = 0
 _PATIENCE = 0.1  # seconds between two attempts to end the steps that run
-_SHOWN = 72  # characters of an instruction in a step's title
+_SHOWN = 72  # characters of an instruction in a message
+_HEARD = 50  # lines of a step's output that are looked at when it fails
+_SAID = 5  # of these, lines in the message
+_ENTER = "with --keep-failed, what the step left can be entered"
 
 
 class Cancelled(DevenvError):
@@ -143,24 +146,22 @@ class _Build:
                 for name in _reads(keyed):
                     if name in self.stages or name in self.prepared.bases:
                         self._named(name)
-        name = f"stage-{stage.name}" if stage.name.isdigit() else stage.name
-        self._begin_copies(name, stage.name in self.kept, steps)
+        self._begin_copies(stage.name in self.kept, steps)
         rootfs = self._start(stage)
-        for number, keyed in enumerate(steps, 1):
-            rootfs = self._step(f"{name} {number}/{len(steps)}", keyed, rootfs)
+        for keyed in steps:
+            rootfs = self._step(keyed, rootfs)
         if stage.name in self.kept:
             self._pack(rootfs)
         return rootfs
 
-    def _begin_copies(self, name: str, kept: bool, steps: Sequence[Keyed]) -> None:
+    def _begin_copies(self, kept: bool, steps: Sequence[Keyed]) -> None:
         """A copy that depends on nothing below it is made as soon as its source is there, whatever the base does."""
-        for number, keyed in enumerate(steps, 1):
+        for keyed in steps:
             operation = keyed.step.operation
             if isinstance(operation, Copy) and independent(operation) and self._found(keyed) is None:
-                title = f"{name} {number}/{len(steps)} {_short(keyed.step.text)}"
 
-                def copied(title: str = title, keyed: Keyed = keyed) -> Rootfs:
-                    layer = self._timed(title, keyed, Rootfs(SCRATCH))
+                def copied(keyed: Keyed = keyed) -> Rootfs:
+                    layer = self._timed(keyed, Rootfs(SCRATCH))
                     if kept:
                         self.workshop.pack(layer)
                     return Rootfs(keyed.key, (layer,))
@@ -191,55 +192,64 @@ class _Build:
             return None
         return self.workshop.layer(keyed.key)
 
-    def _step(self, place: str, keyed: Keyed, rootfs: Rootfs) -> Rootfs:
+    def _step(self, keyed: Keyed, rootfs: Rootfs) -> Rootfs:
         operation = keyed.step.operation
         config = configure(rootfs.config, keyed.step)
         if isinstance(operation, Configure):
-            return replace(rootfs, config=config)
-        title = f"{place} {_short(keyed.step.text)}"
+            return rootfs._replace(config=config)
         layer = self._found(keyed)
         begun = self.futures.get(f"copy {keyed.key}")
         if begun is not None:
             layer = begun.result().layers[0]
         elif layer is not None:
-            self.sink(Event("cached", title))
+            self.sink(Event("cached", title(keyed.step)))
         else:
-            layer = self._timed(title, keyed, rootfs)
+            layer = self._timed(keyed, rootfs)
         return Rootfs(keyed.result, (*rootfs.layers, layer), config)
 
-    def _timed(self, title: str, keyed: Keyed, rootfs: Rootfs) -> int:
-        for name in _reads(keyed):
-            if name in self.stages or name in self.prepared.bases:
-                self._named(name).result()
+    def _timed(self, keyed: Keyed, rootfs: Rootfs) -> int:
+        for source in _reads(keyed):
+            if source in self.stages or source in self.prepared.bases:
+                self._named(source).result()
+        name = title(keyed.step)
         with self.places:
             if self.stop.is_set():
                 raise Cancelled("build: stopped")
-            self.sink(Event("started", title))
+            self.sink(Event("started", name))
             begun = time.monotonic()
             try:
                 if self.no_cache:
                     self.workshop.forget(keyed.key)
-                layer = self._do(title, keyed, rootfs)
+                layer = self._do(name, keyed, rootfs)
             except DevenvError as error:
-                self.sink(Event("failed", title, str(error), time.monotonic() - begun))
+                self.sink(Event("failed", name, str(error), time.monotonic() - begun))
                 raise self._located(keyed, error) from error
-            self.sink(Event("done", title, seconds=time.monotonic() - begun))
+            self.sink(Event("done", name, seconds=time.monotonic() - begun))
             return layer
 
     def _located(self, keyed: Keyed, error: DevenvError) -> DevenvError:
-        """The same error, with the step's line."""
-        where = f"{self.prepared.graph.file}:{keyed.step.line}"
-        if isinstance(error, StepFailed):
-            hint = error.hint or "with --keep-failed, what the step left can be entered"
-            return StepFailed(f"{where}: {_short(keyed.step.text)}: {error.message}", code=error.code, hint=hint)
+        """The same error, with the step's place and the last lines it printed."""
+        output = error.output if isinstance(error, StepFailed) else ()
+        blame = self.prepared.blame if keyed.step.origins else None
+        where, hint, telling = blame(keyed.step, output) if blame else (self._line(keyed), _ENTER, output)
+        file, line = (where, 0) if blame else (self.prepared.graph.file, keyed.step.line)
         if isinstance(error, InputError):
-            return error
+            return InputError(*(moved(fault, file, line) for fault in error.faults))
+        if isinstance(error, NotFound):
+            return InputError(Fault(file, line, 0, error.message, error.hint))
+        if isinstance(error, StepFailed):
+            said = "".join(f"\n  │ {line}" for line in telling[-_SAID:])
+            return StepFailed(f"{where}: {error.message}{said}", code=error.code, hint=error.hint or hint)
         return EngineError(f"{where}: {error.message}", hint=error.hint)
+
+    def _line(self, keyed: Keyed) -> str:
+        return f"{self.prepared.graph.file}:{keyed.step.line}: {caption(keyed.step.text, _SHOWN)}"
 
     def _do(self, title: str, keyed: Keyed, rootfs: Rootfs) -> int:
         operation = keyed.step.operation
         if isinstance(operation, Run):
-            return self._run(title, keyed, operation, rootfs)
+            with ExitStack() as held:
+                return self._run(title, keyed, operation, rootfs, held)
         under = () if isinstance(operation, Copy) and independent(operation) else rootfs.layers
         with self.workshop.edit(keyed.key, under) as root:
             if isinstance(operation, Copy):
@@ -250,7 +260,7 @@ class _Build:
         assert layer is not None  # edit() has just made it
         return layer
 
-    def _run(self, title: str, keyed: Keyed, run: Run, rootfs: Rootfs) -> int:
+    def _run(self, title: str, keyed: Keyed, run: Run, rootfs: Rootfs, held: ExitStack) -> int:
         env = dict(keyed.step.env)
         binds = []
         for mount in run.mounts:
@@ -261,38 +271,52 @@ class _Build:
             if mount.env:
                 env[mount.env] = self.secrets[mount.id].decode(errors="surrogateescape")
             if mount.target:
-                binds.append(self._bind(mount))
+                binds.append(self._bind(mount, held))
         binds += [
             Bind("secret", f"/dev/pipes/{heredoc.name}", content=heredoc.content.encode(), mode=0o755)
             for heredoc in run.heredocs
         ]
-        return self.workshop.run(
-            keyed.key,
-            rootfs.layers,
-            run,
-            env=env,
-            user=keyed.step.user,
-            workdir=keyed.step.workdir,
-            binds=binds,
-            output=lambda line: self.sink(Event("output", title, line)),
-            keep_failed=self.keep_failed,
-        )
+        said: deque[str] = deque(maxlen=_HEARD)
 
-    def _bind(self, mount: Mount) -> Bind:
+        def heard(line: str) -> None:
+            said.append(line)
+            self.sink(Event("output", title, line))
+
+        try:
+            return self.workshop.run(
+                keyed.key,
+                rootfs.layers,
+                run,
+                env=env,
+                user=keyed.step.user,
+                workdir=keyed.step.workdir,
+                binds=binds,
+                output=heard,
+                keep_failed=self.keep_failed,
+            )
+        except StepFailed as error:
+            error.output = tuple(said)
+            raise
+
+    def _bind(self, mount: Mount, held: ExitStack) -> Bind:
+        """`held`: until when a cache that is had alone stays so."""
         owner = (mount.uid, mount.gid)
         if mount.kind == "tmpfs":
             return Bind("tmpfs", mount.target, size=mount.size, mode=mount.mode, owner=owner)
         if mount.kind == "secret":
             return Bind("secret", mount.target, content=self.secrets[mount.id], mode=mount.mode, owner=owner)
         if mount.kind == "cache":
-            identifier = mount.id if mount.sharing != "private" else f"{mount.id}\0{threading.get_ident()}"
-            folder = self.workshop.cache(identifier, 0o755 if mount.mode is None else mount.mode, owner)
+            mode = 0o755 if mount.mode is None else mount.mode
+            if mount.sharing == "private":
+                folder = held.enter_context(private(mount.id, lambda name: self.workshop.cache(name, mode, owner)))
+            else:
+                folder = self.workshop.cache(mount.id, mode, owner)
             return Bind("cache", mount.target, folder, readonly=mount.readonly, locked=mount.sharing == "locked")
-        if mount.source_from == TOOLS:
-            return Bind("bind", mount.target, self.workshop.tool(mount.source.strip("/")))
         if mount.source_from in self.stages or mount.source_from in self.prepared.bases:
             layers = self._named(mount.source_from).result().layers
             return Bind("bind", mount.target, mount.source, layers, readonly=mount.readonly)
+        if mount.source_from == TOOLS:
+            return Bind("bind", mount.target, self.workshop.tool(mount.source.strip("/")))
         return Bind("bind", mount.target, mount.source, (self._taken(mount),), readonly=mount.readonly)
 
     def _taken(self, mount: Mount) -> int:
@@ -317,7 +341,7 @@ class _Build:
             for url in operation.urls:
                 folder = stack.enter_context(tempfile.TemporaryDirectory())
                 fetched[url] = f"{folder}/file"
-                fetch(url, fetched[url], operation.checksum)
+                self._fetch(url, fetched[url], operation.checksum)
             name = operation.source_from
             if name in self.stages or name in self.prepared.bases:
                 layers = self._named(name).result().layers
@@ -340,6 +364,11 @@ class _Build:
             )
             if operation.sources:
                 self._unchanged(name, operation)
+
+    def _fetch(self, url: str, path: str, checksum: str) -> None:
+        from .fetch import fetch  # http and TLS: only for the rare ADD of a URL
+
+        fetch(url, path, checksum, reaches=self.workshop.reaches, stopped=self.stop.is_set)
 
     def _unchanged(self, name: str, operation: Copy | Mount) -> None:
         """What was read of a context is what went into the key, or an edit meanwhile would be in the cache for good."""
@@ -380,10 +409,6 @@ def _reads(keyed: Keyed) -> tuple[str, ...]:
     if isinstance(operation, Run):
         return tuple(mount.source_from for mount in operation.mounts if mount.kind == "bind")
     return ()
-
-
-def _short(text: str) -> str:
-    return caption(text, _SHOWN)
 
 
 def _accounts(root: str) -> tuple[str, str]:

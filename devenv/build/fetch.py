@@ -1,40 +1,182 @@
-"""ADD's URLs -> files, checked. Through the host's proxies and certificates, as urllib has them from the environment."""
+"""ADD's URLs -> files, checked. Through the host's proxies and certificates, as urllib has them from the environment.
+
+It is the host that fetches, so an address that no step could reach is none that ADD may fetch from: `reaches` says which.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import os
+import socket
+import ssl
+import time
+from collections.abc import Callable
+from functools import partial
+from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
+from typing import IO, Any
+from urllib.parse import urlsplit
+from urllib.request import (
+    HTTPDefaultErrorHandler,
+    HTTPErrorProcessor,
+    HTTPHandler,
+    HTTPRedirectHandler,
+    HTTPSHandler,
+    OpenerDirector,
+    ProxyHandler,
+    Request,
+)
 
-from devenv.errors import EngineError
+from devenv.errors import EngineError, Fault, InputError
 
-_CHUNK = 1 << 20
 MAX_BYTES = 8 << 30
-_TIMEOUT = 60.0
+MAX_SECONDS = 3600.0
+_CHUNK = 1 << 20
+_TIMEOUT = 30.0  # seconds of silence
+
+Reaches = Callable[[str], bool]
+"""Whether a step could reach this IP address."""
 
 
-def fetch(url: str, path: str, checksum: str) -> None:
-    """Download `url` (http, https) to the file `path`. `checksum`: `sha256:HEX`, or "" for none. Raises EngineError."""
-    import urllib.error
-    import urllib.request
-    from http.client import HTTPException
+def fetch(url: str, path: str, checksum: str, *, reaches: Reaches, stopped: Callable[[], bool]) -> None:
+    """Download `url` (http, https) to the file `path`. `checksum`: `sha256:HEX`, or "" for none.
 
-    digest = hashlib.sha256()
-    size = 0
+    Raises InputError for an address that isn't to be reached or another checksum, EngineError for all else.
+    """
     try:
-        with urllib.request.urlopen(url, timeout=_TIMEOUT) as answer, open(path, "wb") as file:
-            while chunk := answer.read(_CHUNK):
-                size += len(chunk)
-                if size > MAX_BYTES:
-                    raise EngineError(f"fetch {url}: more than {MAX_BYTES} bytes")
-                digest.update(chunk)
-                file.write(chunk)
-            if answer.length:  # http.client doesn't say so itself when it is read in pieces
-                raise EngineError(f"fetch {url}: it ended {answer.length} bytes early", hint="run the command again")
+        with _opener(reaches).open(url, timeout=_TIMEOUT) as answer, open(path, "wb") as file:
+            found = f"sha256:{_received(url, answer, file, stopped)}"
     except (OSError, ValueError, HTTPException) as error:
         raise EngineError(f"fetch {url}: {getattr(error, 'reason', error)}") from error
-    found = f"sha256:{digest.hexdigest()}"
     if checksum and found != checksum:
         os.unlink(path)
-        raise EngineError(
-            f"fetch {url}: its checksum is {found}, not {checksum}", hint="the file changed, or somebody changed it"
-        )
+        hint = "the file changed, or somebody changed it"
+        raise InputError(Fault(url, 0, 0, f"its checksum is {found}, not {checksum}", hint))
+
+
+def _received(url: str, answer: HTTPResponse, file: IO[bytes], stopped: Callable[[], bool]) -> str:
+    """Write the answer's body; its sha256."""
+    digest = hashlib.sha256()
+    announced = answer.length  # None where the server doesn't say
+    deadline = time.monotonic() + MAX_SECONDS
+    size = 0
+    # Not read(): that waits for a whole chunk, however slowly it comes.
+    while chunk := answer.read1(_CHUNK):
+        size += len(chunk)
+        if max(size, announced or 0) > MAX_BYTES:
+            raise EngineError(f"fetch {url}: more than {MAX_BYTES} bytes")
+        if stopped() or time.monotonic() > deadline:
+            raise EngineError(f"fetch {url}: stopped" if stopped() else f"fetch {url}: not done in {MAX_SECONDS:.0f} s")
+        digest.update(chunk)
+        file.write(chunk)
+    if announced is not None and size < announced:
+        raise EngineError(f"fetch {url}: it ended {announced - size} bytes early", hint="run the command again")
+    return digest.hexdigest()
+
+
+def _opener(reaches: Reaches) -> OpenerDirector:
+    """urllib's own has ftp and files too, and follows redirects there."""
+    opener = OpenerDirector()
+    context = ssl.create_default_context()
+    for handler in (
+        ProxyHandler(),
+        _Http(reaches),
+        _Https(reaches, context),
+        _Redirects(),
+        HTTPDefaultErrorHandler(),
+        HTTPErrorProcessor(),
+    ):
+        opener.add_handler(handler)
+    return opener
+
+
+class _Redirects(HTTPRedirectHandler):
+    """At most ten, to http and https only, and never from https back to http."""
+
+    max_redirections = 10
+
+    def redirect_request(
+        self, req: Request, fp: IO[bytes], code: int, msg: str, headers: Any, newurl: str
+    ) -> Request | None:
+        fp.close()  # or all of its body would be read into memory
+        before, after = urlsplit(req.full_url).scheme, urlsplit(newurl).scheme
+        if after not in ("http", "https"):
+            raise InputError(
+                Fault(req.full_url, 0, 0, f"redirects to {newurl}", "ADD fetches from http and https only")
+            )
+        if (before, after) == ("https", "http"):
+            hint = "name that address yourself, with --checksum"
+            raise InputError(Fault(req.full_url, 0, 0, f"redirects from https to {newurl}", hint))
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+class _Http(HTTPHandler):
+    def __init__(self, reaches: Reaches) -> None:
+        super().__init__()
+        self.reaches = reaches
+
+    def http_open(self, req: Request) -> HTTPResponse:
+        if _is_proxied(req):
+            return self.do_open(HTTPConnection, req)
+        return self.do_open(partial(_Plain, reaches=self.reaches), req)
+
+
+class _Https(HTTPSHandler):
+    def __init__(self, reaches: Reaches, context: ssl.SSLContext) -> None:
+        super().__init__(context=context)
+        self.reaches = reaches
+        self.context = context
+
+    def https_open(self, req: Request) -> HTTPResponse:
+        if _is_proxied(req):
+            return self.do_open(HTTPSConnection, req, context=self.context)
+        return self.do_open(partial(_Tls, reaches=self.reaches, context=self.context), req)
+
+
+def _is_proxied(request: Request) -> bool:
+    """Whether it goes to a proxy of the host's, which steps are lent as well: where that leads is its own business."""
+    return request.host != urlsplit(request.full_url).netloc
+
+
+class _Plain(HTTPConnection):
+    def __init__(self, host: str, /, *, reaches: Reaches, **options: Any) -> None:
+        super().__init__(host, **options)
+        self.reaches = reaches
+
+    def connect(self) -> None:
+        self.sock = _connected(self.host, self.port, self.reaches)
+
+
+class _Tls(HTTPSConnection):
+    def __init__(self, host: str, /, *, reaches: Reaches, context: ssl.SSLContext, **options: Any) -> None:
+        super().__init__(host, context=context, **options)
+        self.reaches = reaches
+        self.tls = context
+
+    def connect(self) -> None:
+        self.sock = self.tls.wrap_socket(_connected(self.host, self.port, self.reaches), server_hostname=self.host)
+
+
+def _connected(host: str, port: int, reaches: Reaches) -> socket.socket:
+    """A connection to the first of a host's addresses that may be reached and answers.
+
+    The address that was looked at is the one that is used: a name may mean another one at the next look.
+    """
+    failed: OSError | None = None
+    refused: list[str] = []
+    for family, kind, protocol, _, place in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+        address = str(place[0])
+        if not reaches(address):
+            refused.append(address)
+            continue
+        connection = socket.socket(family, kind, protocol)
+        try:
+            connection.settimeout(_TIMEOUT)
+            connection.connect(place)
+            return connection
+        except OSError as error:
+            connection.close()
+            failed = error
+    if failed is not None:
+        raise failed
+    message = f"is {' and '.join(dict.fromkeys(refused))}, which no build step reaches"
+    raise InputError(Fault(f"{host}:{port}", 0, 0, message, "COPY the file, or allow the address with DEVENV_ADD_FROM"))

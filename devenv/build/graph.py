@@ -16,8 +16,8 @@ from .configure import PATH, SCRATCH, SHELL
 from .configure import configure as configure
 from .convert import Scope, absolute, convert
 from .expand import PROXIES, expand, platform_arguments
+from .instruction import Instruction
 from .mounts import fields
-from .parse import Instruction
 from .words import Malformed
 
 _MAX_STAGES = 500
@@ -56,6 +56,29 @@ class _Build(NamedTuple):
 
     def fault(self, instruction: Instruction, error: Malformed) -> None:
         self.faults.append(Fault(self.file, instruction.line, 0, error.message, error.hint))
+
+
+def overridden(
+    instructions: Sequence[Instruction], images: Collection[str], folders: Collection[str]
+) -> tuple[Instruction, ...]:
+    """The instructions where a context stands for the stage of its name, as in BuildKit; names in lower case.
+
+    An image's stage is that image and nothing more. A folder can be no stage: its stage loses its name.
+    """
+    found: list[Instruction] = []
+    dropped = False
+    for instruction in instructions:
+        if instruction.name == "FROM":
+            name = instruction.words[2].lower() if len(instruction.words) == 3 else ""
+            dropped = name in images
+            if dropped:
+                instruction = instruction._replace(words=(name, "AS", name), flags=())
+            elif name in folders:
+                instruction = instruction._replace(words=instruction.words[:1])
+        elif dropped:
+            continue
+        found.append(instruction)
+    return tuple(found)
 
 
 def references(
@@ -115,7 +138,8 @@ def graph(
         stages.append(Stage(outline.name, index, outline.opening.line, base, base_is_stage, platform, steps))
     if faults or chosen is None:
         raise InputError(*sorted(faults, key=lambda fault: fault.line))
-    return Graph(file, tuple(stages), chosen, _unused(instructions, args, top))
+    words = (word for instruction in instructions if instruction.name == "ARG" for word in instruction.words)
+    return Graph(file, tuple(stages), chosen, tuple(sorted({word.partition("=")[0] for word in words})))
 
 
 def settle(graph: Graph, configs: Mapping[str, ImageConfig]) -> ImageConfig:
@@ -262,6 +286,10 @@ def _start(
         return _State(before.config, dict(before.arguments))
     if outline.base in ("", "scratch"):
         return _State(SCRATCH, {})
+    if outline.base not in configs and outline.base in build.names:
+        hint = f"take files of it with COPY --from={outline.base}"
+        build.fault(outline.opening, Malformed(f"{outline.base} is a folder, and FROM takes an image", hint))
+        return _State(SCRATCH, {})
     if outline.base not in configs:
         build.fault(outline.opening, _unknown(build, outline, outline.base))
         return _State(SCRATCH, {})
@@ -359,12 +387,11 @@ def _environment(build: _Build, state: _State) -> tuple[Pairs, tuple[str, ...]]:
     return (*image.items(), *rest), tuple(sorted(proxies))
 
 
-def _unused(instructions: Sequence[Instruction], args: Mapping[str, str], top: Mapping[str, str]) -> tuple[str, ...]:
+def undeclared(args: Collection[str], declared: Collection[str]) -> tuple[str, ...]:
     """A warning for each build argument that no ARG declares."""
-    words = (word for instruction in instructions if instruction.name == "ARG" for word in instruction.words)
-    declared = {word.partition("=")[0] for word in words}
+    automatic = {*PROXIES, *platform_arguments("linux/amd64"), "TARGETSTAGE", "SOURCE_DATE_EPOCH"}
     warnings: list[str] = []
-    for name in sorted(set(args) - declared - PROXIES - set(top) - {"SOURCE_DATE_EPOCH"}):
+    for name in sorted({*args} - {*declared} - automatic):
         near = get_close_matches(name, sorted(declared), 1)
         warnings.append(f"--build-arg {name}: no ARG declares it" + (f"; did you mean {near[0]}?" if near else ""))
     return tuple(warnings)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from devenv.errors import Fault, InputError, NotFound
 from devenv.model.build import Configure, Copy, Graph, Keyed, Mount, Run, Stage, Step, Workdir
 from devenv.model.image import Rootfs
-from devenv.model.manifest import Pairs
+from devenv.model.manifest import FROM_MANIFEST, Pairs
 
 VERSION = 1
 """Raised whenever the same inputs would give another result: every key then differs."""
@@ -71,6 +71,12 @@ def independent(copy: Copy) -> bool:
     return copy.link and not copy.chown.replace(":", "").strip("0123456789")
 
 
+def moved(fault: Fault, file: str, line: int) -> Fault:
+    """A fault of what a step reads, told at the step: its own place goes into the message."""
+    place = ":".join(str(part) for part in (fault.file, fault.line) if part)
+    return Fault(file, line, 0, f"{place}: {fault.message}", fault.hint)
+
+
 class _Chain(NamedTuple):
     graph: Graph
     bases: Mapping[str, Rootfs]
@@ -85,9 +91,7 @@ class _Chain(NamedTuple):
         except NotFound as error:
             self.faults.append(Fault(self.graph.file, step.line, 0, error.message, error.hint))
         except InputError as error:
-            for fault in error.faults:
-                place = ":".join(str(part) for part in (fault.file, fault.line) if part)
-                self.faults.append(Fault(self.graph.file, step.line, 0, f"{place}: {fault.message}", fault.hint))
+            self.faults.extend(moved(fault, self.graph.file, step.line) for fault in error.faults)
         return ""
 
     def source(self, step: Step, name: str, what: str, operation: Copy | Mount) -> tuple[str, str]:
@@ -105,7 +109,7 @@ def _keyed(chain: _Chain, stage: Stage, step: Step, parent: str) -> Keyed:
     needs: tuple[int, ...] = ()
     if isinstance(operation, Configure):
         parts = _configure_parts(operation)
-        return Keyed(stage.index, step, _hash("configure", (*parts, above)), parent, parent, _short(parts))
+        return Keyed(stage.index, step, _hash("configure", (*parts, above)), parent, parent, _inputs(step, parts))
     if isinstance(operation, Workdir):
         parts = (("workdir", operation.path), above)
     elif isinstance(operation, Run):
@@ -120,10 +124,11 @@ def _keyed(chain: _Chain, stage: Stage, step: Step, parent: str) -> Keyed:
         needs = (chain.numbers[operation.source_from],) if operation.source_from in chain.numbers else ()
         if independent(operation):
             key = _hash("link", parts)
-            return Keyed(stage.index, step, key, parent, _hash("over", (("layer", key), above)), _short(parts), needs)
+            over = _hash("over", (("layer", key), above))
+            return Keyed(stage.index, step, key, parent, over, _inputs(step, parts), needs)
         parts = (*parts, above)
     key = _hash(type(operation).__name__.lower(), parts)
-    return Keyed(stage.index, step, key, parent, key, _short(parts), needs)
+    return Keyed(stage.index, step, key, parent, key, _inputs(step, parts), needs)
 
 
 def _configure_parts(operation: Configure) -> Pairs:
@@ -170,9 +175,10 @@ def _copy_parts(chain: _Chain, step: Step, copy: Copy) -> Pairs:
     return tuple(parts)
 
 
-def _short(parts: Sequence[tuple[str, str]]) -> Pairs:
-    """The parts as they are kept for explaining: long values as their beginning and a digest."""
-    return tuple((name, value if len(value) <= _SHOWN else _cut(value)) for name, value in parts)
+def _inputs(step: Step, parts: Sequence[tuple[str, str]]) -> Pairs:
+    """What is kept for explaining: the manifest's keys, whole, then the parts, long ones as beginning and digest."""
+    keys = tuple((f"{FROM_MANIFEST}{name}", value) for name, value in step.origins)
+    return (*keys, *((name, value if len(value) <= _SHOWN else _cut(value)) for name, value in parts))
 
 
 def _cut(value: str) -> str:

@@ -4,26 +4,35 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, MutableMapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 
 from devenv.engine import Workshop
-from devenv.errors import Fault, InputError
-from devenv.model.build import Copy, Graph, Keyed, Mount, Stage
+from devenv.errors import Fault, InputError, NotFound, StoreError
+from devenv.model import plain
+from devenv.model.build import Copy, Graph, Keyed, Mount, Stage, Step
 from devenv.model.image import ImageConfig, Rootfs
 
+from . import hashes as hash_cache
 from .configure import SCRATCH, configure
 from .context import Context, open_context
 from .graph import graph as make_graph
-from .graph import references
+from .graph import overridden, references, undeclared
+from .ignore import Matcher
+from .instruction import Instruction
 from .key import image_key, keys, results
 from .observed import ABSENT, fingerprint
-from .parse import Instruction, parse
+from .origin import annotate
+from .parse import parse
 
 TOOLS = "devenv-tools"
 """The context of programs lent to build steps; the engine has it."""
 
+Blame = Callable[[Step, Sequence[str]], tuple[str, str, Sequence[str]]]
+"""(a failed step, the last lines it printed) -> the message's beginning, a hint ("" for none), the lines that say why."""
+
+_TOOL_NAMES = ("uv", "node")
 _TOOLS_GENERATION = "1"
 _KINDS = ("bootstrap", "oci", "file")
 _MAX_NESTING = 5
@@ -54,6 +63,12 @@ class Prepared:
     """(context, what reads it) -> the digest that went into the key: what is read later must have it too."""
     observed: Mapping[str, str] = field(default_factory=dict)
     """absolute path -> fingerprint of every file and folder that was looked at (context.py)."""
+    declared: frozenset[str] = frozenset()
+    """The names that ARG declares in all the files that this is built from."""
+    warnings: tuple[str, ...] = ()
+    """What the user should be told, each beginning with the file it is about."""
+    blame: Blame | None = None
+    """Who is to blame for a failed step, as far as somebody else than its line in the Containerfile."""
 
 
 def prepare(
@@ -68,49 +83,75 @@ def prepare(
     platform: str = "linux/amd64",
     cache: MutableMapping[str, str] | None = None,
     nesting: int = 0,
+    blame: Blame | None = None,
 ) -> Prepared:
     """Parse, expand and key a Containerfile. Raises InputError with every fault found.
 
     `contexts`: name -> `bootstrap:SUITE`, `oci:DIR[:TAG]`, `file:CONTAINERFILE` or a folder (BuildKit's named
-    contexts); paths are relative to `folder`, which is the build context too. `file` is for messages, and where the
-    ignore file is looked for.
+    contexts); paths are relative to `folder`, which is the build context too. `file` is for messages. When it is there,
+    its ignore file counts, and contexts stand for its stages of their name. A rendered text is no file: it names each
+    file it reads, so an ignore file made for another has no say in it, nor have names made for another file's stages.
     """
-    hashes = {} if cache is None else cache
+    place = workshop.memory(folder)
+    before = hash_cache.load(place) if cache is None else {}
+    hashes = dict(before) if cache is None else cache
     instructions = parse(text, file)
     found = _Names(contexts, folder, file, args, workshop, platform, hashes, nesting)
+    is_file = os.path.isfile(file)
+    if is_file:
+        instructions = overridden(instructions, *found.kinds())
     for name in references(instructions, args, target, platform):
         found.look_up(name, instructions)
-    folders = {"": open_context(folder, file if os.path.isfile(file) else "", hashes), **found.folders}
+    own = open_context(folder, file, hashes) if is_file else Context(folder, Matcher(()), hashes)
+    folders = {"": own, **found.folders}
     if found.faults:
         raise InputError(*found.faults)
     configs = {name: base.rootfs.config for name, base in found.bases.items()}
-    graph = make_graph(instructions, file, args, target, configs, [*folders, TOOLS], platform)
+    graph = annotate(make_graph(instructions, file, args, target, configs, [*folders, TOOLS], platform), text)
     rootfs = {name: base.rootfs for name, base in found.bases.items()}
     digests: dict[tuple[str, Copy | Mount], str] = {}
 
     def digest(name: str, operation: Copy | Mount) -> str:
-        # Which version of a tool is lent doesn't count: what is installed does, and that is in the command.
-        found = _TOOLS_GENERATION if name == TOOLS else folders[name].digest(operation)
+        found = _tool(operation) if name == TOOLS else folders[name].digest(operation)
         digests[name, operation] = found
         return found
 
     steps = keys(graph, rootfs, digest)
     result = results(graph, rootfs, steps)[graph.stages[-1].name]
     config = stage_config(graph, graph.stages[-1], configs)
-    if os.path.isfile(file):
+    if is_file:
         found.see("", file)
     observed = dict(found.observed)
     for context in folders.values():
         observed |= context.observed
     for base in found.bases.values():
         observed |= base.prepared.observed if base.prepared else {}
+    if cache is None:
+        hash_cache.keep(place, before, hashes, observed.keys())
     key = image_key(result, canonical(config))
-    return Prepared(graph, steps, key, result, config, found.bases, folders, digests, observed)
+    nested = (base.prepared.declared for base in found.bases.values() if base.prepared)
+    declared = frozenset(graph.declared).union(*nested)
+    # All files are given all arguments: one that any of them declares is well given.
+    warnings = () if nesting else tuple(f"{file}: {text}" for text in undeclared(args, declared))
+    return Prepared(
+        graph, steps, key, result, config, found.bases, folders, digests, observed, declared, warnings, blame
+    )
+
+
+def _tool(operation: Copy | Mount) -> str:
+    """What counts of a tool. Not which version is lent: what is installed counts, and that is in the command."""
+    hint = f"RUN --mount=type=bind,from={TOOLS},source=uv,target=/usr/local/bin/uv …"
+    if isinstance(operation, Copy):
+        raise NotFound(f"copy from {TOOLS}: its programs are lent to a RUN, not copied", hint=hint)
+    name = operation.source.strip("/")
+    if name not in _TOOL_NAMES:
+        raise NotFound(f"find {name or 'everything'} in {TOOLS}: it has {' and '.join(_TOOL_NAMES)}", hint=hint)
+    return _TOOLS_GENERATION
 
 
 def canonical(config: ImageConfig) -> str:
     """An image config as text: equal configs, equal texts."""
-    return json.dumps(asdict(config), sort_keys=True)
+    return json.dumps(plain(config), sort_keys=True)
 
 
 def stage_config(graph: Graph, stage: Stage, configs: Mapping[str, ImageConfig]) -> ImageConfig:
@@ -153,6 +194,11 @@ class _Names:
         self.faults: list[Fault] = []
         self.observed: dict[str, str] = {}
 
+    def kinds(self) -> tuple[set[str], set[str]]:
+        """The names of the contexts that are images, and of those that are folders."""
+        images = {name for name, value in self.given.items() if value.partition(":")[0] in _KINDS}
+        return images, {*self.given} - images
+
     def look_up(self, name: str, instructions: tuple[Instruction, ...]) -> None:
         """Find out what a name stands for."""
         if name == TOOLS:
@@ -165,18 +211,28 @@ class _Names:
         path = rest if kind == "bootstrap" else self._path(rest)
         if kind == "file":
             self.bases[name] = self._file(name, path)
+        elif kind == "bootstrap" and rest not in _SUITES:
+            near = get_close_matches(rest, _SUITES, 1)
+            hint = f"did you mean {near[0]}?" if near else f"one of: {', '.join(_SUITES)}"
+            self._fault(name, instructions, f"{rest!r} is not a Debian release this can build", hint)
         else:
             if kind == "oci":
                 self.see(path if os.path.isdir(path) else path.rpartition(":")[0], "index.json")
-            self.bases[name] = Base(self.workshop.peek(f"{kind}:{path}"), f"{kind}:{path}")
+            try:
+                self.bases[name] = Base(self.workshop.peek(f"{kind}:{path}"), f"{kind}:{path}")
+            except (NotFound, StoreError) as error:
+                self._fault(name, instructions, f"{value}: {error.message}", error.hint)
+
+    def _fault(self, name: str, instructions: tuple[Instruction, ...], message: str, hint: str) -> None:
+        # A name that isn't there as such is made from an ARG.
+        line = next((one.line for part in (name, "$") for one in instructions if part in one.text), 0)
+        self.faults.append(Fault(self.file, line, 0, message, hint))
 
     def _folder(self, name: str, value: str, instructions: tuple[Instruction, ...]) -> None:
         path = self._path(value)
         if normal(name) in self.given and os.path.isdir(path):
             self.folders[name] = open_context(path, "", self.cache)
             return
-        # A name that isn't there as such is made from an ARG.
-        line = next((one.line for part in (name, "$") for one in instructions if part in one.text), 0)
         if normal(name) in self.given:
             message, hint = (
                 f"context {name}: {path} is not a folder",
@@ -189,7 +245,7 @@ class _Names:
             near = get_close_matches(name.lower(), _stage_names(instructions), 1)
             if near:
                 hint = f"did you mean the stage {near[0]}? Otherwise {hint}"
-        self.faults.append(Fault(self.file, line, 0, message, hint))
+        self._fault(name, instructions, message, hint)
 
     def _file(self, name: str, path: str) -> Base:
         """A context that is itself built from a Containerfile."""

@@ -22,8 +22,10 @@ from .ignore import Matcher, compile_pattern, is_wildcard
 MAX_ENTRIES = 2_000_000
 MAX_DEPTH = 256
 
-Observe = Callable[[str, os.stat_result], None]
-"""Told of every folder that was read and every entry that was taken: path below the root, its status."""
+Observe = Callable[[str, os.stat_result | None], None]
+"""Told of every folder that was read and every entry that was taken: path below the root, its status.
+
+None for a folder that was to be read and isn't there."""
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # a FIFO put in its place must not block
@@ -164,6 +166,8 @@ def _matches(selection: _Selection, source: str, parents: bool) -> Iterator[tupl
     try:
         fd = open_beneath(selection.root, folder, _FOLDER & ~os.O_NOFOLLOW)
     except OSError:
+        if selection.observe is not None:
+            selection.observe(folder, None)
         return
     _, bits = selection.filters.ignore.matches(folder) if folder else (False, 0)
     for match in _glob(selection, fd, folder, "", compile_pattern(pattern), depth, bits):

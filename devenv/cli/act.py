@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 
 from devenv import console
@@ -15,6 +16,7 @@ from devenv.cli.project import (
     BuildOptions,
     builder,
     desire,
+    find_container,
     home,
     known_home,
     load,
@@ -23,18 +25,22 @@ from devenv.cli.project import (
     prepare,
     tag,
     untouched,
+    warn,
 )
 from devenv.cli.session import Machine, Session, here
-from devenv.errors import DevenvError
+from devenv.desired import MAIN
+from devenv.engine import Observer
+from devenv.errors import DevenvError, NotFound
+from devenv.model.container import Container, Environment
 from devenv.model.image import Image
 from devenv.model.plan import Plan, Report
-from devenv.plan import halt, plan, takedown
+from devenv.plan import halt, plan, removal, takedown
 from devenv.provision import provision
 
 
 def plain(verb: str, session: Session) -> int:
     """A verb without options, in the current folder."""
-    located = replace(session, folder=here())
+    located = session._replace(folder=here())
     if verb == "up":
         return bring_up(located, BuildOptions())
     return halt_all(located) if verb == "stop" else take_down(located)
@@ -53,6 +59,7 @@ def bring_up(
     here = home(machine, manifest)
     chosen = replace(options, tags=(tag(here),))
     prepared = prepare(manifest, machine, chosen)
+    warn(prepared, session)
     wanted = desire(manifest, prepared, here, machine)
     with machine.engine.turn(here.id, console.waiting):
         decided = plan(wanted, observe(machine, wanted), rebuild=chosen.no_cache, recreate=recreate)
@@ -60,29 +67,42 @@ def bring_up(
             report = provision(decided, machine.engine, builder(prepared, machine, chosen, sink), sink, time.monotonic)
         if report.ok and not (chosen.contexts or chosen.arguments):
             receipt.write(session, machine, manifest, prepared, wanted)
-    return told(report, machine, session, as_json)
+    return told(report, machine, session, as_json, prepared.warnings)
 
 
-def halt_all(session: Session, *, as_json: bool = False) -> int:
-    """Stop the environment's containers; the exit code."""
+def halt_all(session: Session, name: str = "", *, as_json: bool = False) -> int:
+    """Stop the containers of the environment we are in, or of that name or id; the exit code."""
     machine = session.machine()
-    here = known_home(session, machine.engine)
+    here = known_home(session, machine.engine, name)
     with machine.engine.turn(here.id, console.waiting):
         report = _carry_out(halt(look(machine, here)), machine, session)
     return told(report, machine, session, as_json)
 
 
-def take_down(session: Session, *, volumes: bool = False, as_json: bool = False) -> int:
-    """Remove the environment's containers and network; the exit code."""
+def take_down(session: Session, name: str = "", *, volumes: bool = False, as_json: bool = False) -> int:
+    """Remove containers and network of the environment we are in, or of that name or id; the exit code."""
     machine = session.machine()
-    if untouched(session, machine.engine):  # again, or before the first `up`: a script may say it anyway
+    if not name and untouched(session, machine.engine):  # again, or before the first `up`: a script may say it anyway
         if not as_json:
             print("nothing to take down")
         return told(Report(home(machine, load(session)), ()), machine, session, as_json)
-    here = known_home(session, machine.engine)
+    alone = _alone(session, machine.engine, name) if name else None
+    here = alone[0] if alone else known_home(session, machine.engine, name)
     with machine.engine.turn(here.id, console.waiting):
-        report = _carry_out(takedown(look(machine, here), volumes=volumes), machine, session)
+        decided = removal(*alone) if alone else takedown(look(machine, here), volumes=volumes)
+        report = _carry_out(decided, machine, session)
     return told(report, machine, session, as_json)
+
+
+def _alone(session: Session, engine: Observer, text: str) -> tuple[Environment, Container] | None:
+    """A single container, as `run --keep` leaves it, by `[ENVIRONMENT/]CONTAINER`; None for an environment's name."""
+    try:
+        found = find_container(session, engine, text)
+    except NotFound:
+        return None
+    if found.name == MAIN:
+        return None
+    return next(one for one in engine.environments() if one.id == found.environment), found
 
 
 def _carry_out(decided: Plan, machine: Machine, session: Session) -> Report:
@@ -91,13 +111,13 @@ def _carry_out(decided: Plan, machine: Machine, session: Session) -> Report:
         return provision(decided, machine.engine, _nothing_to_build, sink, time.monotonic)
 
 
-def told(report: Report, machine: Machine, session: Session, as_json: bool) -> int:
+def told(report: Report, machine: Machine, session: Session, as_json: bool, warnings: Sequence[str] = ()) -> int:
     """Print the report; its exit code."""
     containers = machine.engine.containers(report.environment.id)
     if as_json:
         from devenv.cli import document
 
-        console.json(document.report(report, containers), sys.stdout)
+        console.json({**document.report(report, containers), "warnings": [*warnings]}, sys.stdout)
     else:
         show.report(report, containers, session.env)
     return report.code

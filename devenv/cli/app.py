@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Annotated, Any
 
 import typer
 
 from devenv import __version__
-from devenv.cli import build, everyday, host, inside, look, manifest
+from devenv.cli import build, complete, everyday, host, inside, look, manifest
 from devenv.cli.edge import guard
 from devenv.cli.session import Session, here
+from devenv.cli.usage import usage_error
 
 COMPLETE = "_DEVENV_COMPLETE"
 
@@ -39,6 +40,7 @@ def application() -> typer.Typer:
         name="devenv",
         help=_HELP,
         no_args_is_help=True,
+        add_completion=False,  # `devenv completion` has a script of our own
         rich_markup_mode=None,
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
@@ -57,7 +59,12 @@ def _version(wanted: bool) -> None:
 
 def _globals(
     context: typer.Context,
-    directory: Annotated[str, typer.Option("--directory", "-C", metavar="DIR", help="Work as if called there.")] = "",
+    directory: Annotated[
+        str,
+        typer.Option(
+            "--directory", "-C", metavar="DIR", help="Work as if called there.", autocompletion=complete.files
+        ),
+    ] = "",
     _: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and stop.")
     ] = False,
@@ -66,13 +73,17 @@ def _globals(
     folder = os.path.join(given.folder or here(), directory)
     if directory and not os.path.isdir(folder):
         raise typer.BadParameter(f"no folder {directory}", param_hint="--directory")
-    context.obj = replace(given, folder=os.path.abspath(folder))
+    context.obj = given._replace(folder=os.path.abspath(folder))
 
 
 def main(arguments: Sequence[str], session: Session) -> int:
-    """Run one verb and return its exit code. Nothing but a request for completions leaves by an exception."""
-    if COMPLETE in session.env:
-        application()(prog_name="devenv", complete_var=COMPLETE, obj=session)
+    """Run one verb, or answer a shell that completes one, and return the exit code."""
+    if asked := session.env.get(COMPLETE):
+        text, code = complete.answer(
+            asked, lambda: application()(prog_name="devenv", complete_var=COMPLETE, obj=session)
+        )
+        sys.stdout.write(text)
+        return code
     return guard(lambda: _invoke(arguments, session), session.env)
 
 
@@ -87,5 +98,7 @@ def _invoke(arguments: Sequence[str], session: Session) -> int:
     except typer.Abort:
         return 130
     except _UsageErrors as error:
-        error.show()
-        return int(error.exit_code)
+        if type(error).__name__ == "NoArgsIsHelpError":
+            error.show()
+            return 2
+        raise usage_error(error) from error

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from devenv import console
-from devenv.cli import document, options
-from devenv.cli.project import BuildOptions, builder, home, load, prepare, prepare_file, read
+from devenv.cli import complete, document, options
+from devenv.cli.project import BuildOptions, builder, home, load, prepare, prepare_file, read, warn
 from devenv.cli.project import tag as named
 from devenv.cli.session import Machine, Session
 from devenv.errors import NotFound
@@ -28,11 +28,24 @@ def register(app: typer.Typer) -> None:
 
 def build(
     context: typer.Context,
-    folder: Annotated[str, typer.Argument(metavar="FOLDER", help="The build context of a Containerfile.")] = "",
-    file: Annotated[
-        str, typer.Option("--file", "-f", metavar="FILE", help="Default: FOLDER's Containerfile or Dockerfile.")
+    folder: Annotated[
+        str,
+        typer.Argument(metavar="FOLDER", help="The build context of a Containerfile.", autocompletion=complete.files),
     ] = "",
-    tag: Annotated[list[str] | None, typer.Option("--tag", "-t", metavar="NAME[:TAG]", help="Name the image.")] = None,
+    file: Annotated[
+        str,
+        typer.Option(
+            "--file",
+            "-f",
+            metavar="FILE",
+            help="Default: FOLDER's Containerfile or Dockerfile.",
+            autocompletion=complete.files,
+        ),
+    ] = "",
+    tag: Annotated[
+        list[str] | None,
+        typer.Option("--tag", "-t", metavar="NAME[:TAG]", help="Name the image.", autocompletion=complete.images),
+    ] = None,
     target: Annotated[str, typer.Option("--target", metavar="STAGE", help="Build this stage only.")] = "",
     arguments: options.Arguments = None,
     contexts: options.Contexts = None,
@@ -53,19 +66,20 @@ def build(
     session: Session = context.obj
     machine = session.machine()
     chosen = BuildOptions(
-        contexts=options.contexts(contexts),
+        contexts=options.contexts(contexts, session.folder),
         arguments=options.pairs(arguments, "--build-arg", session.env),
-        secrets=options.secrets(secrets, session.env),
+        secrets=options.secrets(secrets, session.env, session.folder),
         target=target,
-        tags=tuple(tag or ()),
+        tags=options.tags(tag),
         no_cache=no_cache,
         keep_failed=keep_failed,
     )
     prepared, chosen = _prepared(session, machine, folder, file, chosen)
+    warn(prepared, session)
     with console.progress(sys.stderr, session.env, time.monotonic, verbose=verbose) as sink:
         image = builder(prepared, machine, chosen, sink)()
     if as_json:
-        console.json(document.image(image), sys.stdout)
+        console.json({**document.image(image), "warnings": [*prepared.warnings]}, sys.stdout)
     else:
         print(image.digest)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from devenv.model.container import Container, Environment
 from devenv.model.host import Check, Garbage
@@ -55,8 +55,10 @@ def container(one: Container) -> Document:
     }
 
 
-def containers(found: Sequence[tuple[Environment, Container]]) -> list[Document]:
-    return [{**container(one), "environment": environment(home)} for home, one in found]
+def containers(found: Sequence[tuple[Environment, Container]], gone: Collection[str]) -> list[Document]:
+    return [
+        {**container(one), "environment": {**environment(home), "gone": home.folder in gone}} for home, one in found
+    ]
 
 
 def images(found: Sequence[Image]) -> list[Document]:

@@ -23,11 +23,30 @@ def guard(work: Callable[[], int], env: Mapping[str, str]) -> int:
         code = work()
     except (Exception, KeyboardInterrupt) as error:
         code = failure(error, env)
-    return _flushed(env) or code
+    return flushed(code, env)
 
 
 def failure(error: BaseException, env: Mapping[str, str]) -> int:
     """Say what went wrong; the exit code it calls for."""
+    try:
+        return _told(error, env)
+    except OSError:  # there is nowhere to say it
+        return error.exit_code if isinstance(error, DevenvError) else 1
+
+
+def flushed(code: int, env: Mapping[str, str]) -> int:
+    """Flush now, while it can still be told when it fails, unless a failure was told; the interpreter would complain."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError as error:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+            if code == 0:
+                code = failure(error, env)
+    return code
+
+
+def _told(error: BaseException, env: Mapping[str, str]) -> int:
     if isinstance(error, DevenvError):
         console.error(str(error), env)
         return error.exit_code
@@ -48,18 +67,8 @@ def failure(error: BaseException, env: Mapping[str, str]) -> int:
 
 def _trouble(error: OSError, env: Mapping[str, str]) -> int:
     """Trouble of the machine's, not of ours, wherever it struck."""
-    where = f"{error.filename}: " if error.filename else ""
+    # Without a name it is what we print: the kernel's other errors are told where they happen.
+    name = error.filename or ("write" if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO) else "")
+    where = f"{name}: " if name else ""
     console.error(f"{where}{error.strerror}", env)
     return 1
-
-
-def _flushed(env: Mapping[str, str]) -> int:
-    """Flush now, while it can still be told when it fails; the interpreter would only complain at its end."""
-    code = 0
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except OSError as error:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-            code = 141 if error.errno == errno.EPIPE else _trouble(error, env)
-    return code

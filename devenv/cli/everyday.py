@@ -38,16 +38,16 @@ def up(
     """
     session: Session = context.obj
     chosen = BuildOptions(
-        contexts=options.contexts(contexts),
+        contexts=options.contexts(contexts, session.folder),
         arguments=options.pairs(arguments, "--build-arg", session.env),
-        secrets=options.secrets(secrets, session.env),
+        secrets=options.secrets(secrets, session.env, session.folder),
         no_cache=no_cache,
         keep_failed=keep_failed,
     )
     return bring_up(session, chosen, recreate=recreate, as_json=as_json, verbose=verbose)
 
 
-def stop(context: typer.Context, as_json: options.Json = False) -> int:
+def stop(context: typer.Context, name: options.Named = "", as_json: options.Json = False) -> int:
     """Stop the environment's containers.
 
     `devenv up` starts them again as they were.
@@ -55,19 +55,20 @@ def stop(context: typer.Context, as_json: options.Json = False) -> int:
     Example:  devenv stop
     """
     session: Session = context.obj
-    return halt_all(session, as_json=as_json)
+    return halt_all(session, name, as_json=as_json)
 
 
 def down(
     context: typer.Context,
+    name: options.Named = "",
     volumes: Annotated[bool, typer.Option("--volumes", help="Remove its volumes too.")] = False,
     as_json: options.Json = False,
 ) -> int:
     """Remove the environment's containers and network.
 
-    Its images stay (see gc), your source tree always does.
+    Its images stay (see gc), your source tree always does. By name or id it works from anywhere, its folder gone too.
 
     Example:  devenv down --volumes
     """
     session: Session = context.obj
-    return take_down(session, volumes=volumes, as_json=as_json)
+    return take_down(session, name, volumes=volumes, as_json=as_json)

@@ -9,8 +9,10 @@ from typing import Annotated
 import typer
 
 from devenv import console
-from devenv.cli import document, options, show
+from devenv.cli import complete, document, options, show
+from devenv.cli.project import find_image
 from devenv.cli.session import Session
+from devenv.engine import Observer
 
 
 class Shell(StrEnum):
@@ -30,6 +32,12 @@ def register(app: typer.Typer) -> None:
 
 def gc(
     context: typer.Context,
+    images: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="IMAGE…", help="Names or digests of images to be removed, too.", autocompletion=complete.images
+        ),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
     everything: Annotated[bool, typer.Option("--all", help="All that no container uses, download caches too.")] = False,
     as_json: options.Json = False,
@@ -38,16 +46,24 @@ def gc(
 
     That is images of environments that were taken down, what was built and not used for 14 days, and what commands
     that were killed left behind. With --all: everything but what containers use; the next build starts from nothing.
-    Volumes stay always, images you named unless --all.
+    Volumes stay always, images you named unless --all or named here.
 
     Example:  devenv gc --dry-run
     """
     session: Session = context.obj
-    found = session.machine().collect(everything=everything, dry_run=dry_run)
+    machine = session.machine()
+    unwanted = [_canonical(machine.engine, text) for text in images or ()]
+    found = machine.collect(unwanted=unwanted, everything=everything, dry_run=dry_run)
     if as_json:
         console.json(document.garbage(found, dry_run=dry_run), sys.stdout)
     else:
         show.garbage(found, session.env, dry_run=dry_run)
+
+
+def _canonical(engine: Observer, text: str) -> str:
+    """A name of an image as it is, digits of a digest as the whole one. Raises NotFound."""
+    image = find_image(engine, text)
+    return text if text in image.references else image.digest
 
 
 def doctor(context: typer.Context, as_json: options.Json = False) -> int:
@@ -71,7 +87,4 @@ def completion(shell: Annotated[Shell, typer.Argument(help="bash, zsh or fish.")
 
     Example:  devenv completion bash > /etc/bash_completion.d/devenv
     """
-    # Reached through this module in every release of typer, though newer ones define it elsewhere.
-    from typer.completion import get_completion_script  # type: ignore[attr-defined]
-
-    print(get_completion_script(prog_name="devenv", complete_var="_DEVENV_COMPLETE", shell=shell.value))
+    print(complete.script(shell.value))

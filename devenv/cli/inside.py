@@ -4,24 +4,30 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Sequence
 from typing import Annotated
 
 import typer
 
-from devenv.cli import options
-from devenv.cli.project import find_image, load, project_spec, running
+from devenv import console
+from devenv.cli import complete, options
+from devenv.cli.project import find, find_container, find_image, load, project_spec, running
 from devenv.cli.session import Session
-from devenv.desired import SHELL, bare, one_shot
-from devenv.errors import Fault, InputError
-from devenv.model.container import Process
+from devenv.command import matching
+from devenv.desired import MAIN, SHELL, bare, one_shot
+from devenv.engine import Engine
+from devenv.errors import Fault, InputError, NotFound
+from devenv.model.container import Container, Process
+from devenv.model.image import ImageConfig
 from devenv.model.manifest import Pairs
 
 # No login shell: Debian's /etc/profile would reset PATH, and with it the project's own programs.
 _ENTER = "if command -v bash >/dev/null; then exec bash; else exec sh; fi"
 
-Command = Annotated[list[str], typer.Argument(metavar="COMMAND…", help="The command and its arguments.")]
+Command = Annotated[
+    list[str],
+    typer.Argument(metavar="COMMAND…", help="The command and its arguments.", autocompletion=complete.files),
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -34,6 +40,14 @@ def register(app: typer.Typer) -> None:
 
 def shell(
     context: typer.Context,
+    container: Annotated[
+        str,
+        typer.Argument(
+            metavar="[ENVIRONMENT/]CONTAINER",
+            help="As `ps` shows them. Default: the main one, here.",
+            autocompletion=complete.containers,
+        ),
+    ] = "",
     user: options.User = "",
     workdir: options.Workdir = "",
     environment: options.Environment = None,
@@ -44,9 +58,11 @@ def shell(
     """
     session: Session = context.obj
     engine = session.engine()
-    name, container = running(session, engine)
-    env = (*_terminal_env(session), ("PS1", f"({name}) $PWD $ "), *options.pairs(environment, "--env", session.env))
-    return engine.execute(container.id, Process((*SHELL, _ENTER), env, user, workdir, terminal=sys.stdin.isatty()))
+    env = (*_terminal_env(session), *options.variables(environment, session.env))
+    chosen = Process((*SHELL, _ENTER), env, options.user(user), options.workdir(workdir), sys.stdin.isatty())
+    name, entered = _entered(session, engine, container)
+    prompt = (("PS1", f"({name}) $PWD $ "),)
+    return engine.execute(entered.id, _here(session, engine, entered, chosen._replace(env=(*prompt, *env))))
 
 
 def execute(
@@ -62,16 +78,30 @@ def execute(
     Example:  devenv exec -e DEBUG=1 -- python manage.py check
     """
     session: Session = context.obj
+    process = _process(session, command, user, workdir, environment, no_terminal)
     engine = session.engine()
     _, container = running(session, engine)
-    process = _process(session, command, user, workdir, environment, no_terminal)
-    return engine.execute(container.id, process)
+    return engine.execute(container.id, _here(session, engine, container, process))
 
 
 def run(
     context: typer.Context,
-    command: Command,
-    image: Annotated[str, typer.Option("--image", metavar="REF", help="Another image of the store.")] = "",
+    command: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[COMMAND…]",
+            help="The command and its arguments. Default, of an --image: its own.",
+            autocompletion=complete.files,
+        ),
+    ] = None,
+    image: Annotated[
+        str,
+        typer.Option("--image", metavar="REF", help="Another image of the store.", autocompletion=complete.images),
+    ] = "",
+    entrypoint: Annotated[
+        str | None,
+        typer.Option("--entrypoint", metavar="PROGRAM", help="Run this with COMMAND; '' for COMMAND alone."),
+    ] = None,
     keep: Annotated[bool, typer.Option("--keep/--rm", help="Keep the container afterwards.")] = False,
     no_source: Annotated[bool, typer.Option("--no-source", help="Without the source tree.")] = False,
     publish: Annotated[list[str] | None, typer.Option("--publish", "-p", metavar="PORT", help="As in ports:.")] = None,
@@ -87,22 +117,35 @@ def run(
     Example:  devenv run -- pytest -q
     """
     session: Session = context.obj
-    machine = session.machine()
-    process = _process(session, command, user, workdir, environment, no_terminal)
+    process = _process(session, command or (), user, workdir, environment, no_terminal)
     name = f"run-{os.urandom(3).hex()}"
+    ports = options.ports(publish)
     if image and keep:
         raise InputError(Fault("--keep", 0, 0, "can't be with --image", "only a project's `down` could remove it"))
+    if not image:
+        process = process._replace(argv=_words(ImageConfig(), process.argv, entrypoint))
+    machine = session.machine()
     if image:
-        spec = bare(name, find_image(machine.engine, image).digest, process, machine.certificates("host"))
+        found = find_image(machine.engine, image)
+        process = process._replace(argv=_words(found.config, process.argv, entrypoint))
+        spec = bare(name, found.digest, process, machine.certificates("host"))
     else:
-        spec = one_shot(project_spec(session, machine), process, name)
-    spec = replace(spec, ports=options.ports(publish), sources=() if no_source else spec.sources)
-    return machine.engine.run(spec, keep=keep)
+        spec = project_spec(session, machine)
+        sources = () if no_source else spec.sources
+        within = _matching(session, [(source.path, source.target) for source in sources])
+        spec = one_shot(spec, process._replace(workdir=process.workdir or within), name)._replace(sources=sources)
+    code = machine.engine.run(spec._replace(ports=ports), keep=keep)
+    if keep:
+        print(f"kept {name}: `devenv shell {name}` enters it, `devenv down {name}` removes it", file=sys.stderr)
+    return code
 
 
 def test(
     context: typer.Context,
-    extra: Annotated[list[str] | None, typer.Argument(metavar="ARGUMENTS…", help="Added to the command.")] = None,
+    extra: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="ARGUMENTS…", help="Added to the command.", autocompletion=complete.files),
+    ] = None,
     no_terminal: options.NoTerminal = False,
 ) -> int:
     """Run the manifest's `test:` in the running environment.
@@ -112,7 +155,7 @@ def test(
     session: Session = context.obj
     manifest, engine = load(session), session.engine()
     if manifest.test is None:
-        raise InputError(Fault(manifest.path, 0, 0, "has no test:", "add one, such as `test: pytest -q`"))
+        raise InputError(Fault(os.path.relpath(manifest.path), 0, 0, "has no `test:`", "add one: `test: pytest -q`"))
     _, container = running(session, engine)
     command = [*SHELL, f'{manifest.test} "$@"', "sh", *(extra or ())]
     return engine.execute(container.id, _process(session, command, "", "", None, no_terminal))
@@ -128,8 +171,46 @@ def _process(
 ) -> Process:
     """A command as given, on a terminal when we are at one."""
     terminal = not no_terminal and sys.stdin.isatty() and sys.stdout.isatty()
-    env = options.pairs(environment, "--env", session.env)
-    return Process(tuple(command), (*(_terminal_env(session) if terminal else ()), *env), user, workdir, terminal)
+    env = (*(_terminal_env(session) if terminal else ()), *options.variables(environment, session.env))
+    return Process(tuple(command), env, options.user(user), options.workdir(workdir), terminal)
+
+
+def _words(config: ImageConfig, command: Sequence[str], entrypoint: str | None) -> tuple[str, ...]:
+    """What runs: ENTRYPOINT and COMMAND or CMD (image-spec, config.md). Who says another entrypoint says the rest as well."""
+    if entrypoint is None:
+        words = (*(config.entrypoint or ()), *(command or config.cmd or ()))
+    else:
+        words = (*((entrypoint,) if entrypoint else ()), *command)
+    if not words:
+        raise InputError(Fault("run", 0, 0, "no command to run", "name one: devenv run -- COMMAND"))
+    return words
+
+
+def _entered(session: Session, engine: Engine, text: str) -> tuple[str, Container]:
+    """The container to go into, and what to call it; one that `run --keep` left is started, to wait for us."""
+    if not text:
+        return running(session, engine)
+    found = find_container(session, engine, text)
+    if found.status != "running":
+        if found.name == MAIN:
+            raise NotFound(f"{text}: isn't running", hint="`devenv up` starts it")
+        with engine.turn(found.environment, console.waiting):
+            found = engine.start(found.id)
+    return found.name if text == found.name else text, found
+
+
+def _here(session: Session, engine: Engine, container: Container, process: Process) -> Process:
+    """The process in the folder where we are, when the container has it and no other was asked for."""
+    pulse = None if process.workdir else engine.pulse(container.environment, container.name)
+    return process._replace(workdir=_matching(session, pulse.targets)) if pulse else process
+
+
+def _matching(session: Session, sources: Iterable[tuple[str, str]]) -> str:
+    try:
+        project = os.path.dirname(find(session.folder))
+    except NotFound:  # in no project, yet perhaps beneath what one mounts
+        project = ""
+    return matching(os.path.realpath(session.folder), project, sources)
 
 
 def _terminal_env(session: Session) -> Pairs:

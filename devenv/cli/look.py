@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 import time
@@ -12,10 +13,9 @@ from typing import Annotated
 import typer
 
 from devenv import console
-from devenv.cli import document, options, show
-from devenv.cli.project import known_home, known_id, main_container
+from devenv.cli import complete, document, options, show
+from devenv.cli.project import find_container, known_id
 from devenv.cli.session import Session
-from devenv.desired import MAIN
 from devenv.engine import LogLine, Observer
 from devenv.model.container import Container, Environment
 
@@ -44,20 +44,28 @@ def ps(
     observer = session.observer()
     here = known_id(session, observer)
     found = [pair for pair in homed(observer) if everything or pair[1].status == "running" or pair[0].id == here]
+    gone = {home.folder for home, _ in found if not os.path.isdir(home.folder)}
     if as_json:
-        console.json(document.containers(found), sys.stdout)
+        console.json(document.containers(found, gone), sys.stdout)
     else:
-        show.containers(found, time.time(), session.env)
+        show.containers(found, gone, time.time(), session.env)
 
 
 def logs(
     context: typer.Context,
-    container: Annotated[str, typer.Argument(help="Its name, as `ps` shows it.")] = MAIN,
+    container: Annotated[
+        str,
+        typer.Argument(
+            metavar="[ENVIRONMENT/]CONTAINER",
+            help="As `ps` shows them. An ENVIRONMENT alone: its main one.",
+            autocompletion=complete.containers,
+        ),
+    ] = "",
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until it stops.")] = False,
     tail: Annotated[int | None, typer.Option("--tail", "-n", min=0, metavar="N", help="The last N lines only.")] = None,
     timestamps: Annotated[bool, typer.Option("--timestamps", "-t", help="Each line's time, in UTC.")] = False,
 ) -> None:
-    """Print what a container of this environment has printed.
+    """Print what a container has printed: the main one of this environment, or another.
 
     Its stdout goes to ours, its stderr to ours.
 
@@ -65,7 +73,7 @@ def logs(
     """
     session: Session = context.obj
     observer = session.observer()
-    known = main_container(observer, known_home(session, observer), container)
+    known = find_container(session, observer, container)
     print_lines(observer.logs(known.id, follow=follow, tail=tail), timestamps=timestamps)
 
 

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping
 from typing import Annotated
 
 import typer
 
 from devenv import console
 from devenv.cli import document, options, show
-from devenv.cli.project import FILE, BuildOptions, desire, home, load, observe, prepare, recipe
+from devenv.cli.project import FILE, BuildOptions, desire, home, load, observe, prepare, recipe, warn
 from devenv.cli.session import Session
 from devenv.errors import DevenvError, Fault, InputError
 from devenv.plan import plan as decide
 
-_LARGEST = 1 << 20
+_LARGEST = 4 << 20
+_FOLDERS = 50
+_PASSED = {"node_modules", "venv", "env", "vendor", "dist", "build", "target", "docs", "tests", "test", "examples"}
 
 
 def register(app: typer.Typer) -> None:
@@ -37,14 +40,19 @@ def init(
 
     Example:  devenv init --print
     """
+    from devenv.manifest.detect import unread
+
     session: Session = context.obj
-    text = first_manifest(session.folder)
+    files = known_files(session.folder)
+    text = first_manifest(files, session.folder)
+    for path, why in unread(files):
+        console.warning(f"{path}: left out: {why}", session.env)
     if only_print:
         sys.stdout.write(text)
         return
     path = os.path.join(session.folder, FILE)
     write_new(path, text, force=force)
-    print(f"wrote {path}; next: devenv up", file=sys.stderr)
+    print(f"wrote {path}\nnext: look it over, then devenv up", file=sys.stderr)
 
 
 def render(context: typer.Context) -> None:
@@ -72,12 +80,15 @@ def plan(
     """
     session: Session = context.obj
     manifest, machine = load(session), session.window()
-    chosen = BuildOptions(options.contexts(contexts), options.pairs(arguments, "--build-arg", session.env))
+    chosen = BuildOptions(
+        options.contexts(contexts, session.folder), options.pairs(arguments, "--build-arg", session.env)
+    )
     prepared = prepare(manifest, machine, chosen)
+    warn(prepared, session)
     wanted = desire(manifest, prepared, home(machine, manifest), machine)
     decided = decide(wanted, observe(machine, wanted))
     if as_json:
-        console.json(document.plan(decided), sys.stdout)
+        console.json({**document.plan(decided), "warnings": [*prepared.warnings]}, sys.stdout)
     else:
         show.plan(decided, session.env, diff=diff)
 
@@ -92,18 +103,31 @@ def schema() -> None:
     print(json_schema().rstrip("\n"))
 
 
-def first_manifest(folder: str) -> str:
-    """A manifest's text for this folder. Files that say nothing or too much are passed over."""
-    from devenv.manifest import DETECTED, draft
+def first_manifest(files: Mapping[str, str], folder: str) -> str:
+    """A manifest's text for a folder with these files."""
+    from devenv.manifest import draft
     from devenv.manifest.values import project_name
 
+    return draft(files, project_name(os.path.basename(folder)))
+
+
+def known_files(folder: str) -> dict[str, str]:
+    """The files of a folder, and of those in it, that say what a project needs: path → content."""
+    from devenv.manifest import DETECTED, NESTED
+
+    try:
+        with os.scandir(folder) as entries:
+            inner = sorted(one.name for one in entries if one.is_dir(follow_symlinks=False) and one.name[0] not in "._")
+    except OSError as error:
+        raise InputError(Fault(folder, 0, 0, f"can't be read: {error.strerror}")) from error
+    names = [*DETECTED, *(f"{one}/{name}" for one in inner[:_FOLDERS] if one not in _PASSED for name in NESTED)]
     files: dict[str, str] = {}
-    for name in DETECTED:
+    for name in names:
         path = os.path.join(folder, name)
         if os.path.isfile(path) and os.path.getsize(path) <= _LARGEST:
             with open(path, encoding="utf-8", errors="replace") as file:
                 files[name] = file.read()
-    return draft(files, project_name(os.path.basename(folder)))
+    return files
 
 
 def write_new(path: str, text: str, *, force: bool) -> None:

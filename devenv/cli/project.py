@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from time import monotonic
 from typing import TYPE_CHECKING
 
 from devenv import desired as wanting
 from devenv.cli.session import Machine, Session, Window, here, places
-from devenv.console import progress
+from devenv.console import progress, warning
 from devenv.engine import Observer
 from devenv.errors import DevenvError, Fault, InputError, NotFound
+from devenv.model.build import Keyed
 from devenv.model.container import Container, ContainerSpec, Environment, State
 from devenv.model.events import Sink
-from devenv.model.image import Image
+from devenv.model.image import Image, environment_tag, failed_tag
 from devenv.model.manifest import Lending, Manifest, Pairs
 from devenv.model.plan import Desired
 
 if TYPE_CHECKING:
-    from devenv.build.prepare import Prepared
+    from devenv.build.prepare import Blame, Prepared
 
 FILE = "devenv.yml"
 
@@ -58,10 +59,20 @@ def find(start: str) -> str:
     while True:
         path = os.path.join(folder, FILE)
         if os.path.lexists(path) and (folder == first or os.lstat(path).st_uid in trusted):
-            return path
+            return _utf8(path)
         if folder == "/":
             raise NotFound(f"no {FILE} in {first} or above it", hint="`devenv init` writes one from what is there")
         folder = os.path.dirname(folder)
+
+
+def _utf8(path: str) -> str:
+    """The path, if it is text: what JSON, the database and a container's own files name must be."""
+    try:
+        path.encode()
+    except UnicodeEncodeError as error:
+        shown = os.fsencode(path).decode(errors="backslashreplace")
+        raise InputError(Fault(shown, 0, 0, "its path isn't UTF-8", "rename the folder: mv, or convmv")) from error
+    return path
 
 
 def facts(env: Mapping[str, str]) -> dict[str, str]:
@@ -95,7 +106,7 @@ def recipe(manifest: Manifest) -> tuple[str, str]:
         path = wanting.absolute(manifest.folder, own)
         return read(path), path
     text = containerfile(manifest, templates_folder(), rendering_facts(manifest, debian_arch()))
-    return text, f"{manifest.path} (rendered)"
+    return text, f"{os.path.relpath(manifest.path)} (rendered)"
 
 
 def read(path: str) -> str:
@@ -111,17 +122,26 @@ def read(path: str) -> str:
 
 def prepare(manifest: Manifest, machine: Window, options: BuildOptions) -> Prepared:
     """The keyed graph of the project's image. Nothing is built."""
+    from devenv.cli.blame import blame, located
     from devenv.render.containerfile import own_file, references
 
     machine.workshop.lend(Lending(manifest.certificates, manifest.proxy, manifest.mirror))
     text, file = recipe(manifest)
-    rendered = {} if own_file(manifest) else references(manifest)
-    own = {**rendered, **dict(manifest.contexts), **dict(options.contexts)}
-    return prepare_file(text, file, manifest.folder, machine, replace(options, contexts=tuple(own.items())))
+    contexts = {**dict(manifest.contexts), **dict(options.contexts)}
+    if own_file(manifest):
+        chosen = replace(options, contexts=tuple(contexts.items()))
+        return prepare_file(text, file, manifest.folder, machine, chosen)
+    chosen = replace(options, contexts=(*references(manifest).items(), *contexts.items()))
+    try:
+        return prepare_file(text, file, manifest.folder, machine, chosen, blame=lambda *step: blame(manifest, *step))
+    except InputError as error:
+        raise located(error, manifest, text, file) from error
 
 
-def prepare_file(text: str, file: str, folder: str, machine: Window, options: BuildOptions) -> Prepared:
-    """The keyed graph of a Containerfile."""
+def prepare_file(
+    text: str, file: str, folder: str, machine: Window, options: BuildOptions, *, blame: Blame | None = None
+) -> Prepared:
+    """The keyed graph of a Containerfile. `blame`: who is to blame for a failed step, when it isn't the Containerfile."""
     from devenv.build.prepare import prepare as prepare_build
 
     return prepare_build(
@@ -133,7 +153,14 @@ def prepare_file(text: str, file: str, folder: str, machine: Window, options: Bu
         target=options.target,
         workshop=machine.workshop,
         platform=f"linux/{debian_arch()}",
+        blame=blame,
     )
+
+
+def warn(prepared: Prepared, session: Session) -> None:
+    """Say what is odd about a build, once, before it begins."""
+    for text in prepared.warnings:
+        warning(text, session.env)
 
 
 def builder(prepared: Prepared, machine: Machine, options: BuildOptions, sink: Sink) -> Callable[[], Image]:
@@ -149,7 +176,7 @@ def builder(prepared: Prepared, machine: Machine, options: BuildOptions, sink: S
             jobs=options.jobs or os.cpu_count() or 1,
             references=options.tags,
             secrets=dict(options.secrets),
-            keep_failed=f"failed-{prepared.key[:12]}" if options.keep_failed else "",
+            keep_failed=failed_tag(prepared.key) if options.keep_failed else "",
             no_cache=options.no_cache,
         )
 
@@ -162,9 +189,18 @@ def desire(manifest: Manifest, prepared: Prepared, home: Environment, machine: W
         manifest,
         home,
         prepared.key,
-        wanting.positions(prepared.graph, prepared.steps),
+        tuple(_steps(prepared)),
         certificates=machine.certificates(manifest.certificates),
     )
+
+
+def _steps(prepared: Prepared, before: str = "") -> Iterator[tuple[str, Keyed]]:
+    """All steps that are to be done, those of bases that are themselves built first."""
+    for name, base in prepared.bases.items():
+        if base.prepared is not None:
+            yield from _steps(base.prepared, f"{before}{name}/")
+    for position, keyed in wanting.positions(prepared.graph, prepared.steps):
+        yield before + position, keyed
 
 
 def observe(machine: Window, wanted: Desired) -> State:
@@ -184,17 +220,32 @@ def home(machine: Window, manifest: Manifest) -> Environment:
 
 
 def tag(here: Environment) -> str:
-    """The name of an environment's image: for people, and unlike that of any other checkout."""
-    return f"{here.name}:{here.id}"
+    """The name of an environment's image."""
+    return environment_tag(here.name, here.id)
 
 
-def known_home(session: Session, engine: Observer) -> Environment:
-    """The environment we are in, its manifest unread. Raises NotFound when it was never brought up."""
+def named(engine: Observer, text: str) -> Environment:
+    """An environment by id (4 digits or more) or name, wherever we are and its folder may be. Raises NotFound."""
+    known = engine.environments()
+    found = [one for one in known if text in (one.id, one.name)]
+    found = found or [one for one in known if len(text) >= 4 and one.id.startswith(text)]
+    if not found:
+        raise NotFound(f"environment {text}: there is none", hint="`devenv ps --all` lists what there is")
+    if len(found) > 1:
+        listed = "".join(f"\n  {one.id}  {one.name}  {one.folder}" for one in found)
+        raise NotFound(f"environment {text}: there are {len(found)}{listed}", hint="say which one by its id")
+    return found[0]
+
+
+def known_home(session: Session, engine: Observer, name: str = "") -> Environment:
+    """The environment we are in, or that of a name or id, its manifest unread. Raises NotFound when it was never brought up."""
+    if name:
+        return named(engine, name)
     here = os.path.realpath(session.folder)
     try:
         folder = os.path.dirname(find(session.folder))
     except NotFound:
-        if engine.environment(here) is None:  # its manifest may be gone, yet `down` must work
+        if engine.environment(_utf8(here)) is None:  # its manifest may be gone, yet `down` must work
             raise
         folder = here
     found = engine.environment(folder)
@@ -238,6 +289,19 @@ def main_container(engine: Observer, here: Environment, name: str = wanting.MAIN
     raise NotFound(f"{here.name}: has no container {name}", hint=others)
 
 
+def find_container(session: Session, engine: Observer, text: str) -> Container:
+    """`CONTAINER` of the environment we are in (default: the main one), `ENVIRONMENT`, or `ENVIRONMENT/CONTAINER`."""
+    home, slash, name = text.partition("/")
+    if slash:
+        return main_container(engine, named(engine, home), name)
+    try:
+        return main_container(engine, known_home(session, engine), text or wanting.MAIN)
+    except NotFound:
+        if not any(text in (one.name, one.id) for one in engine.environments()):
+            raise
+    return main_container(engine, named(engine, text))
+
+
 def find_image(engine: Observer, reference: str) -> Image:
     """An image by a name of its, its digest, or 12 or more of the digest's digits. Raises NotFound."""
     digits = reference.removeprefix("sha256:")
@@ -257,6 +321,7 @@ def project_spec(session: Session, machine: Machine) -> ContainerSpec:
     here = home(machine, manifest)
     options = BuildOptions(tags=(tag(here),))
     prepared = prepare(manifest, machine, options)
+    warn(prepared, session)
     wanted = desire(manifest, prepared, here, machine)
     image = observe(machine, wanted).image
     if not image:
@@ -264,4 +329,4 @@ def project_spec(session: Session, machine: Machine) -> ContainerSpec:
             image = builder(prepared, machine, options, sink)().digest
     machine.engine.register(here)
     receipt.write(session, machine, manifest, prepared, wanted)
-    return replace(wanted.spec, image=image)
+    return wanted.spec._replace(image=image)

@@ -7,7 +7,6 @@ import json
 import os
 from collections.abc import Iterable
 from contextlib import redirect_stdout
-from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 from devenv import quick
@@ -15,6 +14,7 @@ from devenv.build.observed import ABSENT, fingerprint
 from devenv.cli import show
 from devenv.cli.session import Machine, Session
 from devenv.engine import Engine, Pulse
+from devenv.model import plain
 from devenv.model.container import State
 from devenv.model.manifest import Manifest
 from devenv.model.plan import Desired, Report, Result
@@ -42,10 +42,10 @@ def write(session: Session, machine: Machine, manifest: Manifest, prepared: Prep
         "env": quick.relevant(session.env),
         # Layers never change, so they needn't have settled: what is damaged is built again.
         "files": [*files, *((path, _fingerprint(path)) for path in machine.layers(state.image))],
-        "environment": asdict(wanted.environment),
+        "environment": plain(wanted.environment),
         "key": wanted.image_key,
-        "spec": asdict(replace(wanted.spec, image=state.image)),
-        "hooks": asdict(wanted.hooks),
+        "spec": plain(wanted.spec._replace(image=state.image)),
+        "hooks": plain(wanted.hooks),
         "built": wanted.built,
     }
     _keep(machine.engine, receipt, wanted, state)

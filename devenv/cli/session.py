@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from devenv.engine import Engine, Observer, Workshop
 from devenv.errors import NotFound
@@ -37,18 +36,17 @@ class Machine(Window, Protocol):
     def layers(self, image: str) -> Sequence[str]:
         """Folders of an image's layers, which nobody may touch."""
 
-    def bridge(self) -> str:
-        """Name of the bridge containers are on, "" before there was any."""
+    def collect(self, *, unwanted: Sequence[str], everything: bool, dry_run: bool) -> Sequence[Garbage]:
+        """Remove what nothing needs and say what it was.
 
-    def collect(self, *, everything: bool, dry_run: bool) -> Sequence[Garbage]:
-        """Remove what nothing needs (with `everything`, caches and unused images too) and say what it was."""
+        Also names and digests of images that are `unwanted`, and, with `everything`, caches and unused images.
+        """
 
     def examine(self) -> Sequence[Check]:
         """Look at the kernel, the runtime, the mirror, the disk."""
 
 
-@dataclass(frozen=True, slots=True)
-class Session:
+class Session(NamedTuple):
     """`folder` is absolute: the current directory (at first ""), or what `-C` said. A verb opens one machine."""
 
     folder: str

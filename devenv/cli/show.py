@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
+from devenv import changes
 from devenv.build.caption import caption
-from devenv.console import clean, colours, error, paint, seconds, size, table
+from devenv.console import clean, colours, error, fold, paint, seconds, size, table
 from devenv.model.container import Container, Environment
 from devenv.model.host import Check, Garbage
 from devenv.model.image import Image
@@ -25,8 +25,9 @@ _DONE = {
     "forget": "forgotten",
     "run-hook": "ran",
 }
-_DIGEST = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{52}\b")
-_WIDEST = 50  # a longer hook pushes its own reason to the right, not everybody's
+_SIGNS = {"-": "red", "+": "green", "~": "yellow"}
+_WIDEST = 16  # a longer hook pushes its own reason to the right, not everybody's
+_MANY = 3  # nameless things of a kind that are shown one by one
 _STEP = 100  # of a step's text, in characters
 _STYLE = {"keep": "dim", "replace": "yellow", "remove": "red", "forget": "red"}
 
@@ -40,6 +41,8 @@ def plan(one: Plan, env: Mapping[str, str], *, diff: bool = False) -> None:
         _diff(action, colour)
     if one.idle:
         print("nothing to do")
+    else:
+        print(f"next: {paint('devenv up', 'bold', colour)}")
 
 
 def report(one: Report, containers: Sequence[Container], env: Mapping[str, str]) -> None:
@@ -63,21 +66,20 @@ def _addresses(containers: Sequence[Container], colour: bool) -> None:
         print(f"next: {paint('devenv shell', 'bold', colour)}")
 
 
-def containers(found: Sequence[tuple[Environment, Container]], now: float, env: Mapping[str, str]) -> None:
-    """One line for each container."""
-    rows = [
-        (
-            home.name,
-            one.name,
-            _status(one, now),
-            one.address or "-",
-            ", ".join(f"{address(port)}→{port.container}" for port in one.ports) or "-",
-            home.folder,
-        )
-        for home, one in found
-    ]
-    header = ("ENVIRONMENT", "CONTAINER", "STATUS", "ADDRESS", "PORTS", "FOLDER")
-    table(header, rows, sys.stdout, colour=colours(sys.stdout, env))
+def containers(
+    found: Sequence[tuple[Environment, Container]], gone: Collection[str], now: float, env: Mapping[str, str]
+) -> None:
+    """A line for each container, and for each further port of it; `gone` are the folders that aren't there any more."""
+    rows = []
+    for home, one in found:
+        # What is stopped keeps its ports, but nobody answers there.
+        live = one.ports if one.status == "running" else ()
+        ports = [f"{address(port)}→{port.container}" for port in live] or ["-"]
+        place = tilde(home.folder, env) + (" (gone)" if home.folder in gone else "")
+        rows.append((home.name, one.name, _status(one, now), ports[0], place))
+        rows += [("", "", "", port, "") for port in ports[1:]]
+    header = ("ENVIRONMENT", "CONTAINER", "STATUS", "PORTS", "FOLDER")
+    table(header, rows, sys.stdout, colour=colours(sys.stdout, env), shrink=(4, 0))
 
 
 def images(found: Sequence[Image], now: float, env: Mapping[str, str]) -> None:
@@ -92,26 +94,46 @@ def images(found: Sequence[Image], now: float, env: Mapping[str, str]) -> None:
         )
         for one in found
     ]
-    table(("REFERENCES", "DIGEST", "LAYERS", "SIZE", "MADE"), rows, sys.stdout, colour=colours(sys.stdout, env))
+    header = ("REFERENCES", "DIGEST", "LAYERS", "SIZE", "MADE")
+    table(header, rows, sys.stdout, colour=colours(sys.stdout, env), shrink=(0,))
 
 
 def garbage(found: Sequence[Garbage], env: Mapping[str, str], *, dry_run: bool) -> None:
-    """One line for each thing removed, and what it freed."""
-    rows = [(one.kind, one.name, size(one.size), one.reason) for one in found]
+    """One line for each thing removed, or for all those of a kind that people don't know by name; what it freed."""
+    rows = [(one.kind, one.name, size(one.size), one.reason) for one in _gathered(found)]
     if rows:
-        table(("KIND", "NAME", "SIZE", "WHY"), rows, sys.stdout, colour=colours(sys.stdout, env))
+        table(("KIND", "NAME", "SIZE", "WHY"), rows, sys.stdout, colour=colours(sys.stdout, env), shrink=(1, 3))
     print(f"{'would free' if dry_run else 'freed'} {size(sum(one.size for one in found))}")
+
+
+def _gathered(found: Sequence[Garbage]) -> Iterator[Garbage]:
+    groups: dict[tuple[str, str], list[Garbage]] = {}
+    for one in found:
+        groups.setdefault((one.kind, one.reason), []).append(one)
+    for (kind, reason), members in groups.items():
+        if len(members) > _MANY and kind in ("blob", "layer", "draft"):
+            yield Garbage(kind, f"{len(members)} of them", sum(one.size for one in members), reason)
+        else:
+            yield from members
 
 
 def checks(found: Sequence[Check], env: Mapping[str, str]) -> None:
     """One line for each check, and the fix beneath what won't do."""
     colour = colours(sys.stdout, env)
     width = max((len(one.name) for one in found), default=0)
+    start = width + 4
     for one in found:
         sign = paint("✓", "green", colour) if one.ok else paint("✗", "red", colour)
-        print(f"{sign} {clean(one.name).ljust(width)}  {clean(one.found)}")
+        print(f"{sign} {clean(one.name).ljust(width)}  {fold(clean(one.found), sys.stdout, start, start)}")
         if one.fix:
-            print(f"  {' ' * width}  {paint('fix: ' + clean(one.fix), 'cyan', colour)}")
+            fix = fold(f"fix: {clean(one.fix)}", sys.stdout, start, start + 5)
+            print(" " * start + paint(fix, "cyan", colour))
+
+
+def tilde(path: str, env: Mapping[str, str]) -> str:
+    """A path as a shell's prompt has it: `~` for home."""
+    home = env.get("HOME", "").rstrip("/")
+    return f"~{path.removeprefix(home)}" if home and f"{path}/".startswith(f"{home}/") else path
 
 
 def address(port: Port) -> str:
@@ -123,32 +145,31 @@ def address(port: Port) -> str:
 def _rows(rows: Sequence[tuple[str, str, str]], styles: Iterable[str], colour: bool) -> None:
     """Three aligned columns, the first in its style."""
     first = max((len(row[0]) for row in rows), default=0)
-    second = min(_WIDEST, max((len(clean(row[1])) for row in rows), default=0))
+    fitting = [len(clean(thing)) for _, thing, _ in rows]
+    second = max((length for length in fitting if length <= _WIDEST), default=0)
     for (verb, thing, reason), style in zip(rows, styles, strict=True):
-        print(f"{paint(verb.ljust(first), style, colour)}  {clean(thing).ljust(second)}  {clean(reason)}".rstrip())
+        text = f"{clean(thing).ljust(second)}  {clean(reason)}".rstrip()
+        print(f"{paint(verb.ljust(first), style, colour)}  {fold(text, sys.stdout, first + 2, first + second + 4)}")
 
 
 def _diff(action: Action, colour: bool) -> None:
-    for step in action.steps:
-        if not step.cached:
-            text = clean(caption(step.text, _STEP))
-            print(f"\n{paint('step', 'bold', colour)} {clean(step.position)}  {text}  ({clean(step.reason)})")
-            _changes(step.changes, colour)
-    if action.changes and not action.steps:
+    """The steps that must run, or the container to be replaced, and under each what changed of it."""
+    steps = [step for step in action.steps if not step.cached]
+    if steps or action.changes:
         print(f"\n{paint(action.verb, 'bold', colour)} {clean(action.object)}")
-        _changes(action.changes, colour)
+    width = max((len(clean(step.position)) for step in steps), default=0)
+    for step in steps:
+        text = f"{clean(caption(step.text, _STEP))}  ({clean(step.reason)})"
+        print(f"  {clean(step.position).ljust(width)}  {fold(text, sys.stdout, width + 4, width + 6)}")
+        _changes(step.changes, colour, width + 4)
+    if not steps:
+        _changes(action.changes, colour, 2)
 
 
-def _changes(changes: Iterable[Change], colour: bool) -> None:
-    for change in changes:
-        for sign, value, style in (("-", change.before, "red"), ("+", change.after, "green")):
-            if value:
-                print(paint(f"{sign} {clean(change.name)}: {_short(clean(value))}", style, colour))
-
-
-def _short(value: str) -> str:
-    """Keys and digests are told apart by their first digits."""
-    return _DIGEST.sub(r"\1…", value)
+def _changes(found: Iterable[Change], colour: bool, indent: int) -> None:
+    for change in found:
+        for sign, text in changes.lines(change):
+            print(" " * indent + paint(f"{sign} {clean(text)}", _SIGNS[sign], colour))
 
 
 def _object(action: Action) -> str:

@@ -29,7 +29,11 @@ class LogLine(NamedTuple):
 
 
 class Pulse(NamedTuple):
-    """A running container: its init's pid and start time, the boot, its runtime, the bridge it is on ("" for none)."""
+    """A running container: its init's pid and start time, the boot, its runtime, the bridge it is on ("" for none).
+
+    `sources` are (path, device, inode) of its source folders as they were when it was started, `targets` (path, target).
+    `path` is its PATH, `workdir` where its processes start.
+    """
 
     container: str
     pid: int
@@ -37,6 +41,12 @@ class Pulse(NamedTuple):
     boot: str
     runtime: str
     bridge: str
+    sources: tuple[tuple[str, int, int], ...] = ()
+    targets: Pairs = ()
+    path: str = ""
+    workdir: str = "/"
+    process: str = "{}"
+    """Its process as the runtime was told it, JSON (runtime-spec, process)."""
 
 
 class Bind(NamedTuple):
@@ -201,6 +211,12 @@ class Workshop(Protocol):
 
     def cache(self, identifier: str, mode: int, owner: tuple[int, int]) -> str:
         """The folder of a cache mount, made at first use, kept between builds, shared by all projects."""
+
+    def memory(self, folder: str) -> str:
+        """The path of a file in which something about a build context can be kept. It may be gone at any time."""
+
+    def reaches(self, address: str) -> bool:
+        """Whether a step's network leads to this IP address; if not, ADD fetches nothing from there either."""
 
     def tool(self, name: str) -> str:
         """The path of a program lent to build steps (`uv`, `node`: context `devenv-tools`); fetched at first use."""

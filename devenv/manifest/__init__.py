@@ -1,6 +1,6 @@
 """YAML text → Manifest, all faults at once, each with its place; the JSON Schema; a first manifest for a folder.
 
-Doors: parse, load, json_schema, draft, DETECTED.
+Doors: parse, load, json_schema, draft, DETECTED, NESTED.
 """
 
 from typing import TYPE_CHECKING
@@ -10,13 +10,13 @@ from .load import load
 from .parse import parse
 
 if TYPE_CHECKING:
-    from .detect import DETECTED, draft
+    from .detect import DETECTED, NESTED, draft
     from .schema import json_schema
 else:
 
     def __getattr__(name: str) -> object:
         """Doors that `up` doesn't go through, and that json and tomllib stand behind."""
-        if name in ("DETECTED", "draft"):
+        if name in ("DETECTED", "NESTED", "draft"):
             from . import detect
 
             return getattr(detect, name)
@@ -27,4 +27,4 @@ else:
         raise AttributeError(name)
 
 
-__all__ = ["DETECTED", "Expand", "draft", "json_schema", "load", "parse"]
+__all__ = ["DETECTED", "NESTED", "Expand", "draft", "json_schema", "load", "parse"]

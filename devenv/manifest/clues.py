@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import re
 import tomllib
+from collections.abc import Mapping
 from typing import Any
 
 from devenv.errors import InputError
 
 from . import document
-from .values import PIP, PORT, SUITES, Wrong, port
+from .values import APT, PIP, PORT, SUITES, Wrong, port
+
+DEVCONTAINER = (".devcontainer/devcontainer.json", ".devcontainer.json")
 
 _NUMBERED = {"11": "bullseye", "12": "bookworm", "13": "trixie"}
 _NODE_NAMES = {"hydrogen": "18", "iron": "20", "jod": "22", "krypton": "24"}
@@ -43,6 +46,29 @@ def from_yaml(text: str) -> dict[str, Any]:
     except InputError:
         return {}
     return value if isinstance(value, dict) else {}
+
+
+def trouble(name: str, text: str) -> str:
+    """Why a file can't be made out, "" when it can."""
+    if name.endswith(".toml") or name == "Pipfile":
+        try:
+            tomllib.loads(text)
+        except (ValueError, RecursionError) as error:
+            return f"it is not TOML: {error}"
+    if name.endswith(".json") and not from_json(text) and text.strip() not in ("", "{}"):
+        try:
+            return "" if isinstance(json.loads(text), dict) else "it holds no JSON object"
+        except (ValueError, RecursionError) as error:
+            return f"it is not JSON: {error}"
+    if name.endswith((".yml", ".yaml")) and "lock" not in name and text.strip():
+        try:
+            document.read(text.encode("utf-8", "replace"), "")
+        except InputError as error:
+            fault = error.faults[0]
+            return f"line {fault.line}: {fault.message.partition(' while ')[0]}"
+    if name == ".python-version" and text.strip() and not python_version(text):
+        return "it names no version 3.8 or newer"
+    return ""
 
 
 def _plain(node: document.Node) -> Any:
@@ -189,6 +215,75 @@ def exposed(containerfile: str) -> list[str]:
 def pip_packages(*lists: Any) -> list[str]:
     """Those of these lists' items that are packages as a manifest writes them."""
     return [item for values in lists for item in texts(values) if re.fullmatch(PIP, item) and "{{" not in item]
+
+
+def feature(files: Mapping[str, str], name: str, tool: str) -> str:
+    """The version of a devcontainer's feature (`…/features/python:1`), or ""."""
+    for feature, options in table(from_json(files.get(name, "")), "features").items():
+        version = at(options, "version")
+        if re.search(rf"/{tool}(:|$)", feature) and isinstance(version, str):
+            return version
+    return ""
+
+
+def poetry_packages(*tables: dict[str, Any]) -> list[str]:
+    """Dependencies as Poetry and Pipenv write them, as pip does; what comes from a folder is left out."""
+    found: list[str] = []
+    for name, wanted in [pair for one in tables for pair in one.items()]:
+        entry = wanted if isinstance(wanted, dict) else {"version": wanted}
+        version = entry.get("version", "*")
+        if name == "python" or not isinstance(version, str) or "path" in entry:
+            continue
+        extras = ",".join(texts(entry.get("extras")))
+        head = f"{name}[{extras}]" if extras else name
+        git = entry.get("git")
+        found.append(f"{head} @ git+{git}" if isinstance(git, str) else head + ",".join(_range(version)))
+    return list(dict.fromkeys(pip_packages(found)))
+
+
+def _range(version: str) -> list[str]:
+    """`^1.2` and the like as pip's specifiers (Poetry, dependency specification)."""
+    found = []
+    for part in version.replace(" ", "").split(","):
+        match = re.fullmatch(r"([\^~]?)(\d+(?:\.\d+)*)", part)
+        if match is None:
+            found += [] if part in ("", "*") else [part if part[0] in "<>=!~" else f"=={part}"]
+            continue
+        numbers = [int(number) for number in match[2].split(".")]
+        # ^ keeps the first number that isn't 0, ~ the second one where it is given.
+        kept = next((at for at, number in enumerate(numbers) if number), len(numbers) - 1)
+        kept = kept if match[1] == "^" else min(1, len(numbers) - 1)
+        if match[1]:
+            found += [f">={match[2]}", "<" + ".".join(map(str, (*numbers[:kept], numbers[kept] + 1)))]
+        else:
+            found.append(f"=={match[2]}")
+    return found
+
+
+def apt_installed(containerfile: str) -> list[str]:
+    """The Debian packages that a Containerfile's RUN lines install."""
+    found: list[str] = []
+    for line in re.sub(r"\\\r?\n", " ", containerfile).splitlines():
+        for words in re.findall(r"apt(?:-get)?(?: +-\S+)* +install +([^&;|]*)", line):
+            found += [word for word in words.split() if re.fullmatch(APT, word)]
+    return list(dict.fromkeys(found))
+
+
+def run_by(containerfile: str) -> str:
+    """What the last CMD of a Containerfile runs, after its ENTRYPOINT, on one line, or ""."""
+    found: dict[str, str] = {}
+    for name, words in re.findall(
+        r"(?m)^[ \t]*(FROM|CMD|ENTRYPOINT)[ \t]+(.*)$", re.sub(r"\\\r?\n", " ", containerfile)
+    ):
+        if name == "FROM":
+            found = {}
+            continue
+        try:
+            value = json.loads(words)
+        except (ValueError, RecursionError):
+            value = words
+        found[name] = " ".join(command(value).split())
+    return " ".join(found[name] for name in ("ENTRYPOINT", "CMD") if found.get(name))
 
 
 def command(value: Any) -> str:

@@ -108,7 +108,7 @@ _NODE = Record(
     (
         Key(
             "version",
-            Text("a Node.js version: write '22', '22.11' or '22.11.0'", values.NODE_VERSION),
+            Text("a Node.js version: write '22', '22.11' or '22.11.0'", values.NODE_VERSION, values.node_version),
             "The Node.js version. Default: the newest long-term one.",
         ),
         Key("lock", Text("", read=values.npm_lock), "A package-lock.json to install from, beside its package.json."),
@@ -265,7 +265,7 @@ KEYS = (
     Key(
         "runtime",
         _words(*values.RUNTIMES),
-        "The OCI runtime. Default: `runc` or `crun`, whichever works here.",
+        "The OCI runtime. Default: `crun`, or `runc` where that is missing.",
     ),
     _later("roles", "Reusable bundles of these keys."),
     _later("tasks", "Steps from templates, in order."),

@@ -69,13 +69,15 @@ def read(data: bytes, path: str, shown: str, *, facts: Mapping[str, str], expand
         check.fault(place, message, hint)
     if check.faults:
         raise InputError(*_limited(check.faults))
-    return _manifest(path, folder, name, values)
+    return _manifest(path, folder, name, values, check.found)
 
 
-def _manifest(path: str, folder: str, name: str, values: dict[str, Any]) -> Manifest:
+def _manifest(path: str, folder: str, name: str, values: dict[str, Any], found: Found) -> Manifest:
     sources: tuple[Source, ...] = values.pop("source")
     values.setdefault("workdir", sources[0].target if sources else None)
-    return Manifest(path, folder, values.pop("name", name), values.pop("from"), sources=sources, **values)
+    places = {where: (place.line, place.column) for where, (place, _) in found.items()}
+    own = values.pop("name", name)
+    return Manifest(path, folder, own, values.pop("from"), sources=sources, places=places, **values)
 
 
 def _limited(faults: list[Fault]) -> list[Fault]:

@@ -11,6 +11,8 @@ from devenv.model.manifest import From, Port, Source
 
 SUITES = ("bullseye", "bookworm", "trixie", "forky", "sid")
 FACTS = ("arch", "project", "user", "index")
+_PYTHON_TO_COME = 20  # of years to come: what is beyond is a slip
+_NODE_TO_COME = 40
 _MOVING = {"oldoldstable", "oldstable", "stable", "testing", "unstable", "experimental"}
 
 NAME = "[a-z0-9]+([._-][a-z0-9]+)*"
@@ -204,6 +206,15 @@ def python_version(text: str) -> str:
     if minor < 8:
         hint = "did you mean '3.10'?" if text == "3.1" else "3.8 is the oldest that can be installed"
         raise Wrong(f"Python {text} is too old", hint)
+    if minor > _PYTHON_TO_COME:
+        raise Wrong(f"there is no Python {text}", "write '3.12', for example")
+    return text
+
+
+def node_version(text: str) -> str:
+    """`N`, `N.N` or `N.N.N`."""
+    if int(text.split(".")[0]) > _NODE_TO_COME:
+        raise Wrong(f"there is no Node.js {text}", "write '22', for example")
     return text
 
 
@@ -255,7 +266,7 @@ def _port_hint(text: str) -> str:
     if re.search("[0-9]-[0-9]", text):
         return "ranges are not supported: write each port as an item"
     if "[" in text or text.count(":") > 2:
-        return "the address must be IPv4: a port on 127.0.0.1 is also on ::1"
+        return "the address must be IPv4, as in '127.0.0.1:9000:8000'"
     return "write '8000', '9000:8000', '127.0.0.1:9000:8000' or '8000/udp'"
 
 

@@ -119,6 +119,15 @@ class Step:
     workdir: str = "/"
     uncounted: tuple[str, ...] = ()
     """Names in `env` that change no key: the proxies given from outside."""
+    place: str = ""
+    """Where it stands, for people: `apt`, or `python 1/2` in a stage with several steps that leave files."""
+    origins: Pairs = ()
+    """Keys of the manifest it is rendered from, each with its value as text: (("apt", "git, jq"),)."""
+
+    @property
+    def words(self) -> str:
+        """What it does, for people: what the manifest says, where it comes from there, else the instruction."""
+        return ", ".join(value for _, value in self.origins) or self.text
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +156,8 @@ class Graph:
     file: str
     stages: tuple[Stage, ...]
     target: int
-    warnings: tuple[str, ...] = ()
+    declared: tuple[str, ...] = ()
+    """The names that the file's ARGs declare, in any stage."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from .manifest import Limits, Pairs, Port, Source
 
 Status = Literal["created", "running", "stopped"]
 
 
-@dataclass(frozen=True, slots=True)
-class Process:
+class Process(NamedTuple):
     """A process in a container (runtime-spec, process). `user` is `name|uid[:group|gid]` as in USER, "" for the image's."""
 
     argv: tuple[str, ...]
@@ -21,8 +19,7 @@ class Process:
     terminal: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class ContainerSpec:
+class ContainerSpec(NamedTuple):
     """A container to make. `image` is a digest in the store. Paths of sources and certificates are absolute.
 
     `inputs` say what it was made from, by name; two specs with equal inputs need no replacement.
@@ -38,7 +35,7 @@ class ContainerSpec:
     volumes: Pairs = ()
     """(volume name, target) pairs."""
     ports: tuple[Port, ...] = ()
-    limits: Limits = field(default_factory=Limits)
+    limits: Limits = Limits()
     network: Literal["bridge", "none"] = "bridge"
     certificates: str = ""
     """Path of the bundle on the host, "" for none."""
@@ -47,8 +44,7 @@ class ContainerSpec:
     inputs: Pairs = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Container:
+class Container(NamedTuple):
     """A container as observed. Times are Unix seconds; `exit_code` None while running or never started."""
 
     id: str
@@ -67,10 +63,11 @@ class Container:
     """Whether on_create has run to its end."""
     start_hooks_done: bool = True
     """Whether on_start has, since it was last started."""
+    lost: str = ""
+    """A source folder that isn't the one it was started with: deleted, or made anew. It still sees the old one."""
 
 
-@dataclass(frozen=True, slots=True)
-class Environment:
+class Environment(NamedTuple):
     """A project folder and a variant. `id` is unique on this host and stable for the folder; `name` is for people."""
 
     id: str
@@ -79,8 +76,7 @@ class Environment:
     variant: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class State:
+class State(NamedTuple):
     """All that is observed of one environment: its containers, and which of the wanted keys are in the store.
 
     `built` are (position, inputs) of the last build's steps, for saying what changed since.

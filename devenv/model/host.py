@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Check:
+class Check(NamedTuple):
     """One thing `doctor` looked at: whether it will do, what was found, and the fix ("" when none is needed)."""
 
     name: str
@@ -15,8 +14,7 @@ class Check:
     fix: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Garbage:
+class Garbage(NamedTuple):
     """One thing that nothing needs: its kind (`layer`, `image`, `draft`, `cache`), name, bytes, and why."""
 
     kind: str

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from .manifest import Pairs
 
@@ -11,9 +11,28 @@ INDEX = "application/vnd.oci.image.index.v1+json"
 CONFIG = "application/vnd.oci.image.config.v1+json"
 LAYER = "application/vnd.oci.image.layer.v1.tar"
 
+OURS = "devenv/"
+"""What the names we give begin with. A user can't give such a one, so no name of theirs is ever taken for ours."""
 
-@dataclass(frozen=True, slots=True)
-class Descriptor:
+
+def environment_tag(name: str, identifier: str) -> str:
+    """The name of an environment's image: for people, and unlike that of any other checkout."""
+    return f"{OURS}{name}:{identifier}"
+
+
+def failed_tag(key: str) -> str:
+    """The name of what `--keep-failed` keeps of the build with this key. An environment's name has no slash."""
+    return f"{OURS}failed/{key[:12]}"
+
+
+def tagged_for(reference: str) -> str | None:
+    """Whose a name is: an environment's id, "" for what is kept of a failed step, None for a user's own."""
+    if not reference.startswith(OURS):
+        return None
+    return "" if reference.startswith(f"{OURS}failed/") else reference.rpartition(":")[2]
+
+
+class Descriptor(NamedTuple):
     """A blob's media type, digest (`sha256:<64 hex>`) and size in bytes (image-spec, descriptor.md)."""
 
     media_type: str
@@ -21,8 +40,7 @@ class Descriptor:
     size: int
 
 
-@dataclass(frozen=True, slots=True)
-class Healthcheck:
+class Healthcheck(NamedTuple):
     """HEALTHCHECK: `test` as in the config (`["CMD", …]`, `["CMD-SHELL", …]`, `["NONE"]`); times in nanoseconds, 0 unset."""
 
     test: tuple[str, ...]
@@ -33,8 +51,7 @@ class Healthcheck:
     retries: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class ImageConfig:
+class ImageConfig(NamedTuple):
     """The execution parameters of an image (image-spec, config.md). None: not set; () an empty list."""
 
     env: Pairs = ()
@@ -54,8 +71,7 @@ class ImageConfig:
     variant: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Rootfs:
+class Rootfs(NamedTuple):
     """What a build step starts from or ends with: layer ids of the store, bottom first, and the config so far.
 
     `key` identifies the whole content: equal keys, equal files.
@@ -63,11 +79,10 @@ class Rootfs:
 
     key: str
     layers: tuple[int, ...] = ()
-    config: ImageConfig = field(default_factory=ImageConfig)
+    config: ImageConfig = ImageConfig()
 
 
-@dataclass(frozen=True, slots=True)
-class Image:
+class Image(NamedTuple):
     """An image in the store: its manifest's digest, its names, its config, its layers (store ids, bottom first)."""
 
     digest: str

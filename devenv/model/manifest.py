@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Literal
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Literal, NamedTuple
 
 Pairs = tuple[tuple[str, str], ...]
 """An ordered mapping of strings, hashable: `(("A", "1"), ("B", "2"))`."""
 
 
-@dataclass(frozen=True, slots=True)
-class From:
+FROM_MANIFEST = "devenv.yml: "
+"""What the name of a step's input starts with that is no part of its key, but says in the manifest's words what changed."""
+
+
+class From(NamedTuple):
     """Where the image starts: `bootstrap:SUITE`, `file:CONTAINERFILE`, `oci:DIRECTORY[:TAG]` (`image:` comes later)."""
 
     kind: Literal["bootstrap", "file", "oci"]
@@ -20,8 +24,7 @@ class From:
         return f"{self.kind}:{self.value}"
 
 
-@dataclass(frozen=True, slots=True)
-class Python:
+class Python(NamedTuple):
     """`python:`. `version` None: the base's own. Paths are relative to the project folder."""
 
     version: str | None = None
@@ -30,8 +33,7 @@ class Python:
     build_on: Literal["auto", "base", "apt"] = "auto"
 
 
-@dataclass(frozen=True, slots=True)
-class Node:
+class Node(NamedTuple):
     """`node:`. `version` None: the newest long-term one; `lock` a package-lock.json beside its package.json."""
 
     version: str | None = None
@@ -39,8 +41,7 @@ class Node:
     packages: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
+class Source(NamedTuple):
     """A folder of the host seen inside. `path` is relative to the project folder or absolute; `target` absolute."""
 
     path: str
@@ -48,8 +49,7 @@ class Source:
     mode: Literal["rw", "ro", "copy-on-write"] = "rw"
 
 
-@dataclass(frozen=True, slots=True)
-class Port:
+class Port(NamedTuple):
     """A published port. `host` None: any free one, chosen at `up`. `address` is an IPv4 address."""
 
     container: int
@@ -58,8 +58,7 @@ class Port:
     protocol: Literal["tcp", "udp"] = "tcp"
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(NamedTuple):
     """`limits:`. Memory in bytes, cpus in cores, None for no limit; pids always has one."""
 
     memory: int | None = None
@@ -67,16 +66,14 @@ class Limits:
     pids: int = 4096
 
 
-@dataclass(frozen=True, slots=True)
-class Hooks:
+class Hooks(NamedTuple):
     """Shell commands run inside: once after the container is made, and at every start."""
 
     on_create: tuple[str, ...] = ()
     on_start: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Lending:
+class Lending(NamedTuple):
     """What a build is lent of the host, by the manifest's `certificates:` and `proxy:`, and whose packages bases are made of."""
 
     certificates: str = "host"
@@ -84,8 +81,7 @@ class Lending:
     mirror: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Manifest:
+class Manifest(NamedTuple):
     """A whole `devenv.yml` (docs/manifest.md). `path` is the file's absolute path, `folder` the project's."""
 
     path: str
@@ -103,12 +99,14 @@ class Manifest:
     user: str | None = None
     command: str | None = None
     ports: tuple[Port, ...] = ()
-    limits: Limits = field(default_factory=Limits)
+    limits: Limits = Limits()
     network: Literal["bridge", "none"] = "bridge"
-    hooks: Hooks = field(default_factory=Hooks)
+    hooks: Hooks = Hooks()
     test: str | None = None
     certificates: str = "host"
     """`host`, `none`, or the path of a bundle."""
     proxy: Literal["host", "none"] = "host"
     mirror: str | None = None
     runtime: str | None = None
+    places: Mapping[str, tuple[int, int]] = MappingProxyType({})
+    """Where each value stands in the file, 1-based line and column, by dotted name: `apt`, `apt[1]`, `python.version`."""

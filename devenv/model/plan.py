@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from .build import Keyed
 from .container import ContainerSpec, Environment
 from .manifest import Hooks, Pairs
+
+if TYPE_CHECKING:  # a plan can be made without it: the quick door must not wait for it
+    from .build import Keyed
 
 Verb = Literal["build", "keep", "create", "replace", "start", "stop", "remove", "forget", "run-hook"]
 
 
-@dataclass(frozen=True, slots=True)
-class Desired:
+class Desired(NamedTuple):
     """What the manifest asks for. `steps` are (position, step), positions unique and stable (`apt:2`).
 
     `spec.image` may be "" while the image isn't built; `spec.inputs` has its key under `image`.
@@ -23,13 +23,12 @@ class Desired:
     image_key: str
     steps: tuple[tuple[str, Keyed], ...]
     spec: ContainerSpec
-    hooks: Hooks = field(default_factory=Hooks)
+    hooks: Hooks = Hooks()
     built: tuple[tuple[str, Pairs], ...] = ()
     """(position, inputs) of the steps, to be remembered: what changed is told by them next time."""
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(NamedTuple):
     """One input that differs: its name (`apt`, `env.DEBUG`, `requirements.txt`), before and after ("" for absent)."""
 
     name: str
@@ -37,8 +36,7 @@ class Change:
     after: str
 
 
-@dataclass(frozen=True, slots=True)
-class StepPlan:
+class StepPlan(NamedTuple):
     """One build step: whether the store has its result, and if not, why it must run."""
 
     position: str
@@ -48,8 +46,7 @@ class StepPlan:
     changes: tuple[Change, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Action:
+class Action(NamedTuple):
     """One thing to do to one object, and why. `changes` are the inputs that caused it.
 
     `container` is the id of the one acted on, "" when the plan makes it; `steps` those of a build;
@@ -67,8 +64,7 @@ class Action:
     volumes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(NamedTuple):
     """Actions in the order they would be done. `image` is the digest in the store, "" when it must be built.
 
     `built` are the step inputs to remember once the image is there; () when they are remembered already.
@@ -85,8 +81,7 @@ class Plan:
         return all(action.verb == "keep" for action in self.actions)
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
+class Result(NamedTuple):
     """An action and how it went: seconds taken; `error` is "" when it worked, `code` the exit code it calls for.
 
     `skipped` when an earlier one failed, and so this was never tried.
@@ -99,8 +94,7 @@ class Result:
     skipped: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
+class Report(NamedTuple):
     """All results, in order. `ok` when none failed."""
 
     environment: Environment

@@ -10,6 +10,8 @@ from __future__ import annotations
 import os
 import sys
 
+from devenv.colours import colours
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 
     Receipt = dict[str, Any]
 
-VERSION = 2
+VERSION = 3
 """Of the receipt's format: another one is not read."""
 
 _COMPLETE = "_DEVENV_COMPLETE"
@@ -59,26 +61,53 @@ def relevant(env: Mapping[str, str]) -> dict[str, str]:
 
 def door(pulse: Pulse) -> str:
     """How to enter a running container, as it is kept at paths.door(folder)."""
-    return f"{pulse.container}\n{pulse.pid}\n{pulse.start}\n{pulse.boot}\n{pulse.runtime}\n"
+    import json
+
+    process = json.loads(pulse.process)
+    own = {name: process.pop(name, None) for name in ("args", "cwd", "env", "terminal")}
+    words = (pulse.container, pulse.pid, pulse.start, pulse.boot, pulse.runtime, pulse.path, pulse.workdir)
+    described = (json.dumps(process), json.dumps(own["env"]))
+    return "\0".join(map(str, (*words, *described, *(word for source in pulse.targets for word in source))))
 
 
 def _exec(words: list[str], env: Mapping[str, str]) -> int | None:
+    from devenv import command
     from devenv.paths import locate
 
-    folder = project()
+    folder = project() or ""
     paths = locate(env, os.geteuid())
     try:
-        with open(paths.door(folder or ""), encoding="utf-8") as file:
-            identifier, pid, start, boot, runtime = file.read().split("\n")[:5]
+        with open(paths.door(folder), encoding="utf-8", errors="surrogateescape") as file:
+            identifier, pid, start, boot, runtime, path, workdir, process, variables, *sources = file.read().split("\0")
     except (OSError, ValueError):
         return None
     if not lives(int(pid), int(start), boot):
         return None
-    options = []
-    if sys.stdin.isatty() and sys.stdout.isatty():
-        known = [f"{name}={env[name]}" for name in ("TERM", "COLORTERM", "NO_COLOR") if name in env]
-        options = ["--tty", *(word for pair in known for word in ("--env", pair))]
-    _become([runtime, "--root", paths.runtime, "exec", *options, identifier, *words])
+    within = command.matching(os.path.realpath(os.getcwd()), folder, zip(sources[::2], sources[1::2], strict=True))
+    root = f"/proc/{pid}/root"
+    # What would fail goes the long way, which says why.
+    if command.verdict(root, words[0], path, within or workdir) or (within and not command.is_folder(root, within)):
+        return None
+    terminal = sys.stdin.isatty() and sys.stdout.isatty()
+    if terminal and runtime.endswith("/crun"):
+        return None  # somebody must stay, to let the size follow (container/runtime.py, attend)
+    known = ("TERM", "COLORTERM", "NO_COLOR") if terminal else ()
+    lent = [f"{name}={env[name]}" for name in known if name in env]
+    # Options would do for runc; crun takes what they don't say (user, folder, privileges) from nowhere.
+    described = _process(process, variables, lent, words, within or workdir, terminal)
+    options = ("--process", f"/proc/self/fd/{described}")
+    _become([runtime, "--root", f"{paths.runtime}/{os.path.basename(runtime)}", "exec", *options, identifier])
+
+
+def _process(rest: str, variables: str, more: list[str], words: list[str], cwd: str, terminal: bool) -> int:
+    """A process (runtime-spec) as a file in memory, for the runtime to inherit. To import json takes as long as all else."""
+    from _json import encode_basestring_ascii as quoted
+
+    args, env = (",".join(map(quoted, texts)) for texts in (words, more))
+    own = f'"args":[{args}],"cwd":{quoted(cwd)},"env":[{variables[1:-1]}{"," if env else ""}{env}]'
+    file = os.memfd_create("process", 0)
+    os.write(file, f'{rest[:-1]},"terminal":{"true" if terminal else "false"},{own}}}'.encode())
+    return file
 
 
 def _become(argv: list[str]) -> NoReturn:
@@ -98,9 +127,7 @@ def _up(env: Mapping[str, str]) -> int | None:
         from .arrive import up
 
         return up(receipt, env)
-    colour = "FORCE_COLOR" in env or (sys.stdout.isatty() and "NO_COLOR" not in env and env.get("TERM") != "dumb")
-    sys.stdout.write(answer["coloured" if colour else "plain"])
-    sys.stdout.flush()
+    sys.stdout.write(answer["coloured" if colours(sys.stdout, env) else "plain"])
     return 0
 
 
@@ -132,13 +159,14 @@ def _current(env: Mapping[str, str]) -> Receipt | None:
 
 
 def _stands(answer: Receipt, env: Mapping[str, str]) -> bool:
-    """Whether the container the answer speaks of runs, watched, on a network that nobody took away."""
+    """Whether the container the answer speaks of runs, watched, with its sources, on a network that nobody took away."""
     from devenv.paths import locate
 
     bundle = locate(env, os.geteuid()).bundle(answer["container"])
     return (
         lives(answer["pid"], answer["start"], answer["boot"])
         and _watched(bundle)
+        and all(_same(*source) for source in answer["sources"])
         and (not answer["bridge"] or _connected(answer["bridge"]))
     )
 
@@ -178,6 +206,15 @@ def _watched(bundle: str) -> bool:
     except OSError:
         return False
     return words[1] == b"(conmon)" and words[2] not in (b"Z", b"X")
+
+
+def _same(path: str, device: int, inode: int) -> bool:
+    """Whether this folder is the one a container was started with (bundle.lost_source, which costs more to import)."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return False
+    return (status.st_dev, status.st_ino) == (device, inode)
 
 
 def _connected(bridge: str) -> bool:

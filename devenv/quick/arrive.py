@@ -9,13 +9,12 @@ import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
-from devenv import signals
+from devenv import command, signals
 from devenv.engine.native.facade import Native
 from devenv.engine.native.record import pairs, spec_value
-from devenv.model.container import Environment
+from devenv.model.container import Environment, Process
 from devenv.paths import locate
 
 Receipt = dict[str, Any]
@@ -25,6 +24,8 @@ def run(receipt: Receipt, words: Sequence[str], env: Mapping[str, str]) -> int |
     """One command in a container of its own, made like the project's main one."""
     signals.catch()
     spec = spec_value(receipt["spec"])
+    sources = [(source.path, source.target) for source in spec.sources]
+    within = command.matching(os.path.realpath(os.getcwd()), receipt["environment"]["folder"], sources)
     engine = Native(locate(env, os.geteuid()), env)
     engine.begin()  # from here on no gc takes the image away
     if not engine.has_image(spec.image):
@@ -33,9 +34,10 @@ def run(receipt: Receipt, words: Sequence[str], env: Mapping[str, str]) -> int |
     terminal = sys.stdin.isatty() and sys.stdout.isatty()
     known = ("TERM", "COLORTERM", "NO_COLOR") if terminal else ()
     lent = tuple((name, env[name]) for name in known if name in env)
-    process = replace(spec.process, argv=tuple(words), env=(*spec.process.env, *lent), terminal=terminal)
+    own = spec.process
+    process = Process(tuple(words), (*own.env, *lent), own.user, within or own.workdir, terminal)
     name = f"run-{os.urandom(3).hex()}"
-    return engine.run(replace(spec, name=name, process=process, ports=()))
+    return engine.run(spec._replace(name=name, process=process, ports=()))
 
 
 def up(receipt: Receipt, env: Mapping[str, str]) -> int | None:

@@ -65,6 +65,7 @@ class _Base(NamedTuple):
 class _Apt(NamedTuple):
     packages: tuple[str, ...]
     cache: str
+    origins: tuple[tuple[str, tuple[str, ...]], ...]
 
 
 class _Lock(NamedTuple):
@@ -80,6 +81,8 @@ class _Python(NamedTuple):
     requirements: tuple[str, ...]
     locks: tuple[_Lock, ...]
     packages: tuple[str, ...]
+    named: tuple[str, ...]
+    asked: tuple[str, ...]
 
 
 class _Node(NamedTuple):
@@ -126,7 +129,7 @@ def containerfile(manifest: Manifest, templates: str, facts: Facts) -> str:
     return _render(
         templates,
         base=base,
-        apt=_Apt(packages, "apt" + base.suffix) if packages else None,
+        apt=_Apt(packages, "apt" + base.suffix, _apt_origins(manifest)) if packages else None,
         python=python,
         node=node,
         env=_env(python, node),
@@ -174,6 +177,12 @@ def _system_packages(manifest: Manifest) -> tuple[str, ...]:
     return tuple(sorted({*map(_no_option, manifest.apt), *_python_needs(manifest), *_node_needs(manifest)}))
 
 
+def _apt_origins(manifest: Manifest) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """Which key of the manifest asks for which of them."""
+    asked = (("apt", manifest.apt), ("python", _python_needs(manifest)), ("node", _node_needs(manifest)))
+    return tuple((key, tuple(sorted(set(packages)))) for key, packages in asked if packages)
+
+
 def _compiles(apt: Sequence[str]) -> bool:
     """Whether the user's packages hold something that other packages may be compiled or fetched with."""
     names = [re.split("[:=]", package)[0] for package in apt]
@@ -216,6 +225,8 @@ def _python(manifest: Manifest, python: Python, facts: Facts) -> _Python:
         requirements=tuple(file for file in python.requirements if file not in locks),
         locks=tuple(_Lock(posixpath.dirname(lock)) for lock in locks),
         packages=tuple(sorted({"pip", *map(_no_option, python.packages)})),
+        named=python.requirements,
+        asked=tuple(sorted(python.packages)),
     )
 
 
@@ -315,7 +326,12 @@ def _environment(templates: str) -> Environment:
         keep_trailing_newline=True,
     )
     environment.globals.clear()
-    environment.filters |= {"sh": quote.sh, "dockerquote": quote.dockerquote, "field": quote.field}
+    environment.filters |= {
+        "sh": quote.sh,
+        "dockerquote": quote.dockerquote,
+        "field": quote.field,
+        "origin": quote.origin,
+    }
     return environment
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Sequence
 
 from devenv.errors import DevenvError
 
@@ -27,6 +28,12 @@ def field(value: str) -> str:
     if not re.fullmatch(r"[\w./@+=~-]+", value) or value.startswith("-"):
         raise DevenvError(f"render {_show(value)}: a build mount can't take this name", hint="rename the file")
     return value
+
+
+def origin(values: tuple[str, Sequence[str]]) -> str:
+    """A comment that says which key of the manifest the step below comes from (build/origin.py reads it)."""
+    key, items = values
+    return f"# From `{key}`: {_one_line(', '.join(items))}"
 
 
 def _one_line(value: str) -> str:

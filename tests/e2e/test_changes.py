@@ -37,17 +37,18 @@ def test_a_python_package_more_keeps_apt(place: Place) -> None:
     layers = place.layers()
     place.change("devenv.yml", "[six]", "[six, toolz]")
     plan = place("plan").out
-    assert "python:" in plan and "(command) changed" in plan and "apt:" not in plan
+    assert "python.packages +toolz" in plan and "apt" not in plan
     done = place("up")
     assert done.ran == {"python", "environment"}
-    assert "image changed" in done.out
+    assert "another image" in done.out
     assert len(place.layers() - layers) == 3  # the packages, their copy, the workdir above it
     assert place("exec", "--", "python", "-c", "import six, toolz; print(toolz.__name__)").out == "toolz\n"
 
 
 def test_an_apt_package_more_keeps_python(place: Place) -> None:
     place.change("devenv.yml", "[tree]", "[tree, jq]")
-    assert "apt:1 (command) changed" in place("plan").out
+    assert "apt +jq" in place("plan").out
+    assert "+ apt: jq" in place("plan", "--diff").out
     done = place("up")
     assert "apt" in done.ran and "python" not in done.ran
     assert place("exec", "--", "jq", "--version").out.startswith("jq-")
@@ -57,15 +58,48 @@ def test_an_apt_package_more_keeps_python(place: Place) -> None:
 def test_a_variable_changed_replaces_the_container_and_builds_nothing(place: Place) -> None:
     before, layers = place.container(), place.layers()
     place.change("devenv.yml", "COLOUR: red", "COLOUR: blue")
-    assert "env.COLOUR changed" in place("plan").out
+    assert "env.COLOUR red → blue" in place("plan").out
     diff = place("plan", "--diff").out
     assert "- env.COLOUR: red" in diff and "+ env.COLOUR: blue" in diff
     done = place("up")
-    assert "env.COLOUR changed" in done.out and done.ran == set()
+    assert "env.COLOUR red → blue" in done.out and done.ran == set()
     assert place.layers() == layers
     assert place.container()["pid"] != before["pid"]
     assert place.container()["image"] == before["image"]
     assert place("exec", "--", "sh", "-c", "echo $COLOUR").out == "blue\n"
+
+
+def test_steps_are_counted_in_one_way(place: Place) -> None:
+    place.change("devenv.yml", "[six]", "[six, iniconfig]")
+    action = place.json("plan")["actions"][0]
+    assert action["reason"].startswith("3 of 5 steps: ")
+    assert [step["position"] for step in action["steps"]] == ["apt", "python 1/2", "python 2/2"] + [
+        f"environment {number}/2" for number in (1, 2)
+    ]
+    done = place("up", "--no-cache")
+    assert {line.split("  ")[0].split(" ", 1)[1] for line in done.err.splitlines() if line[:1] == "✓"} >= {
+        "apt tree, python3",
+        "python 2/2 iniconfig, six",
+        "environment 1/2 /opt/venv",
+    }
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "told"),
+    [
+        (
+            "[tree]",
+            "[tree, nosuchpackage]",
+            "devenv.yml:2:13: `apt[1]`: installing nosuchpackage failed: exit code 100",
+        ),
+        ("[six]", "[six>=9999]", "devenv.yml:3:21: `python.packages[0]`: installing six failed: exit code 1"),
+    ],
+)
+def test_a_package_that_is_not_there_is_told_by_its_place(place: Place, before: str, after: str, told: str) -> None:
+    place.change("devenv.yml", before, after)
+    done = place.attempt("up")
+    assert done.code == 1 and f"error: {told}\n  │ " in done.err and "(rendered)" not in done.err
+    assert told in place.attempt("up", "--json").out
 
 
 def test_a_hook_changed_replaces_nothing(place: Place) -> None:

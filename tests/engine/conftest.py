@@ -16,7 +16,10 @@ from contextlib import ExitStack, contextmanager, suppress
 import pytest
 
 from devenv.engine.native.mount import CLONE_NEWNET, setns
-from devenv.engine.native.slot.address import bridge_name
+from devenv.engine.native.slot import firewall, namespace, network
+from devenv.engine.native.slot.address import Network, bridge_name, parse_subnet
+from devenv.engine.native.slot.ids import extent
+from devenv.engine.native.slot.network import Wire
 from devenv.engine.native.state import State
 from devenv.paths import Paths
 from tests.engine.project import Project
@@ -97,8 +100,9 @@ def _idle(cgroup: str) -> bool:
 
 @pytest.fixture
 def state(home: Paths) -> Iterator[State]:
-    """The store's state."""
+    """The store's state. It has the first block of slots, as stores once had: their numbers begin with 0."""
     opened = State(home.state)
+    opened.set("blocks", "[0]")
     yield opened
     opened.close()
 
@@ -108,7 +112,7 @@ def pool(paths: Paths, *arguments: str) -> None:
     argv = [
         sys.executable,
         "-m",
-        "devenv.engine.native.slot.pool",
+        "devenv.engine.native.slot.refill",
         "--home",
         paths.home,
         "--run",
@@ -255,6 +259,57 @@ def machine() -> Iterator[Machine]:
         setns(there, CLONE_NEWNET)
         stack.callback(setns, before, CLONE_NEWNET)
         yield made
+
+
+class Slots:
+    """Two wired slots on a pretend machine."""
+
+    def __init__(self, paths: Paths, machine: Machine) -> None:
+        self.paths = paths
+        self.machine = machine
+        self.net = Network(bridge_name(paths.run), parse_subnet("10.213.0.0/20"))
+
+    def netns(self, slot: int) -> str:
+        return f"{self.paths.slot(slot)}/net"
+
+    def address(self, slot: int) -> str:
+        return self.net.address(slot)
+
+    def ask(self, slot: int, address: str, port: int, kind: str = "tcp", device: str = "") -> str:
+        return self.machine.ask(self.netns(slot), address, port, kind, device)
+
+
+@pytest.fixture
+def slots(home: Paths, machine: Machine) -> Iterator[Slots]:
+    made = Slots(home, machine)
+    with open("/proc/sys/net/ipv4/ip_forward", "w", encoding="ascii") as file:
+        file.write("0")
+    firewall.ensure(made.net, slots=[0, 1])
+    network.setup(made.net)
+    namespace.prepare(home.slots)
+    for slot in (0, 1):
+        namespace.pin(home.slot(slot), extent(slot))
+    network.wire(made.net, [Wire(slot, made.netns(slot)) for slot in (0, 1)])
+    yield made
+    network.unwire(made.net, [0, 1])
+    for slot in (0, 1):
+        namespace.unpin(home.slot(slot))
+    namespace.unprepare(home.slots)
+    assert firewall.teardown(made.net) == []
+    assert network.teardown(made.net) == []
+
+
+@contextmanager
+def within(netns: str) -> Iterator[None]:
+    """This process in another network namespace; sockets made there stay there."""
+    before, there = (os.open(path, os.O_RDONLY) for path in ("/proc/self/ns/net", netns))
+    setns(there, CLONE_NEWNET)
+    try:
+        yield
+    finally:
+        setns(before, CLONE_NEWNET)
+        os.close(before)
+        os.close(there)
 
 
 def _namespace(stack: ExitStack) -> int:

@@ -74,12 +74,24 @@ class Project:
         assert done.returncode == 0, (words, done.returncode, done.stdout, done.stderr)
         return done.stdout
 
-    def start(self, *words: str, **more: Any) -> subprocess.Popen[str]:
+    def runtime(self, *words: str, name: str = "") -> str:
+        """What the OCI runtime itself says, asked by its own command line: the one that devenv chose, or the named."""
+        chosen = name or os.listdir(self.paths.runtime)[0]
+        argv = [chosen, "--root", f"{self.paths.runtime}/{chosen}", *words]
+        return subprocess.run(argv, check=True, capture_output=True, text=True).stdout
+
+    def known(self) -> list[str]:
+        """Ids of the containers that any runtime has state of."""
+        return [
+            name for runtime in os.listdir(self.paths.runtime) for name in os.listdir(f"{self.paths.runtime}/{runtime}")
+        ]
+
+    def start(self, *words: str, env: Mapping[str, str] | None = None, **more: Any) -> subprocess.Popen[str]:
         """One command in the background."""
         return subprocess.Popen(
             self.argv(*words),
             cwd=self.folder,
-            env=self.env(),
+            env=self.env(env),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

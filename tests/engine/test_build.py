@@ -139,7 +139,7 @@ def ran(stderr: str) -> list[str]:
 
 def inside(project: Project, image: str, script: str) -> str:
     """What a script prints in a container of an image."""
-    return project.run("run", "--image", image, "--user", "0", "--", "/bin/sh", "-c", script)
+    return project.run("run", "--image", image, "--entrypoint", "", "--user", "0", "--", "/bin/sh", "-c", script)
 
 
 def test_build_does_every_instruction(built: Built) -> None:
@@ -203,7 +203,7 @@ def test_build_leaves_a_secret_nowhere(built: Built) -> None:
     project.write("Containerfile", EVERYTHING.replace('= "$TOKEN" &&', '= "$TOKEN" && false &&'))
     failed = project.attempt("build", "--keep-failed", *built.words[1:])
     assert failed.returncode == 1
-    assert "failed-" in failed.stderr
+    assert "devenv/failed/" in failed.stderr
     assert built.canary not in failed.stderr
 
     places = [project.paths.home, f"{project.paths.run}/bundles", project.paths.runtime]
@@ -231,7 +231,7 @@ def test_build_failed_step_is_told_kept_when_asked_and_never_cached(project: Pro
         assert "exit code 9" in done.stderr
         assert "loud" in done.stderr
     kept = project.attempt("build", "--keep-failed", *words).stderr
-    (image,) = set(re.findall(r"failed-[0-9a-f]+", kept))
+    (image,) = set(re.findall(r"devenv/failed/[0-9a-f]+", kept))
     assert inside(project, image, "cat /before /here") == "before\nhere\n"
     assert project.attempt("build", *words).returncode == 1
 

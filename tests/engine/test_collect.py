@@ -99,6 +99,79 @@ def test_gc_keeps_images_that_the_user_named_and_all_takes_them(place: Project) 
     assert place.attempt("run", "--image", "mine:1", "--", "true").returncode == 2
 
 
+def test_gc_keeps_a_name_of_the_users_that_ends_like_an_id_of_ours(place: Project) -> None:
+    place.run("build", "--tag", "app:0123456789ab", "--tag", "app/failed:0123456789ab")
+    place.run("down")
+
+    assert names(collect(place), "image") == []
+    assert place.run("run", "--image", "app:0123456789ab", "--", "cat", "/one") == "one\n"
+
+
+def test_gc_takes_an_environments_image_once_it_is_down(place: Project) -> None:
+    build(place, "RUN echo own >/own")
+    place.run("up")
+    (own,) = json.loads(place.run("images", "--json"))[0]["references"]
+    assert own.startswith("devenv/")
+    assert names(collect(place), "image") == []
+    place.run("down")
+
+    assert own in names(collect(place), "image")
+
+
+def test_gc_takes_images_and_names_that_are_asked_for(place: Project) -> None:
+    place.run("build", "--tag", "asked:1", "--tag", "asked:2")
+    digest = place.run("up") and place.container()["image"]
+
+    assert names(collect(place, "asked:1"), "name") == ["asked:1"]
+    assert place.attempt("gc", "asked:1").returncode == 2
+    refused = place.attempt("gc", digest)
+    assert (refused.returncode, "a container has it" in refused.stderr) == (1, True)
+    place.run("down")
+    assert names(collect(place), "image") == []  # its other name counts
+    assert names(collect(place, digest.removeprefix("sha256:")[:12]), "image") != []
+    assert "asked:2" not in place.run("images")
+
+
+def test_gc_takes_what_was_kept_of_a_failed_step_when_it_is_old_or_asked_for(place: Project) -> None:
+    for age in (0, 15):
+        build(place, f"RUN echo here >/here-{age}; exit 9")
+        assert place.attempt("build", "--keep-failed").returncode == 1
+        (kept,) = [
+            name
+            for one in json.loads(place.run("images", "--json"))
+            for name in one["references"]
+            if name.startswith("devenv/failed/")
+        ]
+        assert names(collect(place), "image") == []
+        assert place.run("run", "--image", kept, "--", "cat", f"/here-{age}") == "here\n"
+        state = State(place.paths.state)
+        state.db.execute("UPDATE image SET created = created - ?", (age * 86400,))
+        state.close()
+
+        gone = collect(place) if age else collect(place, kept)
+
+        assert kept in names(gone, "image")
+        assert kept not in place.run("images")
+
+
+def test_down_with_volumes_removes_those_the_image_declares(place: Project) -> None:
+    build(place, 'VOLUME ["/data"]')
+    place.run("up")
+    place.run("exec", "sh", "-c", "echo mine >/data/mine")
+    folder = place.paths.volume(place.container()["environment"]["id"], "")
+
+    assert "data" in place.run("down")
+    assert os.path.exists(f"{folder}data/mine")
+    place.run("down", "--volumes")
+    assert not os.path.exists(folder)
+
+    place.run("run", "--", "sh", "-c", "echo mine >/data/mine")
+    assert os.path.exists(f"{folder}data/mine")
+    assert "data" in place.run("down", "--volumes")
+    assert not os.path.exists(folder)
+    assert place.run("down", "--volumes") == "nothing to take down\n"
+
+
 def test_gc_dry_run_says_the_same_and_changes_nothing(place: Project) -> None:
     place.run("build", "--tag", "mine:2")
     os.makedirs(f"{place.paths.drafts}/9999/upper")

@@ -58,7 +58,7 @@ def assert_whole(project: Project) -> None:
     known = [project.container()["id"]]
     assert os.listdir(f"{project.paths.run}/bundles") == known
     assert os.listdir(f"{project.paths.home}/containers") == known
-    assert os.listdir(project.paths.runtime) == known
+    assert project.known() == known
     state = State(project.paths.state)
     assert state.db.execute("SELECT count(*) FROM layer WHERE boot = ''").fetchone() == (0,)
     state.close()
@@ -227,7 +227,7 @@ def test_up_puts_the_network_back_though_it_keeps_everything(project: Project, d
 def test_after_a_reboot_all_reads_as_stopped_and_up_starts_it(project: Project) -> None:
     container = project.up()
     # What a reboot leaves: rows of another boot, no processes, an empty run-time folder for the container.
-    subprocess.run(["runc", "--root", project.paths.runtime, "delete", "--force", container["id"]], check=True)
+    project.runtime("delete", "--force", container["id"])
     state = State(project.paths.state)
     state.db.execute("UPDATE container SET boot = 'before'")
     state.db.execute("UPDATE slot SET boot = 'before'")

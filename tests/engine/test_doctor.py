@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import time
 from typing import Any
 
 import pytest
 
-from .conftest import output
+from devenv.paths import Paths
+
+from .conftest import output, pool
 from .project import Project
 
 pytestmark = pytest.mark.engine
+
+OUTSIDE = {"name servers", "package mirror", "disk space", "inodes"}
+"""What a machine may lack on which these tests run."""
 
 
 def found(project: Project, *before: str, env: dict[str, str] | None = None) -> dict[str, dict[str, Any]]:
@@ -28,9 +34,8 @@ def found(project: Project, *before: str, env: dict[str, str] | None = None) -> 
 
 def test_doctor_is_content_with_a_machine_that_runs_the_tests(project: Project) -> None:
     checks = found(project)
-    outside = {"name servers", "package mirror", "disk space", "inodes"}
 
-    assert [name for name, check in checks.items() if not check["ok"] and name not in outside] == []
+    assert [name for name, check in checks.items() if not check["ok"] and name not in OUTSIDE] == []
     assert len(checks) > 15
 
 
@@ -53,6 +58,75 @@ def test_doctor_without_privileges_says_what_fails_and_how_to_mend_it(project: P
         assert not checks[name]["ok"], name
         assert checks[name]["fix"], name
         assert "ermitted" in checks[name]["found"], checks[name]
+        assert "--privileged" in checks[name]["fix"]
+    assert checks["user"]["found"] == "root, without sys_admin, net_admin"
+
+
+def within(*mounts: str) -> list[str]:
+    """A program that runs another with these done in a mount namespace of its own."""
+    return ["unshare", "--mount", "sh", "-ec", "; ".join((*mounts, 'exec "$@"')), "sh"]
+
+
+def test_doctor_names_each_program_that_is_missing_and_its_package(project: Project) -> None:
+    programs = ("crun", "runc", "conmon", "catatonit", "mmdebstrap", "nft", "nsenter")
+    paths = [path for name in programs if (path := shutil.which(name))]
+
+    checks = found(project, *within(*(f"mount --bind /dev/null {path}" for path in paths)))
+
+    fixes = {name: check["fix"] for name, check in checks.items() if not check["ok"]}
+    assert fixes["runtime"] in ("apt-get install crun", "apt-get install runc")
+    for name, package in (("nft", "nftables"), ("nsenter", "util-linux"), *((name, name) for name in programs[2:5])):
+        assert fixes[name] == f"apt-get install {package}", name
+    assert fixes["bridge, veth, nf_tables"] == "apt-get install nftables"
+
+
+@pytest.mark.parametrize(
+    ("options", "failing"),
+    [
+        ("size=64k,nr_inodes=20", {"disk space", "inodes"}),
+        ("ro", {"overlayfs", "mapped ids: store", "mapped ids: this folder", "disk space", "inodes"}),
+    ],
+)
+def test_doctor_works_where_the_store_cannot_be_made(project: Project, options: str, failing: set[str]) -> None:
+    elsewhere = {"DEVENV_HOME": "/mnt/h", "DEVENV_RUN": "/mnt/r"}
+    checks = found(project, *within(f"mount -t tmpfs -o {options} none /mnt"), env=elsewhere)
+
+    wrong = {name for name, check in checks.items() if not check["ok"]} - {"name servers", "package mirror"}
+    assert wrong == failing if "size" in options else failing - {"disk space", "inodes"} <= wrong
+    assert all("DEVENV_HOME" in checks[name]["fix"] for name in wrong)
+
+
+def test_doctor_says_that_the_database_is_damaged(project: Project) -> None:
+    elsewhere = f"{project.folder}/elsewhere"
+    os.mkdir(elsewhere)
+    with open(f"{elsewhere}/state.db", "wb") as file:
+        file.write(b"no database" * 100)
+
+    checks = found(project, env={"DEVENV_HOME": elsewhere, "DEVENV_RUN": f"{elsewhere}/run"})
+
+    assert f"{elsewhere}/state.db" in checks["store"]["found"]
+    assert "move it aside" in checks["store"]["fix"]
+    assert not checks["containers' network"]["ok"]
+
+
+def test_doctor_tells_a_user_that_only_root_will_do(project: Project) -> None:
+    """This interpreter is in root's own folder here, hence the capability to read."""
+    user = "setpriv --reuid 65534 --regid 65534 --clear-groups --bounding-set -all,+dac_read_search"
+    reads = "--inh-caps +dac_read_search --ambient-caps +dac_read_search"
+
+    checks = found(project, *user.split(), *reads.split())
+
+    assert "sudo" in checks["user"]["fix"]
+    assert [name for name, check in checks.items() if not check["ok"] and name not in OUTSIDE] == ["user"]
+    assert checks["kernel"]["ok"]
+
+
+def test_doctor_names_the_proxy_that_does_not_answer(project: Project) -> None:
+    check = found(project, env={"http_proxy": "http://127.0.0.1:1"})["package mirror"]
+
+    assert not check["ok"]
+    assert "through the proxy 127.0.0.1:1: Connection refused" in check["found"]
+    assert "http_proxy" in check["fix"]
 
 
 def test_doctor_says_that_a_folder_cannot_map_ids(project: Project) -> None:
@@ -73,6 +147,25 @@ def test_doctor_says_that_a_folder_cannot_map_ids(project: Project) -> None:
     assert refused.returncode == 1
     assert f"mount {folder}: its file system can't map ids" in refused.stderr
     assert "doctor" in refused.stderr
+
+
+def test_a_store_where_overlays_cannot_be_written_is_told_with_the_fix(project: Project) -> None:
+    place = f"{project.folder}-place"
+    for name in ("", "/lower", "/upper", "/work", "/merged"):
+        os.mkdir(place + name)
+    options = f"lowerdir={place}/lower,upperdir={place}/upper,workdir={place}/work"
+    output("mount", "-t", "overlay", "none", "-o", options, f"{place}/merged")
+    env = {"DEVENV_HOME": f"{place}/merged/home", "DEVENV_RUN": f"{place}/run"}
+    try:
+        failed = project.attempt("run", "true", env=env)
+        checks = json.loads(project.attempt("doctor", "--json", env=env).stdout)["checks"]
+    finally:
+        pool(Paths(env["DEVENV_HOME"], env["DEVENV_RUN"]), "--teardown")
+        output("umount", f"{place}/merged")
+
+    assert failed.returncode == 1
+    assert "mount overlay" in failed.stderr and "put the store on ext4" in failed.stderr
+    assert [one["ok"] for one in checks if one["name"] == "overlayfs"] == [False]
 
 
 def test_doctor_puts_a_flushed_firewall_back(project: Project) -> None:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import threading
 from collections.abc import Iterator
 
 import pytest
 
+from devenv.engine.native.slot.address import bridge_name, table_name
+from devenv.paths import Paths
+
+from .conftest import eventually, output
 from .project import Project
 
 pytestmark = pytest.mark.engine
@@ -54,6 +59,7 @@ def test_proxy_on_the_hosts_loopback_is_reached_from_a_build_step_and_stays_out_
 
     project.run("build", env={"http_proxy": proxy})
 
+    assert lent(project) == []
     assert project.run("run", "--", "cat", "/asked") == "here\n"
     assert "http_proxy" not in project.run("run", "--", "env")
 
@@ -70,6 +76,64 @@ def test_proxy_none_holds_for_builds_and_containers(project: Project, proxy: str
     assert "proxy" not in seen.lower()
     assert "SSL_CERT_FILE" not in seen
     assert proxy not in project.run("run", "--", "env", env={"http_proxy": proxy})
+
+
+def lent(project: Project) -> list[str]:
+    """Ports that are lent to single containers, by nft."""
+    table = table_name(bridge_name(project.paths.run))
+    listed = json.loads(output("nft", "-j", "list", "map", "inet", table, "lent"))["nftables"]
+    elements = next(entry["map"] for entry in listed if "map" in entry).get("elem", [])
+    return [str(key["concat"][2]) for key, _ in elements]
+
+
+def test_proxy_is_lent_to_the_environment_that_asked_as_long_as_it_runs(
+    project: Project, store: Paths, base: str, proxy: str
+) -> None:
+    port, env = proxy.rpartition(":")[2], {"http_proxy": proxy}
+    other = Project(store, f"{project.folder}-other", base)
+    other.manifest()
+    try:
+        project.run("up", env=env)
+        other.run("up")
+        assert lent(project) == [port]
+        seen, answer = project.run("exec", "--", "bash", "-c", ASK).splitlines()
+        assert answer == "here"
+        theirs = other.attempt("exec", "--", "bash", "-c", f"http_proxy={seen}; {ASK}")
+        assert theirs.returncode != 0
+        assert "here" not in theirs.stdout
+        assert "refused" in theirs.stderr
+
+        project.run("stop")
+        assert lent(project) == []
+        project.run("up", env={"http_proxy": "http://127.0.0.1:9"})
+        assert lent(project) == ["9"]
+        project.manifest("proxy: none\n")
+        project.run("up", env=env)
+        assert lent(project) == []
+        project.manifest()
+        project.run("up", env=env)
+        assert lent(project) == [port]
+        project.run("down")
+        assert lent(project) == []
+    finally:
+        other.down()
+
+
+@pytest.mark.parametrize("manifest", ["proxy: none\n", "env: {http_proxy: 'http://127.0.0.1:7', HTTP_PROXY: ''}\n"])
+def test_proxy_that_is_not_to_be_used_is_not_lent(project: Project, proxy: str, manifest: str) -> None:
+    project.manifest(manifest)
+    project.run("up", env={"http_proxy": proxy})
+
+    assert lent(project) == []
+
+
+def test_proxy_lent_to_a_command_that_is_killed_is_taken_back(project: Project, proxy: str) -> None:
+    with project.start("run", "--", "sleep", "60", env={"http_proxy": proxy}) as run:
+        assert eventually(lambda: lent(project) != [])
+        run.kill()
+    project.run("run", "--", "true")
+
+    assert lent(project) == []
 
 
 def test_mirror_of_the_manifest_is_part_of_a_bases_key(project: Project) -> None:

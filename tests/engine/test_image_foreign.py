@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from devenv.engine.native.store import image
-from devenv.engine.native.store.image import History
+from devenv.engine.native.store.config import History
 from devenv.engine.native.store.layer import pack
 from devenv.engine.native.store.layout import Store
 from devenv.engine.native.store.unpack import unpack

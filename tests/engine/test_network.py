@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from collections.abc import Iterator
 
 import pytest
 
-from devenv.engine.native.slot import firewall, namespace, network
-from devenv.engine.native.slot.address import Network, bridge_name, mac, parse_subnet
+from devenv.engine.native.slot import firewall, namespace, network, ports
+from devenv.engine.native.slot.address import mac, parse_subnet
 from devenv.engine.native.slot.firewall import Lent, Published
 from devenv.engine.native.slot.ids import extent
 from devenv.engine.native.slot.network import Wire
@@ -18,49 +17,11 @@ from devenv.errors import EngineError
 from devenv.model.manifest import Port
 from devenv.paths import Paths
 
-from .conftest import Machine, output
+from .conftest import Machine, Slots, output
 
 pytestmark = pytest.mark.engine
 
 UNREACHABLE = {"refused", "no answer"}
-
-
-class Slots:
-    """Two wired slots on a pretend machine."""
-
-    def __init__(self, paths: Paths, machine: Machine) -> None:
-        self.paths = paths
-        self.machine = machine
-        self.net = Network(bridge_name(paths.run), parse_subnet("10.213.0.0/20"))
-
-    def netns(self, slot: int) -> str:
-        return f"{self.paths.slot(slot)}/net"
-
-    def address(self, slot: int) -> str:
-        return self.net.address(slot)
-
-    def ask(self, slot: int, address: str, port: int, kind: str = "tcp", device: str = "") -> str:
-        return self.machine.ask(self.netns(slot), address, port, kind, device)
-
-
-@pytest.fixture
-def slots(home: Paths, machine: Machine) -> Iterator[Slots]:
-    made = Slots(home, machine)
-    with open("/proc/sys/net/ipv4/ip_forward", "w", encoding="ascii") as file:
-        file.write("0")
-    firewall.ensure(made.net)
-    network.setup(made.net)
-    namespace.prepare(home.slots)
-    for slot in (0, 1):
-        namespace.pin(home.slot(slot), extent(slot))
-    network.wire(made.net, [Wire(slot, made.netns(slot)) for slot in (0, 1)])
-    yield made
-    network.unwire(made.net, [0, 1])
-    for slot in (0, 1):
-        namespace.unpin(home.slot(slot))
-    namespace.unprepare(home.slots)
-    assert firewall.teardown(made.net) == []
-    assert network.teardown(made.net) == []
 
 
 def test_network_slot_has_its_address_and_no_ipv6(slots: Slots) -> None:
@@ -125,7 +86,7 @@ def test_network_services_of_the_host_are_closed_to_slots_but_for_dns(slots: Slo
 def test_network_loopback_service_is_lent_at_the_gateway_as_from_loopback(slots: Slots) -> None:
     slots.machine.serve(slots.machine.host, "127.0.0.53", 53, "udp")
     slots.machine.serve(slots.machine.host, "127.0.0.1", 3128)
-    firewall.ensure(slots.net, (), [Lent("udp", 53, "127.0.0.53"), Lent("tcp", 3128, "127.0.0.1")])
+    firewall.ensure(slots.net, (), [Lent("udp", 53, "127.0.0.53"), Lent("tcp", 3128, "127.0.0.1")], [0, 1])
     assert slots.ask(0, slots.net.gateway, 53, "udp") == "127.0.0.1"
     assert slots.ask(0, slots.net.gateway, 3128) == "127.0.0.1"
 
@@ -143,7 +104,7 @@ def test_network_port_published_on_loopback_answers_there_alone(slots: Slots, ki
     slots.machine.serve(slots.netns(0), "0.0.0.0", 80, kind)
     port = Port(80, 8000, protocol="udp" if kind == "udp" else "tcp")
     for _ in range(2):
-        firewall.publish(slots.net, [Published(port, slots.address(0))])
+        firewall.open_doors(slots.net, [Published(port, slots.address(0))])
     slots.machine.run(slots.machine.outside, "ip", "route", "add", "10.213.0.0/20", "via", Machine.ADDRESS)
     slots.machine.run(slots.machine.outside, "ip", "route", "add", "127.0.0.1", "via", Machine.ADDRESS, "table", "9")
     slots.machine.run(slots.machine.outside, "ip", "rule", "add", "pref", "0", "to", "127.0.0.1", "table", "9")
@@ -154,14 +115,14 @@ def test_network_port_published_on_loopback_answers_there_alone(slots: Slots, ki
     assert slots.machine.ask(slots.machine.outside, "127.0.0.1", 8000, kind, "lan0") in UNREACHABLE
     assert slots.ask(1, slots.net.gateway, 8000, kind) in UNREACHABLE
     for _ in range(2):
-        firewall.unpublish(slots.net, slots.address(0))
+        firewall.close_doors(slots.net, slots.address(0))
     assert slots.machine.ask(slots.machine.host, "127.0.0.1", 8000, kind) in UNREACHABLE
 
 
 @pytest.mark.parametrize("address", ["0.0.0.0", Machine.ADDRESS])
 def test_network_port_published_to_the_outside_answers_there_but_not_to_other_slots(slots: Slots, address: str) -> None:
     slots.machine.serve(slots.netns(0), "0.0.0.0", 80)
-    firewall.publish(slots.net, [Published(Port(80, 8000, address), slots.address(0))])
+    firewall.open_doors(slots.net, [Published(Port(80, 8000, address), slots.address(0))])
     assert slots.machine.ask(slots.machine.outside, Machine.ADDRESS, 8000) == Machine.OUTSIDE
     assert slots.machine.ask(slots.machine.host, Machine.ADDRESS, 8000) == Machine.ADDRESS
     on_loopback = slots.machine.ask(slots.machine.host, "127.0.0.1", 8000)
@@ -172,9 +133,9 @@ def test_network_port_published_to_the_outside_answers_there_but_not_to_other_sl
 def test_network_publishing_again_moves_the_port(slots: Slots) -> None:
     slots.machine.serve(slots.netns(1), "0.0.0.0", 80)
     for slot in (0, 1):
-        firewall.publish(slots.net, [Published(Port(80, 8000), slots.address(slot))])
+        firewall.open_doors(slots.net, [Published(Port(80, 8000), slots.address(slot))])
     assert slots.machine.ask(slots.machine.host, "127.0.0.1", 8000) == slots.net.gateway
-    firewall.unpublish(slots.net, slots.address(0))
+    firewall.close_doors(slots.net, slots.address(0))
     assert slots.machine.ask(slots.machine.host, "127.0.0.1", 8000) == slots.net.gateway
 
 
@@ -213,7 +174,7 @@ def test_network_firewall_misses_a_single_flushed_chain_and_is_restored(slots: S
     subprocess.run(["nft", "flush", "chain", "inet", slots.net.table, "inward"], check=True)
     assert firewall.missing(slots.net)
     for _ in range(2):
-        firewall.ensure(slots.net, [Published(Port(80, 8000), slots.address(0))])
+        firewall.ensure(slots.net, [Published(Port(80, 8000), slots.address(0))], (), [0, 1])
         assert not firewall.missing(slots.net)
     assert slots.machine.ask(slots.machine.host, "127.0.0.1", 8000) == slots.net.gateway
 
@@ -230,7 +191,7 @@ def test_network_docker_policy_drop_does_not_cut_slots_off(slots: Slots, user_ch
     assert slots.ask(0, Machine.OUTSIDE, 80) in UNREACHABLE
     assert firewall.missing(slots.net)
     for _ in range(2):
-        firewall.ensure(slots.net)
+        firewall.ensure(slots.net, slots=[0, 1])
     assert not firewall.missing(slots.net)
     assert slots.ask(0, Machine.OUTSIDE, 80) == Machine.ADDRESS
     assert slots.ask(0, slots.address(1), 80) in UNREACHABLE
@@ -286,15 +247,15 @@ def test_network_port_in_use_names_its_owner() -> None:
 
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-        assert f"(pid {os.getpid()})" in firewall.port_owner("127.0.0.1", port)
-    assert firewall.port_owner("127.0.0.1", port) == ""
+        assert f"(pid {os.getpid()})" in ports.owner("127.0.0.1", port)
+    assert ports.owner("127.0.0.1", port) == ""
     with pytest.raises(EngineError, match=r"publish 192\.0\.2\.77:80"):
-        firewall.port_owner("192.0.2.77", 80)
+        ports.owner("192.0.2.77", 80)
 
 
 @pytest.mark.usefixtures("machine")
 def test_network_free_port_can_be_bound() -> None:
-    assert firewall.port_owner("127.0.0.1", firewall.free_port()) == ""
+    assert ports.owner("127.0.0.1", ports.free()) == ""
 
 
 def test_network_namespaces_unpinned_are_gone_and_can_be_unpinned_again(home: Paths) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -12,15 +13,14 @@ from contextlib import suppress
 
 import pytest
 
-from devenv.engine.native.slot import namespace, pool
-from devenv.engine.native.slot.firewall import Lent
+from devenv.engine.native.slot import doors, namespace, pool
 from devenv.engine.native.slot.ids import host_start
 from devenv.engine.native.state import Owner, State, this_process
 from devenv.errors import EngineError
 from devenv.model.manifest import Port
 from devenv.paths import Paths
 
-from .conftest import Machine, eventually, leaks, output
+from .conftest import Machine, eventually, leaks, output, within
 from .conftest import pool as run_pool
 
 pytestmark = pytest.mark.engine
@@ -172,7 +172,7 @@ def test_pool_slot_of_a_living_command_is_left_alone(home: Paths, state: State) 
     assert slot not in state.spare_slots()
 
 
-@pytest.mark.parametrize("damage", ["unpinned", "unwired", "bridge", "firewall", "folder"])
+@pytest.mark.parametrize("damage", ["unpinned", "unwired", "bridge", "firewall", "guard", "folder"])
 def test_pool_heals_what_somebody_deleted(home: Paths, state: State, here: Machine, damage: str) -> None:
     here.serve(here.outside, "0.0.0.0", 80)
     run_pool(home, "--spare", "2")
@@ -185,10 +185,12 @@ def test_pool_heals_what_somebody_deleted(home: Paths, state: State, here: Machi
         subprocess.run(["ip", "link", "del", net.bridge], check=True)
     elif damage == "firewall":
         subprocess.run(["nft", "flush", "ruleset"], check=True)
+    elif damage == "guard":
+        subprocess.run(["nft", "delete", "table", "bridge", net.table], check=True)
     else:
         subprocess.run(["umount", "--lazy", home.slots], check=True)
         subprocess.run(["rm", "-rf", home.slots], check=True)
-    assert pool.healthy(home, state) == (damage not in ("bridge", "firewall"))
+    assert pool.healthy(home, state) == (damage not in ("bridge", "firewall", "guard"))
     for _ in range(2):
         run_pool(home, "--spare", "2")
     assert pool.healthy(home, state)
@@ -235,33 +237,86 @@ def test_pool_published_ports_come_back_after_a_flush(home: Paths, state: State,
     here.serve(netns(home, slot), "0.0.0.0", 80)
     subprocess.run(["nft", "flush", "ruleset"], check=True)
     for _ in range(2):
-        pool.publish(home, state, slot, [Port(80, 8000)])
+        doors.open_doors(home, state, slot, [Port(80, 8000)])
         assert here.ask(here.host, "127.0.0.1", 8000) == pool.network(home, state).gateway
     subprocess.run(["nft", "flush", "ruleset"], check=True)
     pool.heal(home)
     assert here.ask(here.host, "127.0.0.1", 8000) == pool.network(home, state).gateway
     for _ in range(2):
-        pool.unpublish(home, state, slot)
+        doors.close(home, state, slot)
         assert here.ask(here.host, "127.0.0.1", 8000) == "refused"
 
 
 def test_pool_port_of_another_container_is_refused(home: Paths, state: State) -> None:
     one, other = (pool.claim(home, state, this_process(), spare=2) for _ in range(2))
-    pool.publish(home, state, one, [Port(80, 8000)])
+    doors.open_doors(home, state, one, [Port(80, 8000)])
     with pytest.raises(EngineError, match=r"0\.0\.0\.0:8000"):
-        pool.publish(home, state, other, [Port(80, 8000, "0.0.0.0")])
-    pool.unpublish(home, state, one)
-    pool.publish(home, state, other, [Port(80, 8000, "0.0.0.0")])
+        doors.open_doors(home, state, other, [Port(80, 8000, "0.0.0.0")])
+    doors.close(home, state, one)
+    doors.open_doors(home, state, other, [Port(80, 8000, "0.0.0.0")])
 
 
-def test_pool_lent_service_is_reached_and_stays_so(home: Paths, state: State, here: Machine) -> None:
-    slot = pool.claim(home, state, this_process(), spare=1)
+def lent(paths: Paths, state: State) -> str:
+    """What nft says is lent to single slots."""
+    return output("nft", "list", "map", "inet", pool.network(paths, state).table, "lent").partition("elements")[2]
+
+
+def test_pool_service_is_lent_to_one_slot_until_that_is_closed(home: Paths, state: State, here: Machine) -> None:
+    slot, other = (pool.claim(home, state, this_process(), spare=2) for _ in range(2))
+    gateway = pool.network(home, state).gateway
     here.serve(here.host, "127.0.0.1", 3128)
+    here.serve(here.host, "127.0.0.2", 3129)
     for _ in range(2):
-        pool.lend(home, state, Lent("tcp", 3128, "127.0.0.1"))
-    subprocess.run(["nft", "flush", "ruleset"], check=True)
-    pool.heal(home)
-    assert here.ask(netns(home, slot), pool.network(home, state).gateway, 3128) == "127.0.0.1"
+        doors.open_doors(home, state, slot, (), [("127.0.0.1", 3128), ("127.0.0.2", 3129)])
+    for flushed in (False, True):
+        if flushed:
+            subprocess.run(["nft", "flush", "ruleset"], check=True)
+            pool.heal(home)
+        assert [here.ask(netns(home, slot), gateway, port) for port in (3128, 3129)] == ["127.0.0.1"] * 2
+        assert [here.ask(netns(home, other), gateway, port) for port in (3128, 3129)] == ["refused"] * 2
+    for _ in range(2):
+        doors.close(home, state, slot)
+        assert here.ask(netns(home, slot), gateway, 3128) == "refused"
+    assert lent(home, state) == ""
+
+
+def test_pool_what_was_lent_to_a_dead_command_is_taken_back(home: Paths, state: State) -> None:
+    run_pool(home, "--spare", "2")
+    slot = state.claim_slot(dead())
+    assert slot is not None
+    doors.open_doors(home, state, slot, [Port(80, 8000)], [("127.0.0.1", 3128)])
+    assert "3128" in lent(home, state)
+    run_pool(home, "--spare", "2")
+    assert lent(home, state) == ""
+    assert doors.slots(state) == set()
+
+
+def test_pool_client_of_a_closed_port_reaches_nobody_who_has_the_slot_next(
+    home: Paths, state: State, here: Machine
+) -> None:
+    slot = pool.claim(home, state, this_process(), spare=1)
+    here.serve(netns(home, slot), "0.0.0.0", 80, "udp")
+    doors.open_doors(home, state, slot, [Port(80, 8000, "0.0.0.0", "udp")])
+    with within(here.outside), socket.socket(type=socket.SOCK_DGRAM) as client:
+        client.settimeout(0.5)
+        client.connect((Machine.ADDRESS, 8000))
+        client.send(b"?")
+        assert client.recv(99) == Machine.OUTSIDE.encode()
+        with within(here.host):
+            doors.close(home, state, slot)
+        client.send(b"?")
+        with pytest.raises((TimeoutError, ConnectionRefusedError)):
+            client.recv(99)
+
+
+def test_pool_table_of_another_version_is_replaced_when_a_door_is_opened(home: Paths, state: State) -> None:
+    slot = pool.claim(home, state, this_process(), spare=1)
+    table = pool.network(home, state).table
+    subprocess.run(["nft", f"delete table inet {table}; add table inet {table}"], check=True)
+    state.set("firewall", f"{state.boot} 00000000")
+    doors.open_doors(home, state, slot, (), [("127.0.0.1", 3128)])
+    assert "3128" in lent(home, state)
+    assert pool.healthy(home, state)
 
 
 def test_pool_refill_killed_anywhere_is_finished_by_the_next(home: Paths, state: State) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import time
 
 import pytest
@@ -26,6 +27,36 @@ def quickly(project: Project, *words: str) -> str | None:
     loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
     assert "devenv.quick" in loaded
     return None if "devenv.cli.act" in loaded or "devenv.cli.app" in loaded else done.stdout
+
+
+@pytest.mark.parametrize(
+    ("redirection", "code", "told"),
+    [
+        (">/dev/full", 1, "error: write: No space left on device\n"),
+        ("| head -0", 141, ""),
+        (">&-", 0, ""),
+    ],
+)
+@pytest.mark.parametrize("options", ["", " --verbose"])
+def test_up_ends_well_where_nobody_reads(
+    project: Project, options: str, redirection: str, code: int, told: str
+) -> None:
+    project.manifest()
+    settle(project)
+    command = f"set -o pipefail; {' '.join(project.argv('up'))}{options} {redirection}"
+    done = subprocess.run(
+        ["bash", "-c", command], cwd=project.folder, env=project.env(), capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (code, "", told)
+
+
+@pytest.mark.parametrize(
+    "env", [{"FORCE_COLOR": "1"}, {"FORCE_COLOR": "1", "NO_COLOR": "1"}, {"FORCE_COLOR": "0"}, {"NO_COLOR": ""}]
+)
+def test_up_has_colours_when_the_long_way_has(project: Project, env: dict[str, str]) -> None:
+    project.manifest()
+    settle(project)
+    assert project.run("up", env=env) == project.run("up", "--verbose", env=env)
 
 
 def settle(project: Project) -> None:

@@ -70,7 +70,7 @@ def test_up_notices_a_change_behind_a_link(project: Project) -> None:
 
     project.write("real.yml", project.read("real.yml").replace("'1'", "'2'"))
 
-    assert "env.A changed" in project.run("up")
+    assert "env.A 1 → 2" in project.run("up")
 
 
 def test_a_port_of_a_killed_run_is_free_again(project: Project) -> None:

@@ -14,9 +14,9 @@ from collections.abc import Iterator
 import pytest
 
 from devenv.engine.native.container.spec import READONLY
-from devenv.engine.native.slot.ids import START
+from devenv.engine.native.slot.ids import BLOCK, START
 from devenv.paths import Paths
-from tests.engine.conftest import eventually
+from tests.engine.conftest import eventually, temporary_store
 from tests.engine.project import Project, cgroup, mounts, status
 
 pytestmark = pytest.mark.engine
@@ -105,8 +105,7 @@ def test_walls_refuse_the_system_call(answers: dict[str, dict[str, str]], way: s
 def pids(project: Project) -> list[int]:
     """All processes of the container, as the runtime counts them."""
     identifier = project.container()["id"]
-    argv = ["runc", "--root", project.paths.runtime, "ps", "--format", "json", identifier]
-    listed: list[int] = json.loads(subprocess.run(argv, check=True, capture_output=True).stdout)
+    listed: list[int] = json.loads(project.runtime("ps", "--format", "json", identifier))
     return listed
 
 
@@ -146,6 +145,20 @@ def test_walls_every_namespace_is_another(inside: Project) -> None:
     pid = inside.container()["pid"]
     for kind in ("user", "mnt", "pid", "ipc", "uts", "net", "cgroup"):
         assert os.readlink(f"/proc/{pid}/ns/{kind}") != os.readlink(f"/proc/self/ns/{kind}"), kind
+
+
+def test_walls_of_two_stores_share_no_id(project: Project) -> None:
+    with temporary_store() as paths:
+        other = Project(paths, f"{os.path.dirname(paths.home)}/other", project.base)
+        os.chmod(other.folder, 0o755)
+        try:
+            starts = {status(one.up()["pid"])["Uid"].split()[0] for one in (project, other)}
+            blocks = [{int(name) // BLOCK for name in os.listdir(one.paths.slots)} for one in (project, other)]
+        finally:
+            other.down()
+
+    assert len(starts) == 2
+    assert blocks[0] and blocks[1] and not blocks[0] & blocks[1]
 
 
 def test_walls_of_two_containers_share_no_id(inside: Project, project: Project) -> None:

@@ -29,6 +29,7 @@ EFFECTS = {
 # Rooms that take values and give values. `os.path` (joining text) is not an effect.
 PURE_ROOMS = ("devenv.model", "devenv.manifest", "devenv.render", "devenv.build")
 PURE_FILES = {
+    "devenv.changes",
     "devenv.plan",
     "devenv.desired",
     "devenv.provision",
@@ -38,7 +39,16 @@ PURE_FILES = {
 }
 PURE_FILES |= {
     f"devenv.engine.native.{name}"
-    for name in ("container.spec", "container.identity", "slot.ids", "slot.address", "record", "store.image")
+    for name in (
+        "container.spec",
+        "container.identity",
+        "slot.ids",
+        "slot.address",
+        "record",
+        "store.image",
+        "store.config",
+        "store.untrusted",
+    )
 }
 # The files of those rooms that are there to look at the disk, or to act.
 EFFECTFUL = {
@@ -49,19 +59,22 @@ EFFECTFUL = {
         f"devenv.build.{name}"
         for name in (
             "archive",
+            "caches",
             "context",
             "copy",
             "execute",
             "fetch",
+            "hashes",
             "layers",
             "observed",
             "prepare",
             "select",
+            "target",
             "transfer",
         )
     ),
 }
-CLOCKED = {"devenv.engine.native.store.image"}  # parses times; takes none
+CLOCKED = {"devenv.engine.native.store.config"}  # parses times; takes none
 
 HOMES = {
     "typer": {"devenv.cli"},
@@ -87,10 +100,14 @@ COMPOSERS = {
     "container.step",
     "facade",
     "host.doctor",
+    "host.kernel",
+    "host.outside",
+    "ledger",
     "machine",
     "observe",
-    "slot.lending",
+    "slot.doors",
     "slot.pool",
+    "slot.refill",
     "store.collect",
     "sweep",
     "workshop",
@@ -98,6 +115,10 @@ COMPOSERS = {
 # Pairs of siblings that do know each other, each with its reason.
 ACQUAINTED = {
     ("container.monitor", "container.runtime"),  # conmon is told which runtime to call
+    ("container.runtime", "container.terminal"),  # which relays what crun would leave alone
+    ("store.image", "store.config"),  # one document in two parts, and how both are read
+    ("store.image", "store.untrusted"),
+    ("store.config", "store.untrusted"),
     ("container.snapshot", "store.layer"),  # where a file system can't idmap, layers are shifted by copying
 }
 
@@ -110,21 +131,26 @@ KNOWS = {
     "paths": set(),
     "signals": set(),
     "beneath": set(),
+    "command": set(),
     "archive": set(),
     "manifest": set(),
     "render": set(),
     "build": {"engine", "beneath"},
+    "changes": set(),
+    "colours": set(),
     "desired": set(),
-    "plan": set(),
+    "plan": {"changes"},
     "provision": {"engine"},
-    "engine": {"beneath", "archive", "paths", "signals"},
-    "console": set(),
+    "engine": {"beneath", "archive", "command", "paths", "signals"},
+    "console": {"colours"},
     # `up` by the quick door plans and provisions as the long way does, with what that way has written down.
-    "quick": {"build", "cli", "console", "engine", "paths", "plan", "provision", "signals"},
+    "quick": {"build", "cli", "colours", "command", "console", "engine", "paths", "plan", "provision", "signals"},
     "cli": {
+        "changes",
         "paths",
         "signals",
         "build",
+        "command",
         "console",
         "desired",
         "engine",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from devenv.engine.native.host.bootstrap import Archive, parse_sources, sources
+from devenv.engine.native.host.bootstrap import Archive, failure, parse_sources, sources
 
 MAIN, SECURITY = "http://mirror.example/debian", "http://mirror.example/debian-security"
 
@@ -41,3 +41,28 @@ def test_bootstrap_writes_sources_of_a_suite() -> None:
     ]
     assert "security" not in sources("bookworm", Archive(MAIN, ""))
     assert sources("sid", Archive(MAIN, SECURITY)) == f"deb {MAIN} sid main\n"
+
+
+_UPDATE_FAILED = ("E: apt-get update --error-on=any -oAPT::Status-Fd=<$fd> failed", "E: mmdebstrap failed to run")
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        (
+            ("E: The repository 'http://m/debian sid Release' does not have a Release file.",),
+            "bootstrap sid: http://m/debian has no sid\n  hint: name an archive",
+        ),
+        (
+            (
+                "E: Failed to fetch http://u:canary@m/debian/dists/sid/InRelease  Could not resolve 'm'",
+                "E: Some index files failed to download. They have been ignored, or old ones used instead.",
+            ),
+            "bootstrap sid: http://…@m/debian/dists/sid/InRelease: Could not resolve 'm'\n  hint: is the archive right",
+        ),
+        (("E: GPG error: http://m sid InRelease: NO_PUBKEY 1",), "bootstrap sid: http://m/debian isn't signed with"),
+        (("I: x", "E: no space"), "bootstrap sid: mmdebstrap failed with http://m/debian\n  │ no space\n  hint: "),
+    ],
+)
+def test_failure_says_which_archive_and_why(said: tuple[str, ...], told: str) -> None:
+    assert str(failure("sid", "deb http://m/debian sid main\n", (*said, *_UPDATE_FAILED))).startswith(told)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from devenv.build.configure import SCRATCH, configure
-from devenv.build.graph import graph, references, settle
+from devenv.build.graph import graph, references, settle, undeclared
 from devenv.build.parse import parse
 from devenv.errors import InputError
 from devenv.model.build import Configure, Graph, Step
@@ -37,13 +37,14 @@ def outcome(text: str) -> str:
         needed = references(instructions, args, target)
         configs = {"debian:bookworm-slim": DEBIAN, "tools": ImageConfig()}
         made = graph(instructions, "Containerfile", args, target, configs, options.get("contexts", ()))
+        warnings = "".join(f"warning: {warning}\n" for warning in undeclared(args, made.declared))
     except InputError as error:
         return f"{error}\n"
-    return f"references: {', '.join(needed)}\n{shown(made)}\nconfig: {brief(settle(made, configs))}\n"
+    return f"references: {', '.join(needed)}\n{warnings}{shown(made)}\nconfig: {brief(settle(made, configs))}\n"
 
 
 def shown(made: Graph) -> str:
-    lines = [f"warning: {warning}" for warning in made.warnings]
+    lines: list[str] = []
     for stage in made.stages:
         wanted = " (target)" if stage.index == made.target else ""
         lines.append(f"\nstage {stage.index} {stage.name} from {'stage ' * stage.base_is_stage}{stage.base}{wanted}")
@@ -58,7 +59,10 @@ def shown_step(step: Step) -> str:
 
 
 def brief(value: object) -> str:
-    """A dataclass without the fields that have their defaults."""
+    """A value without the fields that have their defaults."""
+    if isinstance(value, ImageConfig):
+        changed = [f"{n}={v!r}" for n, v in value._asdict().items() if v != value._field_defaults.get(n, MISSING)]
+        return f"ImageConfig({', '.join(changed)})"
     parts = []
     for field in fields(value):  # type: ignore[arg-type]
         default = field.default if field.default_factory is MISSING else field.default_factory()

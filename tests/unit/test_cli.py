@@ -97,10 +97,16 @@ def test_each_verb_and_option_is_in_the_docs(verb: str, shop: Shop) -> None:
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (("upp",), "Did you mean 'up'"),
-        (("up", "--no-cach"), "--no-cache"),
-        (("exec",), "COMMAND"),
-        (("-C", "/nowhere", "ps"), "no folder /nowhere"),
+        (("upp",), "error: devenv: there is no verb 'upp'\n  hint: did you mean `up`?"),
+        (("start",), "did you mean `devenv up`?"),
+        (("xyzzy",), "`devenv --help` says what it takes"),
+        (("up", "--no-cach"), "error: devenv up: there is no option --no-cach\n  hint: did you mean `--no-cache`?"),
+        (("exec",), "error: devenv exec: COMMAND… is missing\n  hint: usage: devenv exec "),
+        (("up", "more"), "error: devenv up: what is 'more'?"),
+        (("build", "--target"), "error: devenv: --target needs a value"),
+        (("build", "--json=3"), "--json takes no value"),
+        (("logs", "-n", "x"), "error: devenv logs: --tail: must be a whole number"),
+        (("-C", "/nowhere", "ps"), "error: devenv: --directory: no folder /nowhere"),
         (("up",), "no devenv.yml"),
         (("shell",), "no devenv.yml"),
         (("completion", "tcsh"), "tcsh"),
@@ -231,6 +237,100 @@ def test_ps_shows_what_is_stopped_here_and_elsewhere_with_all(shop: Shop) -> Non
     assert "stopped (143)" in shop("-C", "/", "ps", "--all").out
 
 
+def test_ps_of_what_is_stopped_shows_no_address_and_of_what_is_gone_says_so(shop: Shop) -> None:
+    shop.machine.engine.stop(shop.running())
+    shop.env["HOME"] = str(shop.folder.parent)
+    engine = shop.machine.engine
+    engine.register(Environment("e2", "lost", f"{shop.folder}/moved"))
+    engine.create(engine.specs["c1"]._replace(environment="e2", image=next(iter(engine.pictures))))
+
+    (_, here, lost) = shop("ps", "--all").out.splitlines()
+
+    assert here.split() == ["shop", "dev", "stopped", "(143)", "-", f"~/{shop.folder.name}"]
+    assert lost.endswith(f"~/{shop.folder.name}/moved (gone)")
+    assert [one["environment"]["gone"] for one in json.loads(shop("ps", "-a", "--json").out)] == [False, True]
+
+
+def test_ps_gives_each_port_a_line_of_its_own(shop: Shop) -> None:
+    engine = shop.machine.engine
+    shop.running()
+    shop.machine.engine.made["c1"] = engine.made["c1"]._replace(ports=(Port(80, 8080), Port(81, 8081)))
+    (_, first, second) = shop("ps").out.splitlines()
+    assert "http://127.0.0.1:8080→80" in first
+    assert second.split() == ["http://127.0.0.1:8081→81"]
+
+
+def test_verbs_take_an_environment_by_name_or_id_from_anywhere(shop: Shop) -> None:
+    identifier = shop.running()
+    engine = shop.machine.engine
+    engine.register(Environment("a1b2c3d4e5f6", "other", "/gone/other"))
+    engine.lines[identifier] = ["one"]
+    assert shop("-C", "/", "logs", "shop").out == shop("-C", "/", "logs", "shop/dev").out == shop("logs").out == "one\n"
+    assert shop("-C", "/", "stop", "shop").code == 0
+    assert shop("down", "other").code == 0
+    assert shop("-C", "/", "down", "e1").code == 0
+    assert engine.containers() == ()
+    assert engine.environments() == ()
+
+
+def test_an_environment_name_that_several_have_is_told_with_their_folders(shop: Shop) -> None:
+    engine = shop.machine.engine
+    for identifier in ("aaaa11112222", "bbbb11112222"):
+        engine.register(Environment(identifier, "shop", f"/home/{identifier[0]}/shop"))
+    for arguments in (("down", "shop"), ("stop", "shop"), ("logs", "shop")):
+        failed = shop("-C", "/", *arguments)
+        assert failed.code == 2
+        assert "aaaa11112222  shop  /home/a/shop" in failed.err and "bbbb11112222" in failed.err
+    assert shop("-C", "/", "down", "aaaa").code == 0
+    assert [one.id for one in engine.environments()] == ["bbbb11112222"]
+    unknown = shop("-C", "/", "down", "shpo")
+    assert (unknown.code, "environment shpo: there is none" in unknown.err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("words", "wants_files"),
+    [
+        ("up ", False),
+        ("down ", False),
+        ("logs ", False),
+        ("build --target ", False),
+        ("run --image ", False),
+        ("exec ", True),
+        ("build ", True),
+        ("build -f ", True),
+        ("-C ", True),
+    ],
+)
+def test_completion_offers_files_only_where_one_is_wanted(words: str, wants_files: bool, tmp_path: Path) -> None:
+    places = {"DEVENV_HOME": f"{tmp_path}/h", "DEVENV_RUN": f"{tmp_path}/r"}
+
+    def answer(shell: str, **more: str) -> tuple[str, int]:
+        env = {**os.environ, **places, "_DEVENV_COMPLETE": f"complete_{shell}", **more}
+        done = subprocess.run([sys.executable, "-m", "devenv"], env=env, capture_output=True, text=True, check=False)
+        return done.stdout.strip(), done.returncode
+
+    count = str(len(words.split()) + 1)
+    assert answer("bash", COMP_WORDS=f"devenv {words}", COMP_CWORD=count) == ("@files@" if wants_files else "", 0)
+    asked = {"_TYPER_COMPLETE_ARGS": f"devenv {words}"}
+    assert answer("zsh", **asked) == ("_files" if wants_files else ":", 0)
+    assert answer("fish", **asked, _TYPER_COMPLETE_FISH_ACTION="is-args") == ("", int(wants_files))
+
+
+def test_completion_completes_environments(shop: Shop) -> None:
+    shop.machine.engine.register(Environment("e1", "shop", "/s"))
+    shop.machine.engine.register(Environment("e2", "tool", "/t"))
+    shop.machine.engine.register(Environment("x3", "tool", "/u"))
+    session = Session("", {**shop.env, "_DEVENV_COMPLETE": "complete_bash"}, lambda _: shop.machine)
+    for typed, expected in (("", ["shop", "e2", "x3"]), ("s", ["shop"])):
+        os.environ.update(COMP_WORDS=f"devenv down {typed}", COMP_CWORD="2", _DEVENV_COMPLETE="complete_bash")
+        try:
+            assert main([], session) == 0
+        finally:
+            for name in ("COMP_WORDS", "COMP_CWORD", "_DEVENV_COMPLETE"):
+                del os.environ[name]
+        assert shop.capsys.readouterr().out.split() == expected
+
+
 def test_ps_without_a_terminal_imports_no_rich() -> None:
     script = (
         "import sys; from devenv.cli.app import main; from devenv.cli.session import Session\n"
@@ -282,6 +382,15 @@ def test_gc_dry_run_removes_nothing(shop: Shop) -> None:
     assert [one.kind for one in shop.machine.garbage] == ["cache"]
 
 
+@pytest.mark.parametrize(
+    "tag", ["devenv/shop:1", "", "shop:dev:1", "Shop", "a b", "-x", "x:", "x" * 9 + ":" + "y" * 129]
+)
+def test_build_refuses_a_tag_that_is_none_or_ours(tag: str, shop: Shop) -> None:
+    (shop.folder / "Containerfile").write_text("FROM scratch\n")
+    failed = shop("build", f"--tag={tag}", ".")
+    assert (failed.code, "--tag" in failed.err) == (2, True)
+
+
 def test_doctor_fails_when_something_will_not_do_and_shows_the_fix(shop: Shop) -> None:
     assert shop("doctor").code == 0
     shop.machine.checks = (Check("runtime", False, "no runc", "apt install runc"),)
@@ -297,6 +406,19 @@ def test_names_cannot_act_on_the_terminal(shop: Shop) -> None:
     for arguments in (("ps",), ("ps", "--json"), ("down",)):
         ran = shop(*arguments)
         assert "\x1b" not in ran.out + ran.err
+
+
+@pytest.mark.parametrize("name", ["DEVENV_HOME", "DEVENV_RUN"])
+@pytest.mark.parametrize("arguments", [("ps",), ("exec", "true"), ("up",)])
+def test_a_relative_store_is_refused_and_not_made(name: str, arguments: Sequence[str], tmp_path: Path) -> None:
+    (tmp_path / "devenv.yml").write_text("from: bootstrap:bookworm\n")
+    env = {**os.environ, "PYTHONPATH": str(ROOT), name: "store/here"}
+    argv = [sys.executable, "-m", "devenv", *arguments]
+    done = subprocess.run(argv, cwd=tmp_path, env=env, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert f"{name}: store/here is a relative path" in done.stderr
+    assert f"export {name}={os.path.realpath(tmp_path)}/store/here" in done.stderr
+    assert sorted(os.listdir(tmp_path)) == ["devenv.yml"]
 
 
 def test_not_trusted_is_exit_code_3(shop: Shop) -> None:
@@ -335,7 +457,13 @@ def test_a_full_disk_is_no_bug() -> None:
     with open("/dev/full", "w") as full:
         command = [sys.executable, "-m", "devenv", "schema"]
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, cwd=ROOT, check=False)
-    assert (done.returncode, done.stderr) == (1, "error: No space left on device\n")
+    assert (done.returncode, done.stderr) == (1, "error: write: No space left on device\n")
+
+
+def test_streams_that_the_caller_closed_are_no_bug() -> None:
+    command = f"{sys.executable} -m devenv schema >&- 2>/dev/full; echo $?; {sys.executable} -m devenv nope <&- >&- 2>&-; echo $?"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert (done.stdout.split(), done.stderr) == (["0", "2"], "")
 
 
 def test_a_deleted_folder_is_told() -> None:

@@ -7,8 +7,10 @@ import itertools
 import json
 import os
 import pty
+import re
 import subprocess
 import sys
+import termios
 from collections.abc import Sequence
 
 import pytest
@@ -73,6 +75,18 @@ def test_table_aligns_columns_and_cleans_cells() -> None:
     assert out.getvalue() == "NAME         STATUS\na-long-name  up\nb            down\n"
 
 
+def test_table_fits_a_terminal_and_leaves_a_pipe_whole() -> None:
+    rows = "[('shop', '/home/ann/projects/of-the-year/with-a-long-name/shop', 'http://127.0.0.1:40000→8000')]"
+    script = (
+        "import sys; from devenv import console;"
+        f"[console.table(('A', 'B', 'C'), {rows}, out, shrink=(1,)) for out in (sys.stderr, sys.stdout)]"
+    )
+    seen, piped = on_a_terminal(script)
+    assert [len(line) for line in seen.splitlines()][1] == 80
+    assert "/home/ann/pr" in seen and "with-a-long-name/shop" in seen and "http://127.0.0.1:40000→8000" in seen
+    assert "/home/ann/projects/of-the-year/with-a-long-name/shop" in piped
+
+
 def test_json_is_ascii() -> None:
     out = io.StringIO()
     console.json({"name": "\x9bé"}, out)
@@ -90,6 +104,18 @@ def test_seconds_are_readable(value: float, text: str) -> None:
 )
 def test_size_is_readable(value: float, text: str) -> None:
     assert console.size(value) == text
+
+
+def test_fold_breaks_at_spaces_on_a_terminal_only() -> None:
+    text = "one two  three (0.5 s)"
+    master, slave = pty.openpty()
+    termios.tcsetwinsize(slave, (24, 22))
+    with os.fdopen(slave, "w") as terminal:
+        assert console.fold(text, terminal, 0, 4) == text
+        assert console.fold(text, terminal, 4, 6) == "one two  three\n      (0.5 s)"
+        assert console.fold("x" * 40, terminal, 4, 6) == "x" * 40
+    os.close(master)
+    assert console.fold(text * 10, io.StringIO(), 4, 6) == text * 10
 
 
 def test_progress_without_a_terminal_is_one_line_each() -> None:
@@ -137,6 +163,7 @@ print("rich" in sys.modules)
 def on_a_terminal(script: str) -> tuple[str, str]:
     """What a Python script writes to a terminal on stderr, and to a pipe on stdout."""
     master, slave = pty.openpty()
+    termios.tcsetwinsize(slave, (24, 80))
     kept = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "FORCE_COLOR")}
     argv, env = [sys.executable, "-c", script], {**kept, "TERM": "xterm"}
     with subprocess.Popen(argv, env=env, stdout=subprocess.PIPE, stderr=slave, text=True) as process:
@@ -160,6 +187,16 @@ def test_progress_on_a_terminal_shows_what_runs_and_its_last_line() -> None:
     assert "✓\x1b[0m apt:1" in seen
     assert seen.count("\x1b[?25l") == seen.count("\x1b[?25h") == 1  # the cursor is back
     assert rich == "True\n"
+
+
+def test_progress_on_a_terminal_is_quiet_and_fits_it() -> None:
+    script = LIVE.replace(
+        "time.sleep(SLEEP)", 'sink(Event("cached", "apt:0")); sink(Event("done", "apt:2", seconds=0.1))'
+    )
+    seen, _ = on_a_terminal(script.replace('"done", "apt:1"', '"done", "apt:1 " + "x" * 99'))
+    assert "apt:0" not in seen and "apt:2" not in seen
+    assert [line for line in re.sub(r"\x1b\[[0-9;]*m", "", seen).split("\r\n") if line][-1].endswith("xx…  1.0 s")
+    assert all(len(re.sub(r"\x1b\[[0-9;]*m", "", line)) <= 80 for line in seen.split("\r\n"))
 
 
 def test_progress_of_quick_work_needs_no_rich() -> None:

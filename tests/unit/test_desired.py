@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -20,7 +19,7 @@ PLAIN = Manifest("/p/devenv.yml", "/p", "shop", From("bootstrap", "bookworm"), s
 
 def changed(**values: Any) -> set[str]:
     """Names of the inputs that differ once these fields of the manifest have other values."""
-    before, after = specify(PLAIN, HOME, "K").inputs, specify(replace(PLAIN, **values), HOME, "K").inputs
+    before, after = specify(PLAIN, HOME, "K").inputs, specify(PLAIN._replace(**values), HOME, "K").inputs
     return {name for name, _ in set(before) ^ set(after)}
 
 
@@ -58,7 +57,7 @@ def test_spec_has_absolute_sources_and_a_waiting_init() -> None:
 
 
 def test_proxy_none_undoes_what_the_engine_lends() -> None:
-    env = dict(specify(replace(PLAIN, proxy="none"), HOME, "K").process.env)
+    env = dict(specify(PLAIN._replace(proxy="none"), HOME, "K").process.env)
     assert env["https_proxy"] == env["HTTPS_PROXY"] == ""
 
 
@@ -70,7 +69,7 @@ def test_environment_of_a_folder_is_stable_and_its_own() -> None:
 
 
 def test_one_shot_has_its_own_name_no_ports_and_the_project_s_defaults() -> None:
-    main = specify(replace(PLAIN, user="ann", workdir="/w", env=(("A", "1"),), ports=(Port(80, 80),)), HOME, "K")
+    main = specify(PLAIN._replace(user="ann", workdir="/w", env=(("A", "1"),), ports=(Port(80, 80),)), HOME, "K")
     spec = one_shot(main, Process(("true",), env=(("B", "2"),), user="root"), "run-1")
     assert (spec.name, spec.ports, spec.process.user, spec.process.workdir) == ("run-1", (), "root", "/w")
     assert spec.process.env == (("A", "1"), ("B", "2"))

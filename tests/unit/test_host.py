@@ -12,19 +12,19 @@ GATEWAY = "10.213.0.1"
 
 
 @pytest.mark.parametrize(
-    ("url", "seen", "port"),
+    ("url", "seen", "service"),
     [
-        ("http://127.0.0.1:3128", "http://10.213.0.1:3128", 3128),
-        ("http://localhost:3128/", "http://10.213.0.1:3128/", 3128),
-        ("localhost:3128", "10.213.0.1:3128", 3128),
-        ("HTTP://LOCALHOST", "HTTP://10.213.0.1", 80),
-        ("https://127.1.2.3/simple/?a=1", "https://10.213.0.1/simple/?a=1", 443),
-        ("socks5h://127.0.0.1", "socks5h://10.213.0.1", 1080),
-        ("http://user:p%40ss@127.0.0.1:8080/x", "http://user:p%40ss@10.213.0.1:8080/x", 8080),
+        ("http://127.0.0.1:3128", "http://10.213.0.1:3128", ("127.0.0.1", 3128)),
+        ("http://localhost:3128/", "http://10.213.0.1:3128/", ("127.0.0.1", 3128)),
+        ("localhost:3128", "10.213.0.1:3128", ("127.0.0.1", 3128)),
+        ("HTTP://LOCALHOST", "HTTP://10.213.0.1", ("127.0.0.1", 80)),
+        ("https://127.1.2.3/simple/?a=1", "https://10.213.0.1/simple/?a=1", ("127.1.2.3", 443)),
+        ("socks5h://127.0.0.1", "socks5h://10.213.0.1", ("127.0.0.1", 1080)),
+        ("http://user:p%40ss@127.0.0.1:8080/x", "http://user:p%40ss@10.213.0.1:8080/x", ("127.0.0.1", 8080)),
     ],
 )
-def test_through_leads_a_url_on_loopback_to_the_gateway(url: str, seen: str, port: int) -> None:
-    assert lent.through((("http_proxy", url),), GATEWAY) == ((("http_proxy", seen),), (port,))
+def test_through_leads_a_url_on_loopback_to_the_gateway(url: str, seen: str, service: tuple[str, int]) -> None:
+    assert lent.through((("http_proxy", url),), GATEWAY) == ((("http_proxy", seen),), (service,))
 
 
 @pytest.mark.parametrize(

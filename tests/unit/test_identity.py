@@ -6,7 +6,7 @@ import pytest
 
 from devenv.engine.native.container.identity import resolve
 from devenv.engine.native.container.spec import Identity
-from devenv.errors import EngineError
+from devenv.errors import NotFound
 
 PASSWD = "root:x:0:0:root:/root:/bin/bash\nbroken\nweb:x:33:34:www:/var/www:/bin/sh\nnohome:x:50:50:::\n12:x:99:99::/twelve:/bin/sh\n"
 GROUP = "root:x:0:\nweb:x:34:\nlog:x:4:web,other\ntty:x:5:web\nbroken:x\nown:x:34:web\n"
@@ -34,14 +34,14 @@ def test_identity_resolves(user: str, expected: Identity) -> None:
 
 @pytest.mark.parametrize("user", ["who", "web:who", "65536", "-1", "4294967296", "0:70000", "٣", "web:-1"])
 def test_identity_refuses(user: str) -> None:
-    with pytest.raises(EngineError):
+    with pytest.raises(NotFound):
         resolve(user, PASSWD, GROUP)
 
 
 def test_identity_refuses_an_account_outside_of_the_range() -> None:
-    with pytest.raises(EngineError, match="65536"):
+    with pytest.raises(NotFound, match="65536"):
         resolve("far", "far:x:65536:0::/:/bin/sh\n", "")
-    with pytest.raises(EngineError, match="70000"):
+    with pytest.raises(NotFound, match="70000"):
         resolve("far", "far:x:1:70000::/:/bin/sh\n", "")
 
 

@@ -28,6 +28,24 @@ def test_ids_ranges_are_disjoint_and_within_the_unused_space() -> None:
     assert starts[-1] + ids.COUNT <= 0x7FFD0000
 
 
+def test_ids_stores_take_other_blocks_of_slots_as_long_as_there_are_any() -> None:
+    blocks: list[int] = []
+    for seed in (5, 5, 0x123456, *range(100)):
+        first = next(ids.order((), blocks, seed))
+        blocks.append(first // ids.BLOCK)
+    assert len(set(blocks[:64])) == len(blocks[:64]) == 64
+    everything = list(ids.order({3, 7}, {7, 9}, 12))
+    assert sorted(everything) == list(range(ids.LIMIT))
+    ranked = list(dict.fromkeys(number // ids.BLOCK for number in everything))
+    assert (ranked[0], ranked[1], ranked[-2:]) == (3, 12, [7, 9])  # its own, then by the seed; what others have last
+
+
+def test_ids_links_of_other_stores_are_told_from_ours_and_from_any_others() -> None:
+    assert NETWORK.foreign_slot("dvffffff-130") == 130
+    for link in (NETWORK.link(3), "dvffffff", "eth0", "veth-3", "dvffffff-x", "dvdoctor-3x"):
+        assert NETWORK.foreign_slot(link) is None, link
+
+
 def test_ids_extent_is_a_uid_map_line() -> None:
     assert str(ids.extent(3)) == "0 1879244800 65536"
     assert ids.host_id(3, 1000) == 1879244800 + 1000

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from devenv.engine.native.store import image
-from devenv.engine.native.store.image import History, ImageManifest, config_json, parse_config
+from devenv.engine.native.store.config import History, config_json, parse_config
+from devenv.engine.native.store.image import ImageManifest
 from devenv.engine.native.store.layout import Store
 from devenv.errors import StoreError
 from devenv.model.image import CONFIG, INDEX, LAYER, MANIFEST, Descriptor, Healthcheck, ImageConfig

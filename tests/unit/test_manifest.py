@@ -39,7 +39,7 @@ def refused(text: str | bytes) -> str:
 
 
 def test_parse_takes_a_base_alone() -> None:
-    assert read("from: bootstrap:bookworm\n") == Manifest(
+    assert read("from: bootstrap:bookworm\n")._replace(places={}) == Manifest(
         path="/projects/My Shop/devenv.yml",
         folder="/projects/My Shop",
         name="my-shop",
@@ -47,6 +47,12 @@ def test_parse_takes_a_base_alone() -> None:
         sources=(Source(".", "/workspace"),),
         workdir="/workspace",
     )
+
+
+def test_parse_says_where_each_value_stands() -> None:
+    places = read("from: bootstrap:bookworm\napt:\n  - git\n  - jq\npython: {packages: [six]}\n").places
+    assert places["apt"] == (3, 3) and places["apt[1]"] == (4, 5)
+    assert places["python.packages[0]"] == (5, 21) and places["from"] == (1, 7)
 
 
 def test_parse_takes_every_key() -> None:
@@ -75,7 +81,7 @@ def test_parse_takes_every_key() -> None:
         mirror: http://mirror.example:3142/debian
         runtime: crun
     """)
-    assert manifest == Manifest(
+    assert manifest._replace(places={}) == Manifest(
         path="/projects/My Shop/devenv.yml",
         folder="/projects/My Shop",
         name="shop",

@@ -25,7 +25,7 @@ def drafted(files: Mapping[str, str], name: str = "shop") -> Manifest:
 
 def test_draft_of_an_empty_folder_is_a_plain_debian() -> None:
     manifest = drafted({}, "My Shop")
-    assert (manifest.name, manifest.base, manifest.apt) == ("my-shop", From("bootstrap", "bookworm"), ("git",))
+    assert (manifest.name, manifest.base, manifest.apt) == ("my-shop", From("bootstrap", "bookworm"), ())
     assert (manifest.python, manifest.node, manifest.test, manifest.workdir) == (None, None, None, "/workspace")
 
 
@@ -39,9 +39,13 @@ def test_draft_of_a_django_project() -> None:
         }
     )
     assert manifest.python == Python("3.12.3", ("requirements.txt", "requirements-dev.txt"))
-    assert manifest.apt == ("git", "build-essential", "libpq-dev")
+    assert manifest.apt == ("build-essential", "libpq-dev")
     assert (manifest.ports, manifest.test) == ((Port(8000),), "python manage.py test")
-    assert manifest.hooks.on_create == ("python manage.py migrate",)
+    assert manifest.hooks.on_create == ()  # its database isn't there
+
+
+def test_draft_migrates_a_database_that_is_a_file() -> None:
+    assert drafted({"manage.py": "", "requirements.txt": "django\n"}).hooks.on_create == ("python manage.py migrate",)
 
 
 def test_draft_tests_django_with_pytest_where_it_is_used() -> None:
@@ -49,7 +53,13 @@ def test_draft_tests_django_with_pytest_where_it_is_used() -> None:
 
 
 def test_draft_knows_binary_psycopg_needs_nothing() -> None:
-    assert drafted({"requirements.txt": "psycopg2-binary\n"}).apt == ("git",)
+    assert drafted({"requirements.txt": "psycopg2-binary\n"}).apt == ()
+
+
+def test_draft_has_git_only_where_packages_are_fetched_with_it() -> None:
+    """It would tie Python's stage to apt's, and the tree's own history is at hand outside."""
+    assert drafted({"requirements.txt": "x @ git+https://git.example/x\n"}).apt == ("git",)
+    assert drafted({"requirements.txt": "gitpython\n"}).apt == ()
 
 
 @pytest.mark.parametrize(
@@ -81,6 +91,40 @@ def test_draft_prefers_the_lock_of_uv() -> None:
     assert drafted(files).python == Python(None, ("uv.lock",))
 
 
+def test_draft_takes_what_poetry_and_pipenv_ask_for() -> None:
+    poetry = """
+[tool.poetry.dependencies]
+python = "^3.12"
+requests = "^2.31"
+zero = "^0.3.1"
+tilde = "~1.4"
+exact = "1.2.3"
+any = "*"
+both = ">=1,<2"
+flask = {version = "^3.0", extras = ["async"]}
+ours = {path = "../ours"}
+[tool.poetry.group.dev.dependencies]
+pytest = "^8"
+"""
+    files = {"pyproject.toml": poetry, "poetry.lock": ""}
+    wanted = ("requests>=2.31,<3", "zero>=0.3.1,<0.4", "tilde>=1.4,<1.5", "exact==1.2.3", "any", "both>=1,<2")
+    assert drafted(files).python == Python("3.12", (), (*wanted, "flask[async]>=3.0,<4", "pytest>=8,<9"))
+    assert "poetry.lock isn't read" in draft(files, "x")
+    pipfile = '[packages]\nflask = "*"\n[dev-packages]\npytest = {version = ">=8"}\n'
+    assert drafted({"Pipfile": pipfile}).python == Python(None, (), ("flask", "pytest>=8"))
+
+
+def test_draft_installs_a_package_of_its_own_by_a_hook() -> None:
+    text = '[project]\nname="x"\n[build-system]\nrequires=["hatchling"]\nbuild-backend="hatchling.build"\n'
+    assert drafted({"pyproject.toml": text}).hooks.on_create == ("pip install --no-deps --editable .",)
+
+
+def test_draft_adds_the_pytest_that_is_configured_and_not_asked_for() -> None:
+    manifest = drafted({"requirements.txt": "flask\n", "pytest.ini": "[pytest]\n"})
+    assert manifest.python == Python(None, ("requirements.txt",), ("pytest",))
+    assert manifest.test == "pytest -q"
+
+
 def test_draft_installs_nothing_from_a_pyproject_without_project() -> None:
     assert drafted({"pyproject.toml": "[tool.black]\n"}).python == Python()
 
@@ -109,11 +153,28 @@ def test_draft_of_a_node_project() -> None:
     assert (manifest.ports, manifest.test, manifest.hooks.on_create) == ((Port(3000),), "npm test", ())
 
 
-def test_draft_says_that_a_foreign_lock_is_not_looked_at() -> None:
-    files = {"package.json": '{"scripts": {"test": "echo no test specified"}}', "yarn.lock": ""}
-    manifest = drafted(files)
-    assert "yarn.lock is not supported yet" in draft(files, "x")
-    assert (manifest.node, manifest.hooks.on_create, manifest.test) == (Node(), ("npm install",), None)
+@pytest.mark.parametrize(
+    ("lock", "manager", "packages", "hook"),
+    [
+        ("yarn.lock", "", "yarn", "yarn install --frozen-lockfile"),
+        ("yarn.lock", "yarn@1.22.19", "yarn@1.22.19", "yarn install --frozen-lockfile"),
+        ("yarn.lock", "yarn@4.1.0", "@yarnpkg/cli-dist@4.1.0", "yarn install --immutable"),
+        ("pnpm-lock.yaml", "pnpm@9.1.0+sha512.aa", "pnpm@9.1.0", "pnpm install --frozen-lockfile"),
+        ("bun.lock", "", "bun", "bun install --frozen-lockfile"),
+    ],
+)
+def test_draft_installs_from_another_manager_s_lock_by_a_hook(
+    lock: str, manager: str, packages: str, hook: str
+) -> None:
+    package = {"packageManager": manager, "scripts": {"test": "echo no test specified"}}
+    manifest = drafted({"package.json": json.dumps(package), lock: ""})
+    assert (manifest.node, manifest.test) == (Node(packages=(packages,)), None)
+    assert manifest.hooks.on_create == (hook,)
+
+
+def test_draft_of_a_node_project_without_a_lock_installs_by_a_hook() -> None:
+    manifest = drafted({"package.json": "{}"})
+    assert (manifest.node, manifest.hooks.on_create) == (Node(), ("npm install",))
 
 
 DOCKERFILE = """
@@ -147,7 +208,7 @@ def test_draft_takes_the_versions_of_images_that_it_cannot_have() -> None:
     manifest = drafted(files)
     assert (manifest.base, manifest.python) == (From("bootstrap", "trixie"), Python("3.12", ("requirements.txt",)))
     assert manifest.ports == (Port(8000),)
-    assert "Dockerfile builds on python:3.12-slim-trixie" in draft(files, "x")
+    assert "Dockerfile isn't used: it builds on python:3.12-slim-trixie" in draft(files, "x")
 
 
 def test_draft_reads_a_compose_file() -> None:
@@ -162,7 +223,69 @@ services:
     manifest = drafted(files)
     assert manifest.base == From("file", "Dockerfile")
     assert manifest.ports == (Port(9000), Port(8000, 8000))
-    assert "services are not supported yet: db" in draft(files, "x")
+    assert "# Note: of compose.yaml, these are left out, as services are not supported yet: db." in draft(files, "x")
+
+
+@pytest.mark.parametrize(
+    ("dockerfile", "command"),
+    [
+        ('FROM debian:12\nCMD ["serve", "--port", "80"]\n', "serve --port 80"),
+        ('FROM debian:12\nENTRYPOINT ["python"]\nCMD ["app.py"]\n', "python app.py"),
+        ("FROM debian:12 AS a\nCMD first\nFROM debian:12\nCMD exec \\\nsecond\n", "exec second"),
+        ("FROM debian:12 AS a\nCMD first\nFROM debian:12\n", ""),
+    ],
+)
+def test_draft_mentions_what_a_containerfile_runs(dockerfile: str, command: str) -> None:
+    lines = draft({"Dockerfile": dockerfile}, "x").splitlines()
+    shown = [line.partition("  # Dockerfile's CMD;")[0] for line in lines if line.startswith("# command: ")]
+    assert shown == ([f"# command: {command}"] if command else [])
+
+
+def test_draft_takes_the_packages_of_a_containerfile_that_it_cannot_use() -> None:
+    dockerfile = "FROM python:3.12\nRUN apt-get update && apt-get install -y --no-install-recommends \\\n  libxml2-dev gcc && true\n"
+    assert drafted({"Dockerfile": dockerfile, "requirements.txt": ""}).apt == ("libxml2-dev", "gcc")
+
+
+@pytest.mark.parametrize(
+    ("file", "apt", "test"),
+    [
+        ("go.mod", "golang-go", "go test ./..."),
+        ("Cargo.toml", "cargo", "cargo test"),
+        ("pom.xml", "maven", "mvn -q test"),
+    ],
+)
+def test_draft_knows_what_debian_has_for_other_languages(file: str, apt: str, test: str) -> None:
+    manifest = drafted({file: ""})
+    assert (manifest.base, manifest.apt[0], manifest.test) == (From("bootstrap", "trixie"), apt, test)
+
+
+def test_draft_finds_a_project_s_parts_in_its_folders() -> None:
+    files = {
+        "api/requirements.txt": "django\n",
+        "api/manage.py": "",
+        "web/package.json": "{}",
+        "web/package-lock.json": "{}",
+    }
+    manifest = drafted({**files, "z/requirements.txt": ""})
+    assert manifest.python == Python(None, ("api/requirements.txt",))
+    assert manifest.node == Node(lock="web/package-lock.json")
+    assert manifest.hooks.on_create == ("cd api && python manage.py migrate",)
+    assert "# Note: there is more Python in z/." in draft({**files, "z/requirements.txt": ""}, "x")
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "told"),
+    [
+        ("pyproject.toml", "[project\n", "pyproject.toml was left out: it is not TOML: "),
+        ("package.json", '{"a": ', "package.json was left out: it is not JSON: "),
+        ("package.json", "[1]", "package.json was left out: it holds no JSON object"),
+        ("compose.yaml", "services:\n\t- x", "compose.yaml was left out: line 2: "),
+        (".python-version", "pypy", ".python-version was left out: it names no version"),
+    ],
+)
+def test_draft_mentions_a_file_that_it_could_not_make_out(file: str, text: str, told: str) -> None:
+    assert f"# Note: {told}" in draft({file: text}, "x")
+    assert drafted({file: text}).hooks.on_create == ()
 
 
 def test_draft_reads_a_devcontainer() -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from devenv.model.build import Configure, Keyed, Run, Step
 from devenv.model.container import Container, ContainerSpec, Environment, Process, State, Status
 from devenv.model.manifest import Hooks, Pairs
@@ -48,7 +46,7 @@ def step_reasons(action: Action) -> list[tuple[str, bool, str]]:
 def test_plan_of_nothing_there_builds_creates_and_starts() -> None:
     answer = plan(wanted(run("apt:1", "a")), State(ENVIRONMENT))
     assert told(answer) == [
-        ("build", "image", "1 of 1 steps are new"),
+        ("build", "image", "its one step: there is none yet"),
         ("create", "dev", "there is none yet"),
         ("start", "dev", "it is new"),
     ]
@@ -61,6 +59,18 @@ def test_plan_with_nothing_changed_keeps_all_with_a_reason_each() -> None:
     assert told(answer) == [
         ("keep", "image", "nothing it is made of changed"),
         ("keep", "dev", "it runs, and nothing changed"),
+    ]
+
+
+def test_plan_replaces_a_container_whose_source_folder_was_made_anew() -> None:
+    state = observed()
+    lost = state._replace(containers=(state.containers[0]._replace(lost="/home/ann/shop"),))
+    answer = plan(wanted(hooks=Hooks(("migrate",), ())), lost)
+    assert told(answer) == [
+        ("keep", "image", "nothing it is made of changed"),
+        ("replace", "dev", "the folder /home/ann/shop was made anew"),
+        ("start", "dev", "it is new"),
+        ("run-hook", "on_create", "the container is new"),
     ]
 
 
@@ -78,48 +88,74 @@ def test_plan_names_the_step_input_that_changed_and_what_follows_it() -> None:
         ("python:2", (("parent", "old"),)),
         ("final:1", (("stage python", "p1"), ("parent", ""))),
     )
-    state = replace(observed(), image="", built=built, cached=frozenset({"a1"}))
+    state = observed()._replace(image="", built=built, cached=frozenset({"a1"}))
     action = plan(desired, state).actions[0]
-    assert action.reason == "3 of 4 steps must run: python:1 (packages) changed"
+    assert action.reason == "3 of 4 steps: python:1: packages django==5.2 → django==6.0"
     assert action.changes == (Change("packages", "django==5.2", "django==6.0"),)
     assert step_reasons(action) == [
         ("apt:1", True, "in the store"),
-        ("python:1", False, "packages changed"),
+        ("python:1", False, "packages django==5.2 → django==6.0"),
         ("python:2", False, "follows python:1"),
         ("final:1", False, "follows python:1"),
     ]
 
 
+def test_plan_says_what_changed_in_the_manifest_s_own_words() -> None:
+    def step(packages: str, command: str) -> tuple[str, Keyed]:
+        origins = (("apt", packages),)
+        step = Step(1, "RUN long", Run(("/bin/sh", "-c", "")), place="apt", origins=origins)
+        inputs = (("devenv.yml: apt", packages), ("command", command), ("env.X", command), ("parent", ""))
+        return "apt:1", Keyed(0, step, command, "", command, inputs)
+
+    before = step("git, jq", "install git jq")
+    state = observed()._replace(image="", built=((before[0], before[1].inputs),))
+    action = plan(wanted(step("git, tree", "install git tree")), state).actions[0]
+    assert action.reason == "its one step: apt +tree -jq"
+    assert action.changes == (Change("apt", "git, jq", "git, tree"),)
+    assert (action.steps[0].position, action.steps[0].text) == ("apt", "git, tree")
+
+
+def test_plan_counts_the_steps_of_a_base_that_is_built_too() -> None:
+    own = run("1:1", "o2", on="n2")
+    nested = run("devenv-base/1:1", "n2", ("command", "new"))
+    state = observed()._replace(
+        image="", built=(("devenv-base/1:1", (("command", "old"),)), ("1:1", (("parent", "n1"),)))
+    )
+    action = plan(wanted(nested, own), state).actions[0]
+    assert action.reason == "all 2 steps: devenv-base/1:1: command old → new"
+    assert step_reasons(action)[1] == ("1:1", False, "follows devenv-base/1:1")
+
+
 def test_plan_leaves_configuring_steps_out_of_the_count() -> None:
     configure = ("final:2", Keyed(0, Step(2, "ENV A=1", Configure()), "c", "", "c"))
     action = plan(wanted(run("final:1", "f"), configure), State(ENVIRONMENT)).actions[0]
-    assert action.reason == "1 of 1 steps are new"
+    assert action.reason == "its one step: there is none yet"
 
 
 def test_plan_of_another_base_says_so() -> None:
-    state = replace(observed(), image="", built=(("a:1", (("parent", "bookworm"),)),))
+    state = observed()._replace(image="", built=(("a:1", (("parent", "bookworm"),)),))
     action = plan(wanted(run("a:1", "a2", on="trixie"), run("a:2", "a3", on="a2")), state).actions[0]
-    assert action.reason == "2 of 2 steps must run: what it is built on changed"
+    assert action.reason == "all 2 steps: what it is built on changed"
     assert step_reasons(action)[1] == ("a:2", False, "follows a:1")
 
 
 def test_plan_of_a_stage_on_another_says_which_it_follows() -> None:
     desired = wanted(run("base:1", "b2", ("command", "new")), run("final:1", "f2", stage=1, on="b2"))
-    state = replace(observed(), image="", built=(("base:1", (("command", "old"),)), ("final:1", (("parent", "b1"),))))
+    state = observed()._replace(image="", built=(("base:1", (("command", "old"),)), ("final:1", (("parent", "b1"),))))
     assert step_reasons(plan(desired, state).actions[0])[1] == ("final:1", False, "follows base:1")
 
 
 def test_plan_names_a_change_of_configuration() -> None:
     configure = ("final:2", Keyed(0, Step(2, "CMD b", Configure()), "c", "f", "f", (("cmd", "b"),)))
     built = (("final:1", (("parent", ""),)), ("final:2", (("cmd", "a"),)))
-    state = replace(observed(), image="", built=built, cached=frozenset({"f"}))
+    state = observed()._replace(image="", built=built, cached=frozenset({"f"}))
     action = plan(wanted(run("final:1", "f"), configure), state).actions[0]
-    assert action.reason == "every step is in the store, final:2 (cmd) changed"
+    assert action.reason == "every step is in the store, final:2: cmd a → b"
 
 
 def test_plan_says_when_a_result_was_collected_from_the_store() -> None:
     built = (("a:1", run("a:1", "a")[1].inputs),)
-    state = replace(observed(), image="", built=built)
+    state = observed()._replace(image="", built=built)
     assert step_reasons(plan(wanted(run("a:1", "a")), state).actions[0]) == [("a:1", False, "no longer in the store")]
 
 
@@ -128,7 +164,7 @@ def test_plan_replaces_the_container_and_names_the_inputs() -> None:
     replacing = answer.actions[1]
     assert (replacing.verb, replacing.reason, replacing.container) == (
         "replace",
-        "env.DEBUG, network, ports changed",
+        "env.DEBUG 1 → 0, network → none, ports -8000",
         "c1",
     )
     assert replacing.changes == (
@@ -140,7 +176,7 @@ def test_plan_replaces_the_container_and_names_the_inputs() -> None:
 
 
 def test_plan_replaces_the_container_of_an_image_built_anew() -> None:
-    replacing = plan(wanted(), replace(observed(), image="sha256:other")).actions[1]
+    replacing = plan(wanted(), observed()._replace(image="sha256:other")).actions[1]
     assert (replacing.verb, replacing.changes) == ("replace", (Change("image", "sha256:i", "sha256:other"),))
 
 
@@ -180,11 +216,11 @@ def test_plan_remembers_inputs_only_when_they_differ() -> None:
     desired = wanted(run("a:1", "a"))
     built = (("a:1", desired.steps[0][1].inputs),)
     assert plan(desired, observed()).built == built
-    assert plan(desired, replace(observed(), built=built)).built == ()
+    assert plan(desired, observed()._replace(built=built)).built == ()
 
 
 def test_takedown_removes_containers_then_forgets() -> None:
-    state = replace(observed(), volumes=("pgdata",))
+    state = observed()._replace(volumes=("pgdata",))
     assert [verb for verb, *_ in told(takedown(state))] == ["remove", "forget"]
     assert takedown(state).actions[-1].volumes == ()
     assert takedown(state, volumes=True).actions[-1].volumes == ("pgdata",)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -126,8 +125,8 @@ def test_workdir_is_data() -> None:
 
 def test_runtime_keys_change_nothing() -> None:
     plain = CASES["everything"][0]
-    changed = replace(
-        plain, env=(("A", "1"),), user="me", ports=(Port(80),), command="true", test="pytest", name="other"
+    changed = plain._replace(
+        env=(("A", "1"),), user="me", ports=(Port(80),), command="true", test="pytest", name="other"
     )
     assert containerfile(changed, templates_folder(), Facts()) == rendered("everything")
 

@@ -74,7 +74,7 @@ def test_facts_reads_plain_files_of_the_project_only(tmp_path: str) -> None:
         with open(os.path.join(tmp_path, name), "w", encoding="utf-8") as file:
             file.write(text)
     given = manifest(python=Python(requirements=("requirements.txt",)))
-    object.__setattr__(given, "folder", folder)
+    given = given._replace(folder=folder)
     assert facts(given, "arm64") == Facts("arm64", ("base.txt",))
     os.unlink(os.path.join(folder, "base.txt"))
     os.symlink("../outside.txt", os.path.join(folder, "base.txt"))

@@ -2,30 +2,30 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
+from contextlib import AbstractContextManager
+from functools import partial
 from typing import Literal
 
+from devenv import command
 from devenv.beneath import remove_tree
 from devenv.engine import LogLine, Pulse
 from devenv.errors import EngineError, NotFound, StoreError
 from devenv.model.container import Container, ContainerSpec, Environment, Process
 from devenv.model.container import State as Observed
 from devenv.model.image import Image
-from devenv.model.manifest import Pairs, Port
+from devenv.model.manifest import Pairs
 from devenv.paths import Paths
 
-from . import Json, observe, process, record, sweep
+from . import ledger, observe, process, record, sweep
 from .container import bundle, defaults, monitor, runtime, snapshot
 from .container.snapshot import Stage
 from .host import lent
-from .slot import firewall, lending, namespace, pool
+from .slot import doors, namespace, pool
 from .slot.address import Network
 from .state import State, alive, process_start, this_process
 from .store.hold import Hold
@@ -88,25 +88,11 @@ class Native:
 
     # Environments --------------------------------------------------------------------------------
 
-    @contextmanager
-    def turn(self, environment: str, waiting: Callable[[], None]) -> Iterator[None]:
-        lock = os.open(f"{self.paths.locks}/environment-{environment}", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-        try:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                waiting()
-                fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(lock)
+    def turn(self, environment: str, waiting: Callable[[], None]) -> AbstractContextManager[None]:
+        return ledger.turn(self.paths, environment, waiting)
 
     def register(self, environment: Environment) -> None:
-        self.state.db.execute(
-            "INSERT INTO environment (id, name, folder, variant) VALUES (?, ?, ?, ?)"
-            " ON CONFLICT (folder, variant) DO UPDATE SET name = excluded.name",
-            (environment.id, environment.name, environment.folder, environment.variant),
-        )
+        ledger.register(self.state, environment)
 
     def has_image(self, digest: str) -> bool:
         """Whether the store has this very image."""
@@ -120,38 +106,37 @@ class Native:
         if row is None or not alive(row[1], row[2], row[3], self.state.boot):
             return None
         identifier, pid, start, boot, text = row
+        if not monitor.watches(self.paths.bundle(identifier)):
+            return None  # nor is its bundle there for certain
         spec = record.spec_value(text)
         network = self._network() if spec.network == "bridge" else None
-        return Pulse(identifier, pid, start, boot, self._runtime(spec).path, network.bridge if network else "")
+        folder = self.paths.bundle(identifier)
+        base = bundle.process_of(folder)
+        return Pulse(
+            *(identifier, pid, start, boot, self._runtime(identifier, spec).path, network.bridge if network else ""),
+            sources=bundle.sources(folder),
+            targets=tuple((source.path, source.target) for source in spec.sources),
+            path=bundle.search_path(base),
+            workdir=base["cwd"],
+            process=json.dumps(base),
+        )
 
     def keep_receipt(self, folder: str, receipt: str, door: str) -> None:
-        for path, text in ((self.paths.receipt(folder), receipt), (self.paths.door(folder), door)):
-            if path:
-                os.makedirs(os.path.dirname(path), 0o700, exist_ok=True)
-                _replace(path, text)
+        ledger.keep_receipt(self.paths, folder, receipt, door)
 
     def remember(self, environment: str, built: Sequence[tuple[str, Pairs]]) -> None:
-        with self.state.transaction() as db:
-            db.execute("DELETE FROM built WHERE environment = ?", (environment,))
-            rows = [(environment, position, json.dumps(inputs)) for position, inputs in built]
-            db.executemany("INSERT INTO built VALUES (?, ?, ?)", rows)
+        ledger.remember(self.state, environment, built)
 
     def forget(self, environment: str, *, volumes: bool = False) -> None:
         if self.containers(environment):
             raise EngineError(f"forget environment {environment}: it still has containers", hint="devenv down")
-        if volumes:
-            remove_tree(self.paths.volume(environment, ""))
-        elif observe.volumes(self.paths, environment):
-            return  # its volumes are found again by this row
-        with self.state.transaction() as db:
-            db.execute("DELETE FROM built WHERE environment = ?", (environment,))
-            db.execute("DELETE FROM environment WHERE id = ?", (environment,))
+        ledger.forget(self.state, self.paths, environment, volumes=volumes)
 
     # Containers ----------------------------------------------------------------------------------
 
     def check(self, spec: ContainerSpec) -> None:
         for port in spec.ports:
-            self._chosen(port, f"{spec.environment}-{spec.name}")
+            doors.choose(self.state, port, f"{spec.environment}-{spec.name}")
         for source in spec.sources:
             snapshot.source_owner(source)
 
@@ -159,9 +144,8 @@ class Native:
     def create(self, spec: ContainerSpec) -> Container:
         self.begin()
         image = self._image(spec.image)
-        spec = replace(
-            spec,
-            ports=tuple(self._chosen(port) for port in spec.ports),
+        spec = spec._replace(
+            ports=tuple(doors.choose(self.state, port) for port in spec.ports),
             volumes=(*spec.volumes, *defaults.volumes(image, spec)),
             stop_signal=spec.stop_signal or image.config.stop_signal,
         )
@@ -188,13 +172,13 @@ class Native:
         if not self.state.slot_wired(slot) or not namespace.is_pinned(self.paths.slot(slot)):
             pool.rewire(self.paths, slot, mount_namespace=self._host_namespace())
         image = self._image(spec.image)
-        place = self._place(container, spec, slot)
-        engine = self._runtime(spec)
+        place, loans = self._place(container, spec, slot)
+        engine = self._runtime(container, spec)
         with self.stage().staging() as staging:
             folder = bundle.write(self.paths, staging, spec, place, image.config, image.layers)
             pid = monitor.launch(engine, container, bundle=folder, folder=self.paths.container(container))
         try:
-            self._publish(spec, slot)
+            self._open(spec, slot, loans)
             engine.start(container)
         except BaseException:
             engine.delete(container)
@@ -214,8 +198,9 @@ class Native:
         self.state.db.execute("UPDATE container SET hooks_done = ? WHERE id = ?", (phase, container))
 
     def watch(self, container: str, seconds: float) -> Container:
-        found = self._container(container)
-        if found.pid is not None and monitor.wait_exit(found.pid, seconds):
+        found, (spec, _) = self._container(container), self._spec(container)
+        # An init that waits has nothing that could go wrong at once.
+        if found.pid is not None and monitor.wait_exit(found.pid, seconds if spec.process.argv else 0):
             monitor.wait_monitor(self.paths.bundle(container), 2.0)
         return self._container(container)
 
@@ -224,16 +209,19 @@ class Native:
         if found.pid is None:
             raise EngineError(f"exec in {container}: it is {found.status}", hint="devenv up")
         spec, _ = self._spec(container)
-        with open(f"{self.paths.bundle(container)}/config.json", encoding="utf-8") as file:
-            base: Json = json.load(file)["process"]
-        who = bundle.find_identity(f"/proc/{found.pid}/root", process_.user) if process_.user else None
+        base, root = bundle.process_of(self.paths.bundle(container)), f"/proc/{found.pid}/root"
+        who = bundle.find_identity(root, process_.user) if process_.user else None
         described = bundle.further_process(base, process_, who)
+        command.check(root, process_.argv, bundle.search_path(described), described["cwd"])
         path = f"{self.paths.bundle(container)}/exec-{os.getpid()}-{time.monotonic_ns()}.json"
         with open(path, "w", encoding="utf-8", opener=bundle.private) as file:
             json.dump(described, file)
         try:
-            argv = self._runtime(spec).execute(container, path)
-            return process.lines(argv, output) if output is not None else process.foreground(argv)
+            engine = self._runtime(container, spec)
+            argv = engine.execute(container, path)
+            if output is not None:
+                return process.lines(argv, output)
+            return engine.attend(argv, terminal=process_.terminal, folder=self.paths.bundle(container))
         finally:
             os.unlink(path)
 
@@ -243,20 +231,27 @@ class Native:
         image = self._image(spec.image)
         slot = pool.claim(self.paths, self.state, this_process(), mount_namespace=self._host_namespace())
         identifier = f"{spec.environment or 'image'}-run-{slot}"
-        spec = replace(
-            spec,
-            ports=tuple(self._chosen(port) for port in spec.ports),
+        spec = spec._replace(
+            ports=tuple(doors.choose(self.state, port) for port in spec.ports),
             volumes=(*spec.volumes, *defaults.volumes(image, spec)),
         )
-        lock = bundle.own(self.paths.bundle(identifier), bundle.Owner(self._runtime(spec).path, image.layers))
+        lock = bundle.own(
+            self.paths.bundle(identifier), bundle.Owner(self._runtime(identifier, spec).path, image.layers)
+        )
         self.hold.release()
         code = None
         try:
-            place = self._place(identifier, spec, slot)
+            place, loans = self._place(identifier, spec, slot)
             with self.stage().staging() as staging:
-                folder = bundle.write(self.paths, staging, spec, place, image.config, image.layers)
-                self._publish(spec, slot)
-                code = process.foreground(self._runtime(spec).run(identifier, folder))
+                folder = bundle.write(self.paths, staging, spec, place, image.config, image.layers, lasting=keep)
+                self._open(spec, slot, loans)
+                engine = self._runtime(identifier, spec)
+                code = engine.attend(
+                    engine.run(identifier, folder),
+                    terminal=spec.process.terminal,
+                    folder=folder,
+                    orphaned=partial(sweep.remove_orphan, self.paths, identifier),
+                )
             return code
         finally:
             self._clear(identifier, slot, spec)
@@ -273,10 +268,9 @@ class Native:
         found = self._container(container)
         spec, slot = self._spec(container)
         if found.pid is not None:
-            engine = self._runtime(spec)
-            engine.kill(container, defaults.stop_signal(spec.stop_signal))
+            self._signal(container, defaults.stop_signal(spec.stop_signal))
             if not monitor.wait_exit(found.pid, timeout):
-                engine.kill(container, signal.SIGKILL)
+                self._signal(container, signal.SIGKILL)
                 monitor.wait_exit(found.pid, 5.0)
         monitor.wait_monitor(self.paths.bundle(container), 2.0)
         self._clear(container, slot, spec)
@@ -294,7 +288,7 @@ class Native:
         if found.pid is not None and spec.process.argv:
             self.stop(container)  # a command of the user's may have something to write down
         elif found.pid is not None:
-            self._runtime(spec).kill(container, signal.SIGKILL)
+            self._signal(container, signal.SIGKILL)
             monitor.wait_exit(found.pid, 5.0)
         self._clear(container, slot, spec)
         self._leave(container)
@@ -317,15 +311,16 @@ class Native:
             # Shared before we leave, or slots pinned later on the host would not be seen from here.
             namespace.prepare(self.paths.slots)
             self._stage = Stage(self.paths.mounts, self.paths.copies, idmap=self.env.get("DEVENV_IDMAP") != "off")
+            runtime.admit()
         return self._stage
 
     def _host_namespace(self) -> int | None:
         return None if self._stage is None else self._stage.host_namespace
 
     def _keep(self, identifier: str, spec: ContainerSpec, slot: int, image: Image, code: int) -> None:
-        """A one-shot container that stays: stopped, with what it wrote."""
-        now = time.time()
-        row = (identifier, spec.environment, f"run-{slot}", image.digest, slot, record.spec_text(spec), now, now, code)
+        """A one-shot container that stays: stopped, with what it wrote. Started again, it only waits to be entered."""
+        now, idle = time.time(), spec._replace(process=spec.process._replace(argv=(), terminal=False))
+        row = (identifier, spec.environment, spec.name, image.digest, slot, record.spec_text(idle), now, now, code)
         with self.state.transaction(durable=True) as db:
             db.execute(
                 "INSERT OR REPLACE INTO container (id, environment, name, image, slot, spec, created, started, exit_code)"
@@ -334,13 +329,28 @@ class Native:
             )
             self.state.give_slot(slot, identifier)
 
+    def _signal(self, container: str, number: int) -> None:
+        """Send a signal to the init; that it is gone already is fine. No runtime is started for that."""
+        pid, start = self.state.db.execute("SELECT pid, pid_start FROM container WHERE id = ?", (container,)).fetchone()
+        try:
+            init = os.pidfd_open(pid)
+        except ProcessLookupError:
+            return
+        try:
+            if process_start(pid) == start:  # after the fd: now the number can't become another process's
+                signal.pidfd_send_signal(init, number)
+        except ProcessLookupError:
+            pass
+        finally:
+            os.close(init)
+
     def _clear(self, identifier: str, slot: int, spec: ContainerSpec) -> None:
         """What a run of the container leaves in runtime, firewall and staging is gone."""
-        self._runtime(spec).delete(identifier)
-        pool.unpublish(self.paths, self.state, slot)
+        self._runtime(identifier, spec).delete(identifier)
+        sweep.remove_cgroups(identifier)  # with what lives of a container that the runtime was made to forget
+        doors.close(self.paths, self.state, slot)
 
     def _leave(self, identifier: str) -> None:
-        sweep.remove_cgroups(identifier)
         remove_tree(self.paths.container(identifier))
         remove_tree(self.paths.bundle(identifier))
 
@@ -365,58 +375,29 @@ class Native:
         text, slot = self.state.db.execute("SELECT spec, slot FROM container WHERE id = ?", (container,)).fetchone()
         return record.spec_value(text), slot
 
-    def _runtime(self, spec: ContainerSpec) -> runtime.Runtime:
-        return runtime.choose(spec.runtime, self.paths.runtime)
+    def _runtime(self, identifier: str, spec: ContainerSpec) -> runtime.Runtime:
+        return runtime.having(identifier, spec.runtime, self.paths.runtime)
 
     def _network(self) -> Network | None:
         """This store's network, None before the first container had one."""
         return pool.network(self.paths, self.state) if self.state.setting("subnet") else None
 
-    def _place(self, identifier: str, spec: ContainerSpec, slot: int) -> bundle.Place:
+    def _place(self, identifier: str, spec: ContainerSpec, slot: int) -> tuple[bundle.Place, lent.Services]:
+        """Where it is made, and what of the host's loopback it is lent while it runs: no more than it will be told of."""
         network = self._network()
         if network is None or spec.network == "none":
-            return bundle.Place(identifier, slot, "")
-        found = lent.proxy_variables(self.env)
-        proxies = lending.reachable(self.paths, self.state, found, mount_namespace=self._host_namespace())
-        return bundle.Place(identifier, slot, network.address(slot), proxies, network.gateway)
+            return bundle.Place(identifier, slot, ""), ()
+        own = dict(spec.process.env)  # also the empty ones of `proxy: none`
+        found = tuple(pair for pair in lent.proxy_variables(self.env) if pair[0] not in own)
+        proxies, loans = lent.through(found, network.gateway)
+        return bundle.Place(identifier, slot, network.address(slot), proxies, network.gateway), loans
 
-    def _chosen(self, port: Port, own: str = "") -> Port:
-        """The port with a host port: the one asked for, if nobody has it but the container `own`, or any free one."""
-        if port.host is None:
-            chosen = port
-            while chosen is port or pool.publisher(self.state, chosen):  # published ones aren't bound: they look free
-                chosen = replace(port, host=firewall.free_port(port.address, port.protocol))
-            return chosen
-        owner = firewall.port_owner(port.address, port.host, port.protocol) or pool.publisher(self.state, port)
-        if owner and owner != own:
-            raise EngineError(
-                f"publish port {port.address}:{port.host}: {self._called(owner)} has it",
-                hint=f'end it, or let one be chosen: `ports: ["{port.container}"]`',
-            )
-        return port
-
-    def _called(self, owner: str) -> str:
-        """A container of ours as people know it: by its environment and folder."""
-        row = self.state.db.execute(
-            "SELECT environment.name, folder FROM container JOIN environment ON environment.id = environment"
-            " WHERE container.id = ?",
-            (owner,),
-        ).fetchone()
-        return f"{row[0]} ({row[1]})" if row else owner
-
-    def _publish(self, spec: ContainerSpec, slot: int) -> None:
-        pool.publish(self.paths, self.state, slot, spec.ports, mount_namespace=self._host_namespace())
+    def _open(self, spec: ContainerSpec, slot: int, loans: lent.Services) -> None:
+        there = self._host_namespace()
+        doors.open_doors(self.paths, self.state, slot, spec.ports, loans, mount_namespace=there)
 
     def _tend(self) -> None:
         pool.tend(self.paths, self.state, mount_namespace=self._host_namespace())
-
-
-def _replace(path: str, text: str) -> None:
-    """Write a file whole or not at all; it only saves time, so it isn't synced."""
-    draft = f"{path[:-1]}~{os.getpid()}"
-    with open(draft, "w", encoding="utf-8") as file:
-        file.write(text)
-    os.rename(draft, path)
 
 
 def _make_home(paths: Paths) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 
 from devenv.model.host import Check, Garbage
 from devenv.paths import locate
@@ -11,7 +12,6 @@ from devenv.paths import locate
 from . import observe
 from .facade import Native
 from .host import bootstrap, doctor, lent
-from .slot.address import bridge_name
 from .store import collect
 from .workshop import Shop
 
@@ -24,8 +24,15 @@ class Host:
     def __init__(self, env: Mapping[str, str]) -> None:
         self.env = env
         self.paths = locate(env, os.geteuid())
-        self.engine = Native(self.paths, env)
-        self.workshop = Shop(self.paths, env, self.engine.stage, self.engine.begin, architecture())
+
+    @cached_property
+    def engine(self) -> Native:
+        """Opened when it is first asked for: `examine` is for hosts where it can't be."""
+        return Native(self.paths, self.env)
+
+    @cached_property
+    def workshop(self) -> Shop:
+        return Shop(self.paths, self.env, self.engine.stage, self.engine.begin, architecture())
 
     def certificates(self, choice: str) -> str:
         """Path of the bundle that `certificates:` chooses (`host`, `none` or a path), "" for none."""
@@ -40,13 +47,9 @@ class Host:
         found = observe.image(self.engine.state, image)
         return [self.paths.layer(number) for number in found.layers] if found else []
 
-    def bridge(self) -> str:
-        """Name of the bridge containers are on."""
-        return bridge_name(self.paths.run)
-
-    def collect(self, *, everything: bool, dry_run: bool) -> Sequence[Garbage]:
-        """Remove what nothing needs (with `everything`, caches and unused images too) and say what it was."""
-        return collect.collect(self.engine, everything=everything, dry_run=dry_run)
+    def collect(self, *, unwanted: Sequence[str], everything: bool, dry_run: bool) -> Sequence[Garbage]:
+        """Remove what nothing needs, what is unwanted (names, digests), with `everything` caches and unused images; say what."""
+        return collect.collect(self.engine, unwanted=unwanted, everything=everything, dry_run=dry_run)
 
     def examine(self) -> Sequence[Check]:
         """Look at the kernel, the runtime, the mirror, the disk."""

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC = 1, 2, 4, 8
 MS_REMOUNT, MS_BIND, MS_REC = 32, 4096, 16384
@@ -97,14 +96,19 @@ def bind(source: str, target: str, *, attributes: Sequence[str] = (), userns: in
         os.close(fd)
 
 
-def overlay(lowerdirs: Sequence[str], target: str, *, upperdir: str = "", workdir: str = "") -> None:
+def overlay(
+    lowerdirs: Sequence[str], target: str, *, upperdir: str = "", workdir: str = "", volatile: bool = False
+) -> None:
     """Mount an overlay, topmost lowerdir first. Read-only without an upperdir (overlayfs.rst).
 
+    `volatile`: nothing is synced, neither on fsync(2) nor at the unmount, which else waits for the whole file system
+    below; the workdir can't be used again then.
     Layers come from elsewhere, so redirect_dir, metacopy and index, which make the kernel follow what files say, stay off.
     """
     data = f"lowerdir={':'.join(map(_escape, lowerdirs))}"
     if upperdir:
         data += f",upperdir={_escape(upperdir)},workdir={_escape(workdir)}"
+    data += ",volatile" if volatile else ""
     mount("overlay", target, "overlay", MS_NODEV, f"{data},redirect_dir=off,metacopy=off,index=off,xino=off")
 
 
@@ -131,15 +135,3 @@ def enter_private_namespace() -> int:
     unshare(CLONE_NEWNS)
     mount("", "/", "", MS_REC | MS_SLAVE)
     return host
-
-
-@contextmanager
-def mounted(target: str) -> Iterator[str]:
-    """Unmount `target` at the end, however it goes."""
-    try:
-        yield target
-    finally:
-        try:
-            umount2(target, MNT_DETACH)
-        except OSError:
-            pass  # not mounted: the caller failed before it was

@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import replace
-from typing import Literal
+from typing import Any, Literal
 
 from devenv.model.container import Container, Environment
 from devenv.model.container import State as Observed
@@ -14,16 +13,18 @@ from devenv.model.image import Image
 from devenv.model.manifest import Pairs
 from devenv.paths import Paths
 
-from .container import monitor
+from .container import bundle, monitor
 from .record import pairs, spec_value
 from .slot.address import Network
 from .state import State, alive
-from .store.image import parse_config
+from .store.config import parse_config
 
 HOOKS: dict[Literal["on_create", "on_start"], int] = {"on_create": 1, "on_start": 2}
 """How far a container's hooks have come, as the state counts it."""
 
 _CONTAINER = "id, environment, image, slot, spec, created, hooks_done, pid, pid_start, boot, started, exit_code"
+
+_IMAGE = "digest, key, layers, config, size, created"
 
 
 def environment(state: State, folder: str, variant: str) -> Environment | None:
@@ -68,47 +69,35 @@ def _container(state: State, paths: Paths, network: Network | None, row: Sequenc
     )
     if started is None:
         return found
-    found = replace(found, started=float(str(started)))
+    found = found._replace(started=float(str(started)))
     lives = alive(int(str(pid)) if pid is not None else None, int(str(start or 0)), str(boot), state.boot)
     # Without its monitor nobody takes its output any more or learns how it ended: it has to be started anew.
     if lives and monitor.watches(paths.bundle(found.id)):
         address = network.address(int(str(slot))) if network and spec.network == "bridge" else ""
-        return replace(found, status="running", pid=int(str(pid)), address=address)
+        lost = bundle.lost_source(paths.bundle(found.id))
+        return found._replace(status="running", pid=int(str(pid)), address=address, lost=lost)
     # Only conmon knows the code of a container that ended by itself; after a power loss nobody does.
     code = exit_code if exit_code is not None else monitor.exit_code(paths.container(found.id), found.id)
-    return replace(found, status="stopped", exit_code=None if code is None else int(str(code)))
+    return found._replace(status="stopped", exit_code=None if code is None else int(str(code)))
 
 
 def images(state: State) -> tuple[Image, ...]:
     names: dict[str, list[str]] = {}
     for name, digest in state.db.execute("SELECT name, digest FROM reference ORDER BY name"):
         names.setdefault(digest, []).append(name)
-    rows = state.db.execute(
-        "SELECT digest, key, layers, config, size, created FROM image ORDER BY created DESC, digest"
-    )
-    return tuple(
-        Image(
-            digest,
-            tuple(names.get(digest, ())),
-            parse_config(config.encode()),
-            tuple(json.loads(layers)),
-            created,
-            size,
-            key,
-        )
-        for digest, key, layers, config, size, created in rows
-    )
+    rows = state.db.execute(f"SELECT {_IMAGE} FROM image ORDER BY created DESC, digest")
+    return tuple(_image(row, names.get(row[0], ())) for row in rows)
 
 
-def image(state: State, reference: str) -> Image | None:
-    """By digest (whole, or the first 12 hex digits and more) or by name; None when there is none or several."""
-    found = [
-        image
-        for image in images(state)
-        if reference in (image.digest, *image.references)
-        or (len(reference) >= 12 and image.digest.removeprefix("sha256:").startswith(reference))
-    ]
-    return found[0] if len(found) == 1 else None
+def image(state: State, digest: str) -> Image | None:
+    row = state.db.execute(f"SELECT {_IMAGE} FROM image WHERE digest = ?", (digest,)).fetchone()
+    names = state.db.execute("SELECT name FROM reference WHERE digest = ? ORDER BY name", (digest,))
+    return None if row is None else _image(row, [name for (name,) in names])
+
+
+def _image(row: Sequence[Any], names: Sequence[str]) -> Image:
+    digest, key, layers, config, size, created = row
+    return Image(digest, tuple(names), parse_config(config.encode()), tuple(json.loads(layers)), created, size, key)
 
 
 def observed(
@@ -149,7 +138,7 @@ def _rooted(state: State, paths: Paths, container: Container) -> Container:
     """A container whose image was damaged has lost its root: it doesn't count as running, so that `up` starts it anew."""
     if container.status != "running" or _usable(state, paths, container.image):
         return container
-    return replace(container, status="stopped", pid=None)
+    return container._replace(status="stopped", pid=None)
 
 
 def recall(state: State, environment: str) -> tuple[tuple[str, Pairs], ...]:

@@ -72,17 +72,6 @@ def run(
     return done
 
 
-def foreground(argv: Sequence[str], *, env: Mapping[str, str] | None = None) -> int:
-    """Run with our own stdin, stdout and stderr, and wait. Returns its code.
-
-    Signals that the terminal sends to the whole group reach the program by themselves; those sent to us alone
-    are passed on, so that `kill` on us ends it too.
-    """
-    # Not subprocess: posix_spawn needs no import on the hot path, and vforks.
-    pid = os.posix_spawn(argv[0], list(argv), environment(env))
-    return wait(pid)
-
-
 FORWARDED = (
     signal.SIGINT,
     signal.SIGTERM,
@@ -93,23 +82,100 @@ FORWARDED = (
     signal.SIGWINCH,
 )
 
+_TYPED = {signal.SIGINT, signal.SIGQUIT, signal.SIGWINCH}
+"""What the kernel itself sends when somebody types ^C or resizes: to the terminal's whole group, our program included."""
+_SI_KERNEL = 0x80  # sigaction(2)
 
-def wait(pid: int) -> int:
-    """Wait for a child while passing our signals on to it; its code."""
 
-    def forward(number: int, _frame: object) -> None:
-        try:
-            os.kill(pid, number)
-        except ProcessLookupError:
-            pass
+def foreground(
+    argv: Sequence[str],
+    *,
+    env: Mapping[str, str] | None = None,
+    orphaned: Callable[[], None] | None = None,
+    resized: Callable[[], None] | None = None,
+) -> int:
+    """Run with our own stdin, stdout and stderr, and wait. Returns its code.
 
-    before = {number: signal.signal(number, forward) for number in FORWARDED}
+    Signals sent to us alone are passed on, so that `kill` on us ends it too; what a terminal sent reached it by itself.
+    `orphaned` is called, in a process of its own, when we are killed meanwhile: the program can't be left alone.
+    `resized` is called when our terminal's size changed.
+    """
+    # nohup(1) has SIGHUP ignored. A script's `&` has SIGINT so, too, but who sends that to us by name means it.
+    ignored = {signal.SIGHUP} if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN else set()
+    awaited = {*FORWARDED} - ignored
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {*awaited, signal.SIGCHLD})
     try:
-        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        # Not subprocess: posix_spawn needs no import on the hot path, and vforks.
+        pid = os.posix_spawn(argv[0], list(argv), environment(env), setsigmask=before)
+        guard = _guard(pid, orphaned) if orphaned else None
+        code = _wait(pid, awaited, resized)
+        if guard:
+            os.kill(guard, signal.SIGKILL)
+            os.waitpid(guard, 0)
+        while signal.sigtimedwait(awaited, 0):
+            pass  # it came too late
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
     return code if code >= 0 else 128 - code
+
+
+def _wait(pid: int, awaited: set[signal.Signals], resized: Callable[[], None] | None) -> int:
+    """Wait for a child while passing on the awaited signals, which are blocked; its code."""
+    while True:
+        came = signal.sigwaitinfo({*awaited, signal.SIGCHLD})
+        if came.si_signo == signal.SIGCHLD:
+            ended, status = os.waitpid(pid, os.WNOHANG)
+            if ended:
+                return os.waitstatus_to_exitcode(status)
+        elif came.si_signo == signal.SIGWINCH and resized:
+            resized()
+        elif came.si_code != _SI_KERNEL or came.si_signo not in _TYPED:
+            os.kill(pid, came.si_signo)  # not reaped yet, so the pid is still its own
+
+
+def _guard(pid: int, orphaned: Callable[[], None]) -> int:
+    """A process that waits until we are gone, kills what we leave behind, and ends. Its pid: whoever is done kills it.
+
+    Forked while the program starts, so that nobody waits for it.
+    """
+    program = os.pidfd_open(pid)
+    read, _write = os.pipe()  # ours is closed by our end, whatever that is
+    guard = os.fork()
+    if guard:
+        os.close(program)
+        os.close(read)
+        return guard
+    try:
+        os.setsid()
+        _alone({program, read})
+        os.read(read, 1)
+        orphaned()  # the runtime sees its container end, and leaves the terminal as it was
+        if not _ends(program, 500):
+            signal.pidfd_send_signal(program, signal.SIGKILL)
+            orphaned()
+    finally:
+        os._exit(0)
+
+
+def _alone(kept: set[int]) -> None:
+    """Let go of every other file: locks, and pipes whose readers wait for their end."""
+    null = os.open(os.devnull, os.O_RDWR)
+    for fd in range(3):
+        os.dup2(null, fd)
+    for name in os.listdir("/proc/self/fd"):
+        if int(name) > 2 and int(name) not in kept:
+            try:
+                os.close(int(name))
+            except OSError:
+                pass  # the listing's own
+
+
+def _ends(program: int, timeout: int) -> bool:
+    from select import POLLIN, poll
+
+    waiting = poll()
+    waiting.register(program, POLLIN)
+    return bool(waiting.poll(timeout))
 
 
 def lines(
@@ -119,11 +185,12 @@ def lines(
     env: Mapping[str, str] | None = None,
     stdin: int | None = None,
     stdout: int | None = None,
+    started: Callable[[int], None] | None = None,
 ) -> int:
-    """Run to the end and give each line it prints to `output`. Returns its code.
+    """Run to the end and give each line it prints to `output`. Returns its code. `started` is told its pid.
 
-    stdout and stderr come as one, unless `stdout` (a file descriptor) takes the former. Lines are cut at 8 KiB: a program
-    that prints no newline must not fill our memory.
+    The end is that of all who hold its output, so of its children too. stdout and stderr come as one, unless `stdout` (a
+    file descriptor) takes the former. Lines are cut at 8 KiB: a program that prints no newline must not fill our memory.
     """
     import subprocess
 
@@ -137,11 +204,14 @@ def lines(
     pipe = child.stdout if stdout is None else child.stderr
     assert pipe is not None
     try:
+        if started is not None:
+            started(child.pid)
         while line := pipe.readline(8192):
             output(line.decode(errors="replace").rstrip("\r\n"))
         code = child.wait()
     except BaseException:
-        child.terminate()
+        # Whoever is told the pid ends it by SIGKILL, as unshare must be; the runtime passes SIGTERM on.
+        (child.terminate if started is None else child.kill)()
         child.wait()
         raise
     finally:

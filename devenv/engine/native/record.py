@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 
+from devenv.model import plain
 from devenv.model.container import ContainerSpec, Process
 from devenv.model.manifest import Limits, Pairs, Port, Source
 
@@ -13,7 +13,7 @@ from . import Json
 
 def spec_text(spec: ContainerSpec) -> str:
     """A ContainerSpec as JSON."""
-    return json.dumps(asdict(spec), sort_keys=True)
+    return json.dumps(plain(spec), sort_keys=True)
 
 
 def spec_value(text: str | Json) -> ContainerSpec:

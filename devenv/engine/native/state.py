@@ -10,8 +10,9 @@ import json
 import os
 import sqlite3
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from typing import NamedTuple
 
 from devenv.errors import StoreError
@@ -19,6 +20,7 @@ from devenv.errors import StoreError
 SCHEMA = 1
 
 _DAY = 86400
+_PATIENCE = 30.0  # seconds to wait for others who write
 
 _TABLES = """
 CREATE TABLE layer (
@@ -121,14 +123,29 @@ class State:
 
     def __init__(self, path: str) -> None:
         try:
-            self.db = sqlite3.connect(path, timeout=30, isolation_level=None)
-            self.db.execute("PRAGMA journal_mode = WAL")
+            self.db = sqlite3.connect(path, timeout=_PATIENCE, isolation_level=None)
+            self._switch_to_wal()
             self.db.execute("PRAGMA synchronous = NORMAL")
             self.db.execute("PRAGMA foreign_keys = ON")
             self._migrate()
         except sqlite3.DatabaseError as error:
             raise explain(error, f"open {path}") from error
         self.boot = boot_id()
+
+    def _switch_to_wal(self) -> None:
+        """SQLite doesn't wait here by itself: a reader that becomes a writer could wait for another that does the same.
+
+        All who open a new store at once do that; one wins, and for the others there is nothing left to switch.
+        """
+        deadline = time.monotonic() + _PATIENCE
+        while True:
+            try:
+                self.db.execute("PRAGMA journal_mode = WAL")
+                return
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                    raise
+            time.sleep(0.005)
 
     def _migrate(self) -> None:
         (version,) = self.db.execute("PRAGMA user_version").fetchone()
@@ -180,8 +197,8 @@ class State:
                 return number
         return None
 
-    def new_slots(self, count: int, owner: Owner, limit: int) -> list[int]:
-        """Reserve up to `count` numbers that aren't wired, lowest first, for `owner` to wire."""
+    def new_slots(self, count: int, owner: Owner, offered: Iterable[int]) -> list[int]:
+        """Reserve the first `count` of the numbers offered that aren't wired, for `owner` to wire."""
         with self.transaction():
             self.free_dead_owners()
             taken = {
@@ -189,7 +206,7 @@ class State:
                 for number, boot, container, pid in self.db.execute("SELECT number, boot, container, pid FROM slot")
                 if boot == self.boot or container is not None or pid is not None
             }
-            numbers = [number for number in range(limit) if number not in taken][:count]
+            numbers = list(islice((number for number in offered if number not in taken), count))
             for number in numbers:
                 self._hold(number, owner, None)
             return numbers

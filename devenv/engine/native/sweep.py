@@ -7,11 +7,13 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 
 from devenv.beneath import remove_tree
 from devenv.errors import DevenvError, EngineError
 from devenv.paths import Paths
 
+from . import mount
 from .container import bundle, runtime
 from .slot import pool
 from .state import State
@@ -44,7 +46,7 @@ def sweep(paths: Paths, state: State, *, mount_namespace: int | None = None) -> 
 
 def containers(paths: Paths, state: State) -> Iterator[tuple[str, int]]:
     """Containers no row and no living command speaks for: each one's id, and its lock, which the caller closes."""
-    names = {*_list(f"{paths.run}/bundles"), *_list(f"{paths.home}/containers")}  # before the rows: those come first
+    names = {*listed(f"{paths.run}/bundles"), *listed(f"{paths.home}/containers")}  # before the rows: those come first
     kept = {row[0] for row in state.db.execute("SELECT id FROM container")} if names else set()
     for identifier in sorted(names - kept):
         lock = bundle.take(paths.bundle(identifier))
@@ -55,7 +57,7 @@ def containers(paths: Paths, state: State) -> Iterator[tuple[str, int]]:
 def remove_container(paths: Paths, identifier: str) -> None:
     """Kill it and remove its folders; the caller has its lock."""
     owner = bundle.owner(paths.bundle(identifier))
-    engine = runtime.choose(owner.runtime, paths.runtime)
+    engine = runtime.having(identifier, owner.runtime, paths.runtime)
     if identifier in engine.known():
         engine.delete(identifier)
     remove_cgroups(identifier)
@@ -63,9 +65,22 @@ def remove_container(paths: Paths, identifier: str) -> None:
     remove_tree(paths.bundle(identifier))
 
 
+def remove_orphan(paths: Paths, identifier: str) -> None:
+    """The same for a `run` that was killed, by a process of its own; nothing when another command is at it already."""
+    lock = bundle.take(paths.bundle(identifier))
+    if lock is None:
+        return
+    try:
+        with suppress(OSError):
+            mount.umount2(f"{paths.bundle(identifier)}/rootfs", mount.MNT_DETACH)  # in our copy of its mounts
+        remove_container(paths, identifier)
+    finally:
+        os.close(lock)
+
+
 def unlocked(folder: str) -> Iterator[tuple[str, int]]:
     """What is in a folder of drafts whose makers died: path and lock, which the caller closes when it has removed it."""
-    for name in _list(folder):
+    for name in listed(folder):
         path = f"{folder}/{name}"
         try:
             lock = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
@@ -90,16 +105,16 @@ def remove_draft(state: State, path: str) -> None:
 def used_layers(paths: Paths) -> set[int]:
     """Layers of containers that have no row: those of living `run`s."""
     found: set[int] = set()
-    for identifier in _list(f"{paths.run}/bundles"):
+    for identifier in listed(f"{paths.run}/bundles"):
         found.update(bundle.owner(paths.bundle(identifier)).layers)
     return found
 
 
 def notes(paths: Paths) -> Iterator[str]:
     """Descriptions of processes that killed `exec`s left in bundles: `exec-PID-N.json`."""
-    for identifier in _list(f"{paths.run}/bundles"):
+    for identifier in listed(f"{paths.run}/bundles"):
         folder = paths.bundle(identifier)
-        for name in _list(folder):
+        for name in listed(folder):
             kind, _, rest = name.partition("-")
             pid = rest.partition("-")[0]
             if kind == "exec" and pid.isdecimal() and not os.path.exists(f"/proc/{pid}"):
@@ -111,7 +126,7 @@ def remove_cgroups(identifier: str) -> None:
 
     runc gives up on a v1 cgroup that is still busy when it looks.
     """
-    for folder in (_CGROUPS, *(f"{_CGROUPS}/{name}" for name in _list(_CGROUPS))):
+    for folder in (_CGROUPS, *(f"{_CGROUPS}/{name}" for name in listed(_CGROUPS))):
         group = f"{folder}/devenv/{identifier}"
         if os.path.isdir(group) and not _killed(group):
             raise EngineError(f"remove cgroup {group}: its processes don't end")
@@ -134,9 +149,10 @@ def _killed(group: str) -> bool:
     return False
 
 
-def _list(folder: str) -> list[str]:
+def listed(folder: str) -> list[str]:
+    """What is in a folder, by name; nothing when there is none."""
     try:
-        return os.listdir(folder)
+        return sorted(os.listdir(folder))
     except (FileNotFoundError, NotADirectoryError):
         return []
 

@@ -9,7 +9,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import BinaryIO
 
 from devenv.beneath import remove_tree
@@ -26,10 +26,11 @@ from .container import bundle, runtime, snapshot
 from .container.snapshot import Stage
 from .container.step import Step
 from .host import bootstrap, lent, tools
-from .slot import lending, pool
+from .slot import pool
 from .slot.ids import COUNT, host_start
 from .state import State, this_process
 from .store import image, layer
+from .store.config import config_json
 from .store.layout import Store
 from .store.unpack import unpack
 from .trouble import trouble
@@ -60,6 +61,8 @@ class Shop:
         self._store = Store(paths.layout)
         self._local = threading.local()
         self.running: set[str] = set()
+        self._programs: set[int] = set()
+        self._lock = threading.Lock()
 
     @property
     def state(self) -> State:
@@ -100,11 +103,15 @@ class Shop:
 
     @contextmanager
     def edit(self, key: str, layers: Sequence[int]) -> Iterator[str]:
-        with trouble("make a layer"), self._draft(key) as draft:
+        with trouble("make a layer"), self._draft(key, anyway=True) as draft:
             upper, work = snapshot.new_upper(draft.folder, 0)
             with self.stage().staging() as staging:
                 names = [str(number) for number in layers]
-                yield snapshot.merged(staging, self.paths.layers, names, upper=upper, work=work) if names else upper
+                yield (
+                    snapshot.merged(staging, self.paths.layers, names, upper=upper, work=work, volatile=True)
+                    if names
+                    else upper
+                )
             # Only overlayfs leaves marks of its own that must go.
             draft.keep(upper, layer.adopt(upper, 0, COUNT) if layers else int(any(os.scandir(upper))))
 
@@ -149,6 +156,28 @@ class Shop:
         engine = runtime.choose("", self.paths.runtime)
         for identifier in tuple(self.running):
             engine.kill(identifier, signal.SIGKILL)
+        with self._lock:
+            for program in self._programs:
+                with suppress(ProcessLookupError):
+                    signal.pidfd_send_signal(program, signal.SIGKILL)
+
+    @contextmanager
+    def _cancelled(self) -> Iterator[Callable[[int], None]]:
+        """For the pids of programs: while this lasts, cancel() kills them."""
+        begun: list[int] = []
+
+        def started(pid: int) -> None:
+            begun.append(os.pidfd_open(pid))
+            with self._lock:
+                self._programs.add(begun[-1])
+
+        try:
+            yield started
+        finally:
+            with self._lock:
+                self._programs.difference_update(begun)
+            for program in begun:
+                os.close(program)
 
     def forget(self, key: str) -> None:
         self.state.forget_key(key)
@@ -168,6 +197,14 @@ class Shop:
             os.chown(folder, *owner)
             os.chmod(folder, mode)
         return folder
+
+    def memory(self, folder: str) -> str:
+        return self.paths.hashes(hashlib.sha256(os.fsencode(folder)).hexdigest()[:32])
+
+    def reaches(self, address: str) -> bool:
+        from .slot import reach  # ipaddress, only for the rare ADD of a URL
+
+        return reach.reaches(address, self.state.setting("subnet") or "", self.env.get(reach.VARIABLE, ""))
 
     @trouble("fetch a tool")
     def tool(self, name: str) -> str:
@@ -222,7 +259,7 @@ class Shop:
             return draft.result
 
     def _mmdebstrap(self, suite: str, slot: int, draft: str, tell: Callable[[str], None]) -> None:
-        with self.stage().staging() as staging:
+        with self.stage().staging() as staging, self._cancelled() as started:
             # The namespace's root can't walk through our 0700 folders; it gets a place of its own to work in.
             folder = f"{draft}/bootstrap"
             os.mkdir(folder, 0o700)
@@ -239,6 +276,7 @@ class Shop:
                 options=(*lent.apt_proxies(self.proxies()), *lent.apt_age()),
                 tell=tell,
                 epoch=EPOCH,
+                started=started,
             )
 
     def _bootstrap_config(self) -> ImageConfig:
@@ -278,7 +316,7 @@ class Shop:
         descriptor = image.write(self._store, rootfs.config, descriptors, EPOCH)
         mount.sync(self.paths.home)
         size = sum(packed.size for packed in descriptors)
-        config = image.config_json(rootfs.config, [packed.digest for packed in descriptors], [], EPOCH).decode()
+        config = config_json(rootfs.config, [packed.digest for packed in descriptors], [], EPOCH).decode()
         # The names first: one without a row is rubbish, a row whose name was never written would stay without.
         for reference in references or (descriptor.digest[7:19],):
             self._store.tag(reference, descriptor)
@@ -310,19 +348,22 @@ class Shop:
     # Inside --------------------------------------------------------------------------------------
 
     @contextmanager
-    def _draft(self, key: str) -> Iterator[_Draft]:
-        """A folder to make the layer `key` in, alone: who comes second waits, and finds it made."""
+    def _draft(self, key: str, *, anyway: bool = False) -> Iterator[_Draft]:
+        """A folder to make the layer `key` in, alone: who comes second waits, and finds it made.
+
+        `anyway`: it gets a folder all the same, for a caller that can't stop; what is in it then goes.
+        """
         path = f"{self.paths.locks}/{key[:40]}"
         lock = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)
             found = self.layer(key)
-            if found is not None:
+            if found is not None and not anyway:
                 yield _Draft(self, key, found, "", found)
                 return
             identifier, folder, owner = self._new_draft()
             try:
-                yield _Draft(self, key, identifier, folder, None)
+                yield _Draft(self, key, identifier, folder, found)
             finally:
                 remove_tree(folder)
                 os.close(owner)
@@ -347,10 +388,6 @@ class Shop:
 
     def proxies(self) -> Pairs:
         return lent.proxy_variables(self.env) if self.lending.proxy == "host" else ()
-
-    def variables(self, found: Pairs) -> Pairs:
-        """Variables that name services of the host, as they are in a step."""
-        return lending.reachable(self.paths, self.state, found, mount_namespace=self.stage().host_namespace)
 
 
 class _Draft:

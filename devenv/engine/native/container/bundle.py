@@ -7,10 +7,10 @@ import json
 import os
 import stat
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from devenv.beneath import open_beneath, remove_tree, text_beneath
+from devenv.command import HIDDEN, check, mounted
 from devenv.errors import EngineError
 from devenv.model.container import ContainerSpec, Process
 from devenv.model.image import ImageConfig
@@ -30,8 +30,7 @@ _INIT = "/run/devenv/init"
 _REAL = ("dev", "etc", "proc", "run", "sys")
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """Where a container is made: its id, its slot, its address and gateway ("" without network), what of the host it is lent."""
 
     identifier: str
@@ -42,15 +41,24 @@ class Place:
 
 
 def write(
-    paths: Paths, staging: Staging, wanted: ContainerSpec, place: Place, config: ImageConfig, layers: Sequence[int]
+    paths: Paths,
+    staging: Staging,
+    wanted: ContainerSpec,
+    place: Place,
+    config: ImageConfig,
+    layers: Sequence[int],
+    *,
+    lasting: bool = True,
 ) -> str:
     """Mount the container's root and sources and write its config.json; returns the bundle's folder.
 
-    The writable layer stays in `paths.container(id)`; a container made again there finds what it wrote before.
+    The writable layer stays in `paths.container(id)`; a container made again there finds what it wrote before, if it is to be `lasting`.
     """
     start = host_start(place.slot)
     folder = paths.container(place.identifier)
     slot = paths.slot(place.slot)
+    # Before they are mounted: a folder that is exchanged meanwhile counts as lost, not as the one that is seen.
+    note_sources(paths.bundle(place.identifier), [source.path for source in wanted.sources])
     userns = os.open(f"{slot}/user", os.O_RDONLY | os.O_CLOEXEC)
     try:
         upper, work = snapshot.new_upper(folder, start)
@@ -65,6 +73,7 @@ def write(
             upper=upper,
             work=work,
             root=f"{paths.bundle(place.identifier)}/rootfs",
+            volatile=not lasting,
         )
         refuse_links(paths, layers)
         who = find_identity(root, wanted.process.user or config.user)
@@ -75,12 +84,14 @@ def write(
         # Outer targets first, or they would hide the inner ones.
         given.sort(key=lambda attachment: attachment.target.count("/"))
         attachments = [*_system_files(staging, wanted, place, start), *given]
+        asked = _process(wanted, place, config, who)
+        refuse(root, asked, wanted.process.argv or (_INIT,), attachments, config.workdir)
     finally:
         os.close(userns)
     bundle = spec.BundleSpec(
         rootfs=root,
         hostname=wanted.hostname,
-        process=_process(wanted, place, config, who),
+        process=asked,
         user_namespace=f"{slot}/user",
         id_start=start,
         network_namespace=f"{slot}/net" if wanted.network == "bridge" else "",
@@ -104,6 +115,35 @@ def save(paths: Paths, identifier: str, config: Json) -> str:
 def private(path: str, flags: int) -> int:
     """An opener for what holds an environment: nobody else may read it."""
     return os.open(path, flags, 0o600)
+
+
+def note_sources(folder: str, sources: Sequence[str]) -> None:
+    """Write down which source folders a container is started with."""
+    os.makedirs(folder, 0o711, exist_ok=True)
+    with open(f"{folder}/sources", "w", encoding="utf-8", opener=private) as file:
+        json.dump([(path, *_identity(path)) for path in sources], file)
+
+
+def sources(folder: str) -> tuple[tuple[str, int, int], ...]:
+    """What `note_sources` wrote: path, device and inode of each; while it is mounted no other folder gets its inode."""
+    try:
+        with open(f"{folder}/sources", encoding="utf-8") as file:
+            return tuple((path, device, inode) for path, device, inode in json.load(file))
+    except (OSError, ValueError):
+        return ()
+
+
+def lost_source(folder: str) -> str:
+    """The first source that is another folder by now, or none at all: deleted, cloned again, moved. "" when all are as they were."""
+    return next((path for path, *noted in sources(folder) if noted != list(_identity(path))), "")
+
+
+def _identity(path: str) -> tuple[int, int]:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return 0, 0
+    return status.st_dev, status.st_ino
 
 
 class Owner(NamedTuple):
@@ -181,6 +221,22 @@ def refuse_links(paths: Paths, layers: Sequence[int]) -> None:
             break
 
 
+def refuse(
+    root: str,
+    asked: spec.ProcessSpec,
+    argv: Sequence[str],
+    attachments: Sequence[spec.Attachment],
+    made: str,
+    hidden: Sequence[str] = (),
+) -> None:
+    """Raise now what starting this command would fail with; `made` is a folder that the runtime makes. See command.check.
+
+    `hidden` are targets of mounts that nobody can look into yet.
+    """
+    attached = [*((one.source, one.target) for one in attachments), *((HIDDEN, target) for target in hidden)]
+    check(root, argv, dict(asked.env).get("PATH", ""), asked.cwd, mounted(root, attached), made)
+
+
 def find_identity(root: str, user: str) -> spec.Identity:
     """USER resolved by the /etc/passwd and /etc/group in this root, read without leaving it."""
     return identity.resolve(user, text_beneath(root, "etc/passwd"), text_beneath(root, "etc/group"))
@@ -200,6 +256,19 @@ def _process(wanted: ContainerSpec, place: Place, config: ImageConfig, who: spec
     )
     cwd = wanted.process.workdir or config.workdir or "/"
     return spec.ProcessSpec(command, env, who, cwd, terminal=wanted.process.terminal)
+
+
+def process_of(folder: str) -> Json:
+    """The process a bundle's config.json describes."""
+    with open(f"{folder}/config.json", encoding="utf-8") as file:
+        described: Json = json.load(file)["process"]
+    return described
+
+
+def search_path(described: Json) -> str:
+    """The PATH of a described process, as the runtime searches it; "" when it has none."""
+    found: str = next((entry[5:] for entry in described["env"] if entry.startswith("PATH=")), "")
+    return found
 
 
 def merge(*environments: Pairs) -> Pairs:

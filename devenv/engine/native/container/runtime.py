@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Callable
 
 from devenv.errors import EngineError, Unsupported
 
-from .. import process
+from .. import mount, process
 
-KNOWN = ("runc", "crun")
+KNOWN = ("crun", "runc")
+"""In the order of preference: crun does in a third of the time what runc does."""
+
+_HYBRID = "/sys/fs/cgroup/unified/cgroup.controllers"
+_LIMITED = {"cpu", "memory", "pids"}
 
 
 class Runtime:
@@ -32,6 +37,22 @@ class Runtime:
         """argv: a further process, described by a file (runtime-spec, process)."""
         return self.argv("exec", "--process", process_file, identifier)
 
+    def attend(
+        self, argv: list[str], *, terminal: bool, folder: str, orphaned: Callable[[], None] | None = None
+    ) -> int:
+        """Let `run` or `execute` have our stdin and output; its code. `terminal`: its process has one.
+
+        runc keeps a terminal's size as ours is; crun does since 1.8.7 only, so we do it.
+        """
+        if not terminal or os.path.basename(self.path) != "crun":
+            return process.foreground(argv, orphaned=orphaned)
+        from .terminal import Relay
+
+        with Relay(folder) as relay:
+            options = len(self.argv("run"))  # they follow the verb
+            argv = [*argv[:options], "--console-socket", relay.path, *argv[options:]]
+            return process.foreground(argv, orphaned=orphaned, resized=relay.resize)
+
     def start(self, identifier: str) -> None:
         """Let a created container's process go."""
         process.run(self.argv("start", identifier))
@@ -41,7 +62,8 @@ class Runtime:
         done = process.run(self.argv("kill", identifier, str(int(number))), check=False)
         said = done.stderr.decode(errors="replace")
         if done.code and not any(
-            word in said for word in ("not running", "does not exist", "process already finished", "not found")
+            word in said
+            for word in ("not running", "does not exist", "process already finished", "not found", "No such file")
         ):
             raise EngineError(f"signal {signal.Signals(number).name} to {identifier}: {said.strip()}")
 
@@ -55,23 +77,62 @@ class Runtime:
 
     def known(self) -> list[str]:
         """Ids of the containers the runtime has state of."""
-        try:
-            return sorted(os.listdir(self.root))
-        except FileNotFoundError:
-            return []
+        return _list(self.root)
 
 
 def choose(name: str, root: str) -> Runtime:
-    """The runtime by name or path; "" for runc, or crun where there is no runc. Raises Unsupported."""
+    """The runtime by name or path; "" for the first of KNOWN that works here. Raises Unsupported.
+
+    Each has a folder of its own in `root`: they don't read each other's state.
+    """
     if "/" in name:
         if not os.access(name, os.X_OK):
             raise Unsupported(f"find runtime {name}: not an executable file")
-        return Runtime(name, root)
+        return Runtime(name, f"{root}/{os.path.basename(name)}")
     if name:
-        return Runtime(process.find(name), root)
+        return Runtime(process.find(name), f"{root}/{name}")
     for known in KNOWN:
+        if known == "crun" and _hybrid() & _LIMITED:
+            continue  # it would refuse
         try:
-            return Runtime(process.find(known), root)
+            return choose(known, root)
         except Unsupported:
             continue
-    raise Unsupported("find an OCI runtime: neither runc nor crun is installed", hint="apt-get install runc")
+    raise Unsupported("find an OCI runtime: neither crun nor runc is installed", hint="apt-get install crun")
+
+
+def having(identifier: str, name: str, root: str) -> Runtime:
+    """The runtime that made a container, also when another one would be chosen by now; else the chosen one."""
+    chosen = choose(name, root)
+    if os.path.isdir(f"{chosen.root}/{identifier}"):
+        return chosen
+    for other in _list(root):
+        if os.path.isdir(f"{root}/{other}/{identifier}"):
+            return choose(other, root)
+    return chosen
+
+
+def admit() -> None:
+    """In a mount namespace of our own: let crun make containers under hybrid cgroups.
+
+    It refuses a v2 tree with any controller (libcrun_cgroup_enter), one that nobody limits by (hugetlb) included, so it is shown none.
+    """
+    controllers = _hybrid()
+    if controllers and not controllers & _LIMITED:
+        mount.bind("/dev/null", _HYBRID)
+
+
+def _hybrid() -> set[str]:
+    """The controllers of the v2 tree beside v1's."""
+    try:
+        with open(_HYBRID, encoding="ascii") as file:
+            return set(file.read().split())
+    except OSError:
+        return set()
+
+
+def _list(folder: str) -> list[str]:
+    try:
+        return sorted(os.listdir(folder))
+    except FileNotFoundError:
+        return []

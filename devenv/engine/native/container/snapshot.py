@@ -18,7 +18,6 @@ from devenv.errors import EngineError, NotFound, Unsupported
 from devenv.model.manifest import Source
 
 from .. import mount
-from ..store import layer
 
 INIT = "init"
 """The name of the init layer among the layers: the top lowerdir of every container."""
@@ -134,11 +133,12 @@ def merged(
     upper: str = "",
     work: str = "",
     root: str = "",
+    volatile: bool = False,
 ) -> str:
     """Mount these layers (names in the folder `layers`, bottom first) merged, at `root` or anywhere; returns the root.
 
     With a user namespace's fd, which maps 0 to `start`, the layers' ids are seen through its mapping; the upperdir
-    already holds mapped ids.
+    already holds mapped ids. `volatile`: what is written needn't survive the machine (mount.overlay).
     """
     lower = layers if userns is None else _mapped(staging, layers, names, userns, start)
     root = staging.at(root) if root else staging.place()
@@ -149,9 +149,11 @@ def merged(
         mount.bind(folders[0], root, attributes=("ro", "nodev"))
         return root
     try:
-        mount.overlay(folders, root, upperdir=upper, workdir=work)
+        mount.overlay(folders, root, upperdir=upper, workdir=work, volatile=volatile)
     except OSError as error:
-        raise EngineError(f"mount overlay of {len(folders)} layers: {error.strerror}") from error
+        unable = upper and error.errno in (errno.EINVAL, errno.EOPNOTSUPP)  # a file system that can't hold an upperdir
+        hint = "put the store on ext4, xfs, btrfs or tmpfs with DEVENV_HOME; see `devenv doctor`" if unable else ""
+        raise EngineError(f"mount overlay of {len(folders)} layers: {error.strerror}", hint=hint) from error
     return root
 
 
@@ -168,6 +170,8 @@ def _mapped(staging: Staging, layers: str, names: Sequence[str], userns: int, st
         except OSError as error:
             if error.errno not in (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
                 raise EngineError(f"map ids of {layers}: {error.strerror}") from error
+    from ..store import layer  # seldom: not on the hot path
+
     lower = f"{staging.copies}/{start}"
     os.makedirs(lower, 0o711, exist_ok=True)
     for name in names:

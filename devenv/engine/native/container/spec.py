@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from devenv.model.manifest import Limits, Pairs
 
@@ -29,12 +29,19 @@ MASKED = (
     "/sys/firmware",
     "/sys/fs/selinux",
 )
-# The last is the tmpfs that holds the hierarchies of cgroup v1, which runc leaves writable.
-READONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger", "/sys/fs/cgroup")
+_HIERARCHIES = (
+    *("blkio", "cpu", "cpu,cpuacct", "cpuacct", "cpuset", "devices", "freezer", "hugetlb", "memory", "misc"),
+    *("net_cls", "net_cls,net_prio", "net_prio", "perf_event", "pids", "rdma", "systemd", "unified"),
+)
+# runtimes leave the tmpfs that holds cgroup v1's hierarchies writable. To make it read-only crun binds the whole tree over
+# itself, which makes the hierarchies writable again: so each is named. What isn't there is passed over.
+READONLY = (
+    *("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"),
+    *("/sys/fs/cgroup", *(f"/sys/fs/cgroup/{name}" for name in _HIERARCHIES)),
+)
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
+class Identity(NamedTuple):
     """Who a process runs as, inside: numeric ids and home folder."""
 
     uid: int = 0
@@ -43,18 +50,15 @@ class Identity:
     home: str = "/"
 
 
-@dataclass(frozen=True, slots=True)
-class Attachment:
+class Attachment(NamedTuple):
     """A prepared host path to be bound at `target`."""
 
     source: str
     target: str
     readonly: bool = False
-    noexec: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Tmpfs:
+class Tmpfs(NamedTuple):
     """A tmpfs at `target`: size in bytes (None: the kernel's half of memory), mode, owner inside."""
 
     target: str
@@ -63,8 +67,7 @@ class Tmpfs:
     owner: tuple[int, int] = (0, 0)
 
 
-@dataclass(frozen=True, slots=True)
-class ProcessSpec:
+class ProcessSpec(NamedTuple):
     """The process part: argv, environment, who, where, on a terminal or not."""
 
     argv: tuple[str, ...]
@@ -75,8 +78,7 @@ class ProcessSpec:
     capabilities: tuple[str, ...] = RUN
 
 
-@dataclass(frozen=True, slots=True)
-class BundleSpec:
+class BundleSpec(NamedTuple):
     """All that config.json says. `user_namespace` and `network_namespace` are pinned paths; network "" is a new, empty one."""
 
     rootfs: str
@@ -89,7 +91,7 @@ class BundleSpec:
     seccomp: Json
     attachments: tuple[Attachment, ...] = ()
     tmpfs: tuple[Tmpfs, ...] = ()
-    limits: Limits = field(default_factory=Limits)
+    limits: Limits = Limits()
 
 
 def process_json(process: ProcessSpec) -> Json:
@@ -170,7 +172,7 @@ def _tmpfs(tmpfs: Tmpfs) -> Json:
 
 def _bind(attachment: Attachment) -> Json:
     options = ["rbind", "rprivate", "nosuid", "nodev", "ro" if attachment.readonly else "rw"]
-    return _mount(attachment.source, attachment.target, "bind", [*options, *(["noexec"] if attachment.noexec else [])])
+    return _mount(attachment.source, attachment.target, "bind", options)
 
 
 def _mount(source: str, target: str, kind: str, options: list[str]) -> Json:

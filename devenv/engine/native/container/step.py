@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 
 from devenv.beneath import IN_ROOT, NO_SYMLINKS, open_beneath, remove_tree
 from devenv.engine import Bind
-from devenv.errors import Unsupported
+from devenv.errors import CommandFailed, Unsupported
 from devenv.model.build import Run
 from devenv.model.manifest import Pairs
 
 from .. import process
 from ..host import lent
-from ..slot import pool
+from ..slot import doors, pool
 from ..slot.ids import host_start
 from . import bundle, runtime, snapshot, spec
 from .snapshot import Staging
@@ -53,7 +53,10 @@ class Step:
         self.user = user
         self.workdir = workdir
         self.binds = binds
-        self.proxies = shop.variables(shop.proxies())
+        # What the step itself says wins over what the host lends.
+        named = (*shop.proxies(), *lent.registry_variables(shop.env))
+        told = tuple(pair for pair in named if pair[0] not in env)
+        self.lent, self.loans = lent.through(told, pool.network(shop.paths, shop.state).gateway)
         self.upper, self.work = snapshot.new_upper(folder, self.start)
 
     def execute(self, identifier: str, output: Callable[[str], None]) -> int:
@@ -66,22 +69,43 @@ class Step:
             with self.shop.stage().staging() as staging, self._locks():
                 names = [*map(str, self.layers), snapshot.INIT]
                 root = snapshot.merged(
-                    staging, paths.layers, names, userns=userns, start=self.start, upper=self.upper, work=self.work
+                    *(staging, paths.layers, names),
+                    userns=userns,
+                    start=self.start,
+                    upper=self.upper,
+                    work=self.work,
+                    volatile=True,  # the commit syncs
                 )
                 bundle.refuse_links(paths, self.layers)
                 missing = _missing(root, [bind.target for bind in self.binds])
                 config = self._config(identifier, staging, root, userns)
+                if refused := self._refused(root, config):
+                    output(refused.message)
+                    return refused.exit_code
                 folder = bundle.save(paths, identifier, spec.config_json(config))
                 self.shop.running.add(identifier)
+                if self.operation.network == "default":
+                    there = self.shop.stage().host_namespace
+                    doors.open_doors(paths, self.shop.state, self.slot, (), self.loans, mount_namespace=there)
                 code = process.lines(engine.run(identifier, folder), output)
             _remove_empty(self.upper, missing)
             return code
         finally:
             self.shop.running.discard(identifier)
             engine.delete(identifier)
+            doors.close(paths, self.shop.state, self.slot)
             remove_tree(paths.bundle(identifier))
             os.close(userns)
             os.close(lock)
+
+    def _refused(self, root: str, config: spec.BundleSpec) -> CommandFailed | None:
+        """Why the command can't be run at all: printed like a shell's own words, with a shell's code."""
+        hidden = [tmpfs.target for tmpfs in config.tmpfs]
+        try:
+            bundle.refuse(root, config.process, config.process.argv, config.attachments, self.workdir, hidden)
+        except CommandFailed as error:
+            return error
+        return None
 
     def _config(self, identifier: str, staging: Staging, root: str, userns: int) -> spec.BundleSpec:
         who = bundle.find_identity(root, self.user)
@@ -108,12 +132,10 @@ class Step:
         )
 
     def _environment(self, who: spec.Identity, certificates: str) -> Pairs:
-        """What the step itself says wins over what the host lends."""
-        borrowed = (*lent.certificate_variables(certificates), *self.proxies)
-        apt = (("APT_CONFIG", _APT_CONF),) if lent.apt_settings(certificates, self.proxies, lent.apt_age()) else ()
-        registries = self.shop.variables(lent.registry_variables(self.shop.env))
+        borrowed = (*lent.certificate_variables(certificates), *self.lent)
+        apt = (("APT_CONFIG", _APT_CONF),) if lent.apt_settings(certificates, self.lent, lent.apt_age()) else ()
         own = tuple(self.env.items())
-        return bundle.merge((("PATH", bundle.PATH), ("HOME", who.home)), borrowed, apt, registries, own)
+        return bundle.merge((("PATH", bundle.PATH), ("HOME", who.home)), borrowed, apt, own)
 
     def _files(self, staging: Staging, certificates: str, online: bool) -> list[spec.Attachment]:
         network = pool.network(self.shop.paths, self.shop.state)
@@ -122,7 +144,7 @@ class Step:
             "/etc/hostname": b"build\n",
             "/etc/resolv.conf": lent.resolv_conf(network.gateway) if online else b"",
         }
-        settings = lent.apt_settings(certificates, self.proxies, lent.apt_age())
+        settings = lent.apt_settings(certificates, self.lent, lent.apt_age())
         if settings:
             files[_APT_CONF] = settings
         attached = [
@@ -158,7 +180,12 @@ class Step:
             else snapshot.new_upper(f"{self.folder}/{len(os.listdir(self.folder))}", self.start)
         )
         root = snapshot.merged(
-            staging, self.shop.paths.layers, names, userns=userns, start=self.start, upper=upper, work=work
+            *(staging, self.shop.paths.layers, names),
+            userns=userns,
+            start=self.start,
+            upper=upper,
+            work=work,
+            volatile=bool(upper),
         )
         return snapshot.bind_beneath(staging, root, bind.source, readonly=bind.readonly)
 

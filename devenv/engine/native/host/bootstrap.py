@@ -6,6 +6,7 @@ mmdebstrap runs packages' scripts: it does so as root of a slot's user namespace
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -19,6 +20,21 @@ _NO_SECURITY = ("sid", "unstable")
 _SETTINGS = ('APT::Install-Recommends "false"',)
 # mmdebstrap leaves every --aptopt in the root; what is the host's own, proxies among it, must not stay there.
 _FORGET = f"printf '%s;\\n' '{_SETTINGS[0]}' > \"$1/etc/apt/apt.conf.d/99mmdebstrap\""
+
+_STAGES = (
+    ("running apt-get update", "reading what the archive has"),
+    ("downloading packages", "downloading packages"),
+    ("extracting archives", "unpacking packages"),
+    ("installing essential packages", "installing packages"),
+    ("installing remaining packages", "installing packages"),
+    ("cleaning package lists", "cleaning up"),
+    ("creating tarball", "packing"),
+    ("success in", "keeping the result"),
+)
+"""How mmdebstrap's words begin, and ours."""
+
+_EMPTY = re.compile("E: (mmdebstrap failed|apt-get .* failed|Some index files)")
+"""Errors that only say that there were others."""
 
 
 class Archive(NamedTuple):
@@ -118,18 +134,21 @@ def make(
     options: Sequence[str],
     tell: Callable[[str], None],
     epoch: int,
+    started: Callable[[int], None] | None = None,
 ) -> None:
     """Write the root of `suite` as a tar to the file `output`. `folder` must belong to the namespace's root.
 
-    Raises EngineError with the last lines mmdebstrap printed.
+    `started` is told a pid: when that process is killed (it blocks SIGTERM), all of mmdebstrap is. Raises EngineError
+    with the last lines mmdebstrap printed.
     """
     said: list[str] = []
 
     def hear(line: str) -> None:
         said.append(line)
         del said[:-20]
-        if line.startswith("I: "):
-            tell(line[3:])
+        for beginning, words in _STAGES:
+            if line.startswith(f"I: {beginning}"):
+                tell(words)
 
     mmdebstrap = [
         process.find("mmdebstrap"),
@@ -145,6 +164,8 @@ def make(
     argv = [
         process.find("nsenter"),
         *(f"--user={user_namespace}", "--setuid=0", "--setgid=0", "--"),
+        # When we are killed, unshare is, and by it the first process of the pid namespace, hence everything in there.
+        *(process.find("setpriv"), "--pdeathsig", "KILL", "--"),
         process.find("unshare"),
         *("--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--ipc", "--"),
         *mmdebstrap,
@@ -154,8 +175,24 @@ def make(
         file.write(sources_list)
     env = {"TMPDIR": folder, "HOME": folder, "SOURCE_DATE_EPOCH": str(epoch)}
     with open(listing, "rb") as stdin, open(output, "wb") as stdout:
-        code = process.lines(argv, hear, env=env, stdin=stdin.fileno(), stdout=stdout.fileno())
+        code = process.lines(argv, hear, env=env, stdin=stdin.fileno(), stdout=stdout.fileno(), started=started)
     if code:
-        raise EngineError(
-            f"bootstrap {suite}: mmdebstrap failed: " + "\n  ".join(said), hint="is the mirror reachable? devenv doctor"
-        )
+        raise failure(suite, sources_list, said)
+
+
+def failure(suite: str, sources_list: str, said: Sequence[str]) -> EngineError:
+    """What mmdebstrap's last lines mean: which archive failed, and why."""
+    mirror = sources_list.split()[1]
+    errors = [line[3:] for line in said if line.startswith("E: ") and not _EMPTY.match(line)]
+    text = "\n".join(errors)
+    if missing := re.search(r"The repository '(\S+) (\S+) Release' does not have a Release file", text):
+        message, hint = f"{missing[1]} has no {missing[2]}", "name an archive that has it: `mirror:` in devenv.yml"
+    elif fetched := re.search(r"Failed to fetch (\S+) +(.+)", text):
+        message, hint = f"{fetched[1]}: {fetched[2]}", "is the archive right and reachable? `devenv doctor` looks"
+    elif re.search("GPG error|NO_PUBKEY|not signed|[Ss]ignature", text):
+        message = f"{mirror} isn't signed with a key that is known here"
+        hint = "apt-get install debian-archive-keyring, or name another `mirror:` in devenv.yml"
+    else:
+        message = f"mmdebstrap failed with {mirror}" + "".join(f"\n  │ {line}" for line in (errors or said)[-5:])
+        hint = "`devenv doctor` checks the archive and the disk"
+    return EngineError(re.sub(r"//[^/@\s]+@", "//…@", f"bootstrap {suite}: {message}"), hint=hint)

@@ -14,6 +14,9 @@ from devenv.model.manifest import Pairs
 
 from ..slot.address import nameservers
 
+Services = tuple[tuple[str, int], ...]
+"""On the host's loopback: (address, TCP port)."""
+
 CERTIFICATES = "/run/devenv/certificates.pem"
 """Where the bundle is inside."""
 
@@ -41,7 +44,7 @@ _REGISTRIES = (
     "UV_PYTHON_DOWNLOADS_JSON_URL",
 )
 _ON_LOOPBACK = re.compile(
-    r"(?P<scheme>[a-z][a-z0-9+.-]*://)?(?P<user>[^@/]*@)?(?:localhost|127(?:\.\d{1,3}){3})(?::(?P<port>\d{1,5}))?(?=[/?#]|$)",
+    r"(?P<scheme>[a-z][a-z0-9+.-]*://)?(?P<user>[^@/]*@)?(?P<host>localhost|127(?:\.\d{1,3}){3})(?::(?P<port>\d{1,5}))?(?=[/?#]|$)",
     re.IGNORECASE,
 )
 _PORTS = {"https://": 443, "socks5://": 1080, "socks5h://": 1080, "socks4://": 1080, "ftp://": 21}
@@ -86,17 +89,18 @@ def registry_variables(env: Mapping[str, str]) -> Pairs:
     return tuple(sorted(found.items()))
 
 
-def through(variables: Pairs, gateway: str) -> tuple[Pairs, tuple[int, ...]]:
-    """URLs on the host's loopback as seen from a container, where they lead to the gateway, and the ports to lend there."""
-    found, ports = [], set()
+def through(variables: Pairs, gateway: str) -> tuple[Pairs, Services]:
+    """URLs on the host's loopback as seen from a container, where they lead to the gateway, and what is to be lent there."""
+    found, services = [], set()
     for name, value in variables:
         match = _ON_LOOPBACK.match(value) if name.lower() != "no_proxy" else None
         if match:
             scheme, user, port = match["scheme"] or "", match["user"] or "", match["port"]
-            ports.add(int(port or _PORTS.get(scheme.lower(), 80)))
+            address = "127.0.0.1" if match["host"].lower() == "localhost" else match["host"]
+            services.add((address, int(port or _PORTS.get(scheme.lower(), 80))))
             value = f"{scheme}{user}{gateway}{f':{port}' if port else ''}{value[match.end() :]}"
         found.append((name, value))
-    return tuple(found), tuple(sorted(ports))
+    return tuple(found), tuple(sorted(services))
 
 
 def apt_proxies(variables: Pairs) -> tuple[str, ...]:

@@ -9,6 +9,9 @@ from typing import NamedTuple
 PREFIX = 20
 """Network, gateway, one address per slot (ids.LIMIT = 4093), broadcast: exactly a /20."""
 
+METADATA = ("169.254.0.0/16", "168.63.129.16", "100.100.100.200")
+"""Where clouds tell a machine its credentials: link-local; Azure's and Alibaba's own."""
+
 INTO, FROM = 0x04000000, 0x08000000
 """Bits of the packet mark: the firewall lets the packet into the subnet; it comes from there."""
 
@@ -58,6 +61,12 @@ class Network(NamedTuple):
         """The slot a link of the host belongs to, None if it isn't one of ours."""
         name, _, number = link.partition("-")
         return int(number) if name == self.bridge and number.isascii() and number.isdigit() else None
+
+    def foreign_slot(self, link: str) -> int | None:
+        """The slot of another store that a link of the host belongs to, None for any other link."""
+        bridge, _, number = link.partition("-")
+        theirs = len(bridge) == len(self.bridge) and bridge.startswith("dv") and bridge != self.bridge
+        return int(number) if theirs and number.isascii() and number.isdigit() else None
 
 
 def bridge_name(run: str) -> str:

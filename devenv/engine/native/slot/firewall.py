@@ -1,23 +1,21 @@
-"""A store's nft table: (network, published ports, lent services) → who may reach whom. And which host ports are free.
+"""A store's nft tables: (network, published ports, lent services, slots) → who may reach whom.
 
-docs/network.md says what each rule is for. The table is replaced whole in one transaction, so there is no moment
-without it; published ports are map elements, so that publishing touches nothing else.
+docs/network.md says what each rule is for. The tables are replaced whole in one transaction, so there is no moment
+without them; ports and services are map elements, so that opening one touches nothing else.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import struct
 import zlib
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from devenv.errors import EngineError
 
 from ..process import find, run
-from .address import FROM, INTO, Network
+from .address import FROM, INTO, METADATA, Network
 
 if TYPE_CHECKING:
     from devenv.model.manifest import Port
@@ -25,6 +23,8 @@ if TYPE_CHECKING:
 Protocol = Literal["tcp", "udp"]
 
 ANYWHERE = "0.0.0.0"
+_FAMILIES = ("inet", "bridge")
+_METADATA = f"{{ {', '.join(METADATA)} }}"
 
 
 class Published(NamedTuple):
@@ -35,19 +35,20 @@ class Published(NamedTuple):
 
 
 class Lent(NamedTuple):
-    """A service on the host's loopback that containers reach at the gateway's address, on the same port."""
+    """A service on the host's loopback, reached at the gateway's address on the same port: by `borrower`, or by all ("")."""
 
     protocol: Protocol
     port: int
     address: str
+    borrower: str = ""
 
 
 def rules(network: Network, published: Sequence[Published] = (), lent: Sequence[Lent] = ()) -> str:
-    """The whole table as nft(8) text, to replace whatever there is."""
+    """The table that decides, as nft(8) text, to replace whatever there is."""
     table, bridge, subnet, gateway = network.table, network.bridge, network.subnet, network.gateway
-    narrow = _elements(_element(entry) for entry in published if entry.port.address != ANYWHERE)
-    wide = _elements(_element(entry) for entry in published if entry.port.address == ANYWHERE)
-    loans = _elements(f"{loan.protocol} . {loan.port} : {loan.address} . {loan.port}" for loan in lent)
+    narrow, wide, single, common = (
+        _elements(entry.text for entry in _entries(published, lent) if entry.map == name) for name in _MAPS
+    )
     return f"""
 add table inet {table}
 delete table inet {table}
@@ -61,8 +62,12 @@ table inet {table} {{
         {wide}
     }}
     map lent {{
+        type ipv4_addr . inet_proto . inet_service : ipv4_addr . inet_service
+        {single}
+    }}
+    map lent_to_all {{
         type inet_proto . inet_service : ipv4_addr . inet_service
-        {loans}
+        {common}
     }}
     set peers {{
         type ipv4_addr . ipv4_addr
@@ -75,7 +80,8 @@ table inet {table} {{
     }}
     chain arrive {{
         type nat hook prerouting priority -100
-        iifname "{bridge}" ip daddr {gateway} dnat ip to meta l4proto . th dport map @lent
+        iifname "{bridge}" ip daddr {gateway} dnat ip to ip saddr . meta l4proto . th dport map @lent
+        iifname "{bridge}" ip daddr {gateway} dnat ip to meta l4proto . th dport map @lent_to_all
         iifname "{bridge}" return
         ip daddr 127.0.0.0/8 return
         dnat ip to ip daddr . meta l4proto . th dport map @published
@@ -102,14 +108,14 @@ table inet {table} {{
         oifname "{bridge}" ct status dnat accept
         oifname "{bridge}" drop
         iifname "{bridge}" ct state invalid drop
-        iifname "{bridge}" ip daddr 169.254.0.0/16 meta l4proto {{ tcp, udp }} th dport 53 accept
-        iifname "{bridge}" ip daddr 169.254.0.0/16 reject with icmpx admin-prohibited
+        iifname "{bridge}" ct original ip daddr {_METADATA} meta l4proto {{ tcp, udp }} th dport 53 accept
+        iifname "{bridge}" ct original ip daddr {_METADATA} reject with icmpx admin-prohibited
     }}
     chain inward {{
         type filter hook input priority 0
         iifname != "{bridge}" return
         ct state established,related accept
-        ct status dnat accept
+        ct status dnat ct original ip daddr {gateway} accept
         meta l4proto {{ tcp, udp }} th dport 53 accept
         icmp type echo-request accept
         meta l4proto tcp reject with tcp reset
@@ -128,15 +134,44 @@ table inet {table} {{
 """
 
 
+def guard(network: Network, slots: Iterable[int] = ()) -> str:
+    """The table that sees which port of the bridge a frame comes from: each slot sends as itself only."""
+    table, link = network.table, f"{network.bridge}-*"
+    return f"""
+add table bridge {table}
+delete table bridge {table}
+table bridge {table} {{
+    set itself {{
+        type ifname . ipv4_addr
+        {_elements(_itself(network, slot) for slot in slots)}
+    }}
+    chain itself {{
+        type filter hook prerouting priority -300
+        iifname "{link}" ether type ip iifname . ip saddr @itself accept
+        iifname "{link}" ether type arp iifname . arp saddr ip @itself accept
+        iifname "{link}" drop
+    }}
+}}
+"""
+
+
 def edition(network: Network) -> str:
-    """Changes with the rules: a table that another version of devenv made has another."""
-    return f"{zlib.crc32(rules(network).encode()):08x}"
+    """Changes with the rules: tables that another version of devenv made have another."""
+    return f"{zlib.crc32((rules(network) + guard(network)).encode()):08x}"
 
 
-def ensure(network: Network, published: Sequence[Published] = (), lent: Sequence[Lent] = ()) -> None:
-    """(Re)create the table with exactly these ports and services, and the passes through others' firewalls."""
-    _nft(rules(network, published, lent), "set up firewall")
+def ensure(
+    network: Network, published: Sequence[Published] = (), lent: Sequence[Lent] = (), slots: Iterable[int] = ()
+) -> None:
+    """(Re)create the tables with exactly these ports, services and slots, and the passes through others' firewalls."""
+    _nft(rules(network, published, lent) + guard(network, slots), "set up firewall")
     _pass_through(network)
+
+
+def admit(network: Network, slots: Sequence[int]) -> None:
+    """What these slots will send is let through as theirs: before they are wired."""
+    elements = ", ".join(_itself(network, slot) for slot in slots)
+    _nft(f"add element bridge {network.table} itself {{ {elements} }}\n", "admit slots")
 
 
 def linked(bridge: str) -> bool:
@@ -164,39 +199,37 @@ def standing(table: str) -> bool:
 
 
 def missing(network: Network) -> bool:
-    """Whether the table, or any rule of it, is gone. One start of nft, 5 ms."""
-    found = _list(f"list table inet {network.table}")
+    """Whether a table, or any rule of one, is gone. Two starts of nft, 5 ms each."""
+    found = [entry for kind in _FAMILIES for entry in _list(f"list table {kind} {network.table}")]
     there = sum("rule" in entry for entry in found)
     return there != _rule_count(network) or any(
-        len(_ours(network, chain)) != len(_PASSES) for chain in _closing_chains()
+        len(_ours(network, chain)) != len(_passes(network)) for chain in _closing_chains()
     )
 
 
-def publish(network: Network, published: Sequence[Published]) -> None:
-    """Let these ports lead to their targets, all or none; what led elsewhere under the same key is replaced.
+def open_doors(network: Network, published: Sequence[Published], lent: Sequence[Lent] = ()) -> None:
+    """Let these ports lead to their targets and these services to their borrowers, all or none; the same key leads
+    nowhere else any more.
 
     Raises EngineError, also when the table is missing (see `ensure`).
     """
-    keys = {_key(entry) for entry in published}
-    stale = [element for element in _mapped(network) if element.key in keys]
-    _nft(
-        "".join(_change(network, "delete", element.map, element.text) for element in stale)
-        + "".join(_change(network, "add", _map(entry), _element(entry)) for entry in published),
-        "publish ports",
-    )
+    wanted = _entries(published, lent)
+    keys = {(entry.map, entry.key) for entry in wanted}
+    stale = [entry for entry in _found(network) if (entry.map, entry.key) in keys]
+    _change(network, stale, wanted, "publish ports")
 
 
-def unpublish(network: Network, target: str) -> None:
-    """No port leads to this address any more. Nothing when none did, or when there is no table."""
-    gone = [element for element in _mapped(network) if element.target == target]
-    if gone:
-        _nft("".join(_change(network, "delete", element.map, element.text) for element in gone), "unpublish ports")
+def close_doors(network: Network, address: str) -> None:
+    """No port leads to this address any more, and no service is lent to it. Nothing when none was."""
+    stale = [entry for entry in _found(network) if address in (entry.target, entry.key[0])]
+    if stale:
+        _change(network, stale, (), "unpublish ports")
 
 
 def teardown(network: Network) -> list[str]:
-    """Remove the table and our rules in others' chains; what fails is told."""
+    """Remove the tables and our rules in others' chains; what fails is told."""
     faults = []
-    removals = [f"add table inet {network.table}\ndelete table inet {network.table}\n"]
+    removals = [f"add table {kind} {network.table}\ndelete table {kind} {network.table}\n" for kind in _FAMILIES]
     for chain in _forward_chains():
         removals += [f"delete rule {chain} handle {handle}\n" for handle in _ours(network, chain)]
     for removal in removals:
@@ -209,7 +242,13 @@ def teardown(network: Network) -> list[str]:
 
 # Others' firewalls -----------------------------------------------------------------------------
 
-_PASSES = ('iifname "{bridge}"', 'oifname "{bridge}"')
+_ENGINES = ("br-*", "docker*", "podman*", "virbr*")
+"""Bridges of other engines, by the names they give them. Into those their owners' firewall decides."""
+
+
+def _passes(network: Network) -> list[str]:
+    back = [f'iifname "{network.bridge}" oifname "{name}" counter return' for name in _ENGINES]
+    return [*back, f'iifname "{network.bridge}" counter accept', f'oifname "{network.bridge}" counter accept']
 
 
 def _pass_through(network: Network) -> None:
@@ -220,11 +259,10 @@ def _pass_through(network: Network) -> None:
     changes = ""
     for chain in _closing_chains():
         handles = _ours(network, chain)
-        if len(handles) != len(_PASSES):
+        if len(handles) != len(_passes(network)):
             changes += "".join(f"delete rule {chain} handle {handle}\n" for handle in handles)
-            for match in _PASSES:
-                rule = match.format(bridge=network.bridge)
-                changes += f'insert rule {chain} {rule} counter accept comment "{network.table}"\n'
+            for rule in reversed(_passes(network)):  # each goes before the last one
+                changes += f'insert rule {chain} {rule} comment "{network.table}"\n'
     if changes:
         _nft(changes, "pass through the host's firewall")
 
@@ -255,52 +293,64 @@ def _ours(network: Network, chain: str) -> list[int]:
 # nft -------------------------------------------------------------------------------------------
 
 
-class _Mapped(NamedTuple):
-    """An element found in one of the two maps of published ports."""
+_MAPS = ("published", "published_anywhere", "lent", "lent_to_all")
+
+
+class _Entry(NamedTuple):
+    """An element of one of the maps: what packets to (or, in `lent`, from) `key` are sent on to."""
 
     map: str
     key: tuple[str, ...]
     target: str
-    text: str
+    port: int
+
+    @property
+    def text(self) -> str:
+        return f"{' . '.join(self.key)} : {self.target} . {self.port}"
 
 
-def _map(entry: Published) -> str:
-    return "published_anywhere" if entry.port.address == ANYWHERE else "published"
+def _entries(published: Iterable[Published], lent: Iterable[Lent]) -> list[_Entry]:
+    found = []
+    for port, target in published:
+        key = (port.protocol, str(port.host))
+        everywhere = port.address == ANYWHERE
+        whole = key if everywhere else (port.address, *key)
+        found.append(_Entry("published_anywhere" if everywhere else "published", whole, target, port.container))
+    for loan in lent:
+        key = (loan.protocol, str(loan.port))
+        whole = (loan.borrower, *key) if loan.borrower else key
+        found.append(_Entry("lent" if loan.borrower else "lent_to_all", whole, loan.address, loan.port))
+    return found
 
 
-def _key(entry: Published) -> tuple[str, ...]:
-    port = entry.port
-    key = (port.protocol, str(port.host))
-    return key if port.address == ANYWHERE else (port.address, *key)
+def _itself(network: Network, slot: int) -> str:
+    return f'"{network.link(slot)}" . {network.address(slot)}'
 
 
-def _element(entry: Published) -> str:
-    return f"{' . '.join(_key(entry))} : {entry.target} . {entry.port.container}"
-
-
-def _elements(elements: Iterator[str]) -> str:
+def _elements(elements: Iterable[str]) -> str:
     text = ", ".join(sorted(set(elements)))
     return f"elements = {{ {text} }}" if text else ""
 
 
-def _change(network: Network, verb: str, name: str, element: str) -> str:
-    return f"{verb} element inet {network.table} {name} {{ {element} }}\n"
+def _change(network: Network, gone: Iterable[_Entry], new: Iterable[_Entry], doing: str) -> None:
+    steps = [("delete", entry) for entry in gone] + [("add", entry) for entry in new]
+    lines = [f"{verb} element inet {network.table} {entry.map} {{ {entry.text} }}\n" for verb, entry in steps]
+    _nft("".join(lines), doing)
 
 
-def _mapped(network: Network) -> list[_Mapped]:
+def _found(network: Network) -> list[_Entry]:
+    """What is in the maps now."""
     found = []
-    for name in ("published", "published_anywhere"):
-        for entry in _list(f"list map inet {network.table} {name}"):
-            for key, value in entry.get("map", {}).get("elem", ()):
-                words = tuple(str(word) for word in key["concat"])
-                address, port = value["concat"]
-                found.append(_Mapped(name, words, address, f"{' . '.join(words)} : {address} . {port}"))
+    for listed in _list(f"list table inet {network.table}"):
+        for key, value in listed.get("map", {}).get("elem", ()):
+            address, port = value["concat"]
+            found.append(_Entry(listed["map"]["name"], tuple(str(word) for word in key["concat"]), address, port))
     return found
 
 
 def _rule_count(network: Network) -> int:
-    """Rules in `rules`: the lines of chains that aren't their hooks."""
-    chains = rules(network).split("chain ")[1:]
+    """Rules in both tables: the lines of chains that aren't their hooks."""
+    chains = [chain for table in (rules(network), guard(network)) for chain in table.split("chain ")[1:]]
     return sum(chain.count("\n        ") - 1 for chain in chains)
 
 
@@ -318,64 +368,3 @@ def _list(what: str) -> list[dict[str, Any]]:
         return []
     entries: list[dict[str, Any]] = json.loads(done.stdout or b"{}").get("nftables", [])
     return entries
-
-
-# Ports of the host -----------------------------------------------------------------------------
-
-
-def port_owner(address: str, port: int, protocol: Protocol = "tcp") -> str:
-    """ "" when the port is free (it can be bound); otherwise who has it: `python3 (pid 123)`, or `another program`.
-
-    Raises EngineError for an address that isn't this host's.
-    """
-    import errno
-
-    try:
-        _bind(address, port, protocol).close()
-    except OSError as error:
-        if error.errno == errno.EADDRINUSE:
-            return _holder(port, protocol) or "another program"
-        raise EngineError(f"publish {address}:{port}: {error.strerror}") from error
-    return ""
-
-
-def free_port(address: str = "127.0.0.1", protocol: Protocol = "tcp") -> int:
-    """A port that nobody has on this address at this moment."""
-    with _bind(address, 0, protocol) as bound:
-        return int(bound.getsockname()[1])
-
-
-def _bind(address: str, port: int, protocol: Protocol) -> Any:
-    import socket
-
-    kind = socket.SOCK_STREAM if protocol == "tcp" else socket.SOCK_DGRAM
-    bound = socket.socket(socket.AF_INET, kind)
-    try:
-        if protocol == "tcp":  # or connections of the last server, in TIME_WAIT, would count
-            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        bound.bind((address, port))
-    except OSError:
-        bound.close()
-        raise
-    return bound
-
-
-def _holder(port: int, protocol: Protocol) -> str:
-    """`name (pid N)` of a process with a socket on this port, by /proc/net and its descriptors; "" if none is seen."""
-    listening = {"tcp": "0A", "udp": "07"}[protocol]
-    inodes = set()
-    for family in (protocol, f"{protocol}6"):
-        with suppress(OSError), open(f"/proc/net/{family}", encoding="ascii") as file:
-            for line in list(file)[1:]:
-                fields = line.split()
-                if fields[3] == listening and int(fields[1].rpartition(":")[2], 16) == port:
-                    inodes.add(f"socket:[{fields[9]}]")
-    for name in os.listdir("/proc"):
-        if not name.isdigit():
-            continue
-        with suppress(OSError):
-            fds = f"/proc/{name}/fd"
-            if any(os.readlink(f"{fds}/{fd}") in inodes for fd in os.listdir(fds)):
-                with open(f"/proc/{name}/comm", encoding="utf-8", errors="replace") as file:
-                    return f"{file.read().strip()} (pid {name})"
-    return ""

@@ -87,6 +87,13 @@ def wired(network: Network) -> set[int]:
         return set(_wires(ipr, network))
 
 
+def foreign(network: Network) -> set[int]:
+    """The slots of other stores that have a veth pair on this host."""
+    with _kernel("list links") as ipr:
+        slots = (network.foreign_slot(link.get_attr("IFLA_IFNAME")) for link in ipr.get_links())
+        return {slot for slot in slots if slot is not None}
+
+
 def teardown(network: Network) -> list[str]:
     """Delete veth pairs, bridge and routing rules. What fails is told, and doesn't stop the rest.
 
@@ -141,6 +148,9 @@ def _interface_settings(bridge: str) -> None:
     _write(f"ipv4/conf/{bridge}/arp_ignore", "1")
     _write(f"ipv4/conf/{bridge}/rp_filter", "1")
     _write(f"ipv4/conf/{bridge}/src_valid_mark", "1")
+    # What a container says about routes doesn't count; it needs no privilege to ask for a route by an IP option.
+    for name in ("accept_redirects", "send_redirects", "accept_source_route"):
+        _write(f"ipv4/conf/{bridge}/{name}", "0")
     _write(f"ipv6/conf/{bridge}/disable_ipv6", "1")
 
 

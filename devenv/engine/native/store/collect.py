@@ -12,8 +12,9 @@ from functools import partial
 from typing import NamedTuple
 
 from devenv.beneath import remove_tree
+from devenv.errors import EngineError
 from devenv.model.host import Garbage
-from devenv.model.image import Image
+from devenv.model.image import Image, tagged_for
 from devenv.paths import Paths
 
 from .. import observe, sweep
@@ -28,6 +29,7 @@ from .layout import Store
 UNUSED = 14 * 86400
 """Seconds a step's result stays in the store when no image has it and no build took it."""
 
+_ASKED = "asked for"
 _PATIENCE = 10.0  # seconds that we wait for builds and starts to end
 _LOCKS_IN_USE = ("pool", "store")
 
@@ -40,16 +42,17 @@ class _Find(NamedTuple):
 
 
 @trouble("collect")
-def collect(native: Native, *, everything: bool, dry_run: bool) -> Sequence[Garbage]:
+def collect(native: Native, *, unwanted: Sequence[str], everything: bool, dry_run: bool) -> Sequence[Garbage]:
     """Remove what nothing needs and say what it was; with `dry_run` only say it. Sizes are bytes on disk.
 
-    Rubbish of killed commands, images without a name or of forgotten environments, results of steps unused for UNUSED
-    seconds; with `everything` all images but those of containers, all unused steps, download caches, lent programs and
-    spare slots. Raises EngineError while others build or start something.
+    Rubbish of killed commands, images without a name, of forgotten environments or of steps that failed long ago,
+    results of steps unused for UNUSED seconds; names and digests of images that are `unwanted`; with `everything` all
+    images but those of containers, all unused steps, download caches, lent programs and spare slots. Raises EngineError
+    while others build or start something, or when a container has what is unwanted.
     """
     paths = native.paths
     with nullcontext() if dry_run else native.hold.alone(_PATIENCE):
-        finds = [*_left(native), *_stored(native, everything)]
+        finds = [*_left(native), *_stored(native, frozenset(unwanted), everything)]
         if not dry_run:
             for find in finds:
                 find.remove()
@@ -86,49 +89,70 @@ def _left(native: Native) -> Iterator[_Find]:
         yield _Find(garbage, partial(sweep.remove_draft, state, path))
 
 
-def _stored(native: Native, everything: bool) -> Iterator[_Find]:
+def _stored(native: Native, unwanted: frozenset[str], everything: bool) -> Iterator[_Find]:
     """Images, layers and blobs that nothing needs, and with `everything` what only saves time."""
     paths, state = native.paths, native.state
     images = observe.images(state)
-    needed = _needed(state, images, everything)
+    needed = _needed(state, images, unwanted, everything)
     kept = [image for image in images if image.digest in needed]
     layers = {layer for image in kept for layer in image.layers} | sweep.used_layers(paths)
     store = Store(paths.layout) if os.path.isdir(paths.layout) else None
     for image in images:
         if image.digest not in needed:
             name = ", ".join(image.references) or image.digest.removeprefix("sha256:")[:12]
-            reason = "no container has it" if everything else _why_unneeded(image)
+            reason = _why_unneeded(image, unwanted, everything)
             yield _Find(Garbage("image", name, 0, reason), _forgetting(paths, state, store, image))
+    for name in sorted(unwanted.intersection(name for image in kept for name in image.references)):
+        yield _Find(Garbage("name", name, 0, _ASKED), partial(_unname, state, store, name))
     yield from _layers(paths, state, layers, everything)
     yield from _copies(paths, state, everything)
     if store is not None:
         yield from _blobs(paths, store, kept)
     if everything:
         for folder, reason in ((f"{paths.home}/caches", "download cache"), (paths.tools, "lent to build steps")):
-            for name in _list(folder):
+            for name in sweep.listed(folder):
                 yield _tree(paths, "cache", f"{folder}/{name}", f"{os.path.basename(folder)}/{name}", reason)
 
 
-def _needed(state: State, images: Sequence[Image], everything: bool) -> set[str]:
+def _needed(state: State, images: Sequence[Image], unwanted: frozenset[str], everything: bool) -> set[str]:
     """Digests of images that containers have, or a name that counts."""
     used = {row[0] for row in state.db.execute("SELECT image FROM container")}
+    if held := used & unwanted:
+        raise EngineError(f"remove image {min(held)}: a container has it", hint="`devenv ps --all`, then `devenv down`")
     if everything:
         return used
     environments = {row[0] for row in state.db.execute("SELECT id FROM environment")}
     return used | {
-        image.digest for image in images if any(_counts(reference, environments) for reference in image.references)
+        image.digest
+        for image in images
+        if image.digest not in unwanted
+        and any(_counts(name, image, environments) for name in image.references if name not in unwanted)
     }
 
 
-def _counts(reference: str, environments: set[str]) -> bool:
-    """Whether a name is the user's, or that of an environment (`NAME:ENVIRONMENT`) that there is."""
-    tag = reference.rpartition(":")[2]
-    ours = len(tag) == 12 and set(tag) <= set("0123456789abcdef") and ":" in reference
-    return not ours or tag in environments
+def _counts(reference: str, image: Image, environments: set[str]) -> bool:
+    """Whether a name is the user's, that of an environment that there is, or of a step that failed lately."""
+    whose = tagged_for(reference)
+    if whose == "":
+        return time.time() - image.created < UNUSED
+    return whose is None or whose in environments
 
 
-def _why_unneeded(image: Image) -> str:
+def _why_unneeded(image: Image, unwanted: frozenset[str], everything: bool) -> str:
+    if image.digest in unwanted or unwanted.intersection(image.references):
+        return _ASKED
+    if everything:
+        return "no container has it"
+    if "" in map(tagged_for, image.references):
+        return f"kept of a step that failed {int((time.time() - image.created) // 86400)} days ago"
     return "its environment was taken down" if image.references else "a newer one has its name"
+
+
+def _unname(state: State, store: Store | None, name: str) -> None:
+    with state.transaction(durable=True) as db:
+        db.execute("DELETE FROM reference WHERE name = ?", (name,))
+    if store is not None:
+        store.untag(name)
 
 
 def _forgetting(paths: Paths, state: State, store: Store | None, image: Image) -> Callable[[], None]:
@@ -157,7 +181,7 @@ def _layers(paths: Paths, state: State, used: set[int], everything: bool) -> Ite
         reason = _why_layer(key, boot in (None, state.boot), there, time.time() - taken, everything)
         if reason:
             yield _tree(paths, "layer", folder, str(number), reason, partial(_drop_layer, state, number))
-    for name in _list(paths.layers):
+    for name in sweep.listed(paths.layers):
         if not (name.isdecimal() and int(name) in known) and name != snapshot.INIT and not _being_made(name):
             yield _tree(paths, "layer", f"{paths.layers}/{name}", name, "nothing vouches for it")
 
@@ -190,7 +214,7 @@ def _copies(paths: Paths, state: State, everything: bool) -> Iterator[_Find]:
         for number, wired, container in state.known_slots()
         if container or (wired and not everything)
     }
-    for name in _list(paths.copies):
+    for name in sweep.listed(paths.copies):
         if name not in held:
             yield _tree(paths, "copy", f"{paths.copies}/{name}", f"copies/{name}", "no container has the slot")
 
@@ -199,7 +223,7 @@ def _blobs(paths: Paths, store: Store, kept: Sequence[Image]) -> Iterator[_Find]
     """Blobs of no kept image. A layer's is packed anew when it is wanted again."""
     wanted = {digest for image in kept for digest in _parts(paths, image.digest)}
     folder = f"{paths.layout}/blobs/sha256"
-    for name in _list(folder):
+    for name in sweep.listed(folder):
         if f"sha256:{name}" not in wanted:
             garbage = Garbage("blob", name[:12], os.lstat(f"{folder}/{name}").st_size, "no image has it")
             yield _Find(garbage, partial(_sweep, store, wanted))
@@ -244,7 +268,7 @@ def _tree(
 
 def _unlock(paths: Paths) -> None:
     """Locks of steps, one file each, are nobody's while we are alone."""
-    for name in _list(paths.locks):
+    for name in sweep.listed(paths.locks):
         if name not in _LOCKS_IN_USE and not name.startswith("environment-"):
             os.unlink(f"{paths.locks}/{name}")
 
@@ -267,10 +291,3 @@ def _size(path: str) -> int:
             seen.add(status.st_ino)
             total += status.st_blocks * 512
     return total
-
-
-def _list(folder: str) -> list[str]:
-    try:
-        return sorted(os.listdir(folder))
-    except FileNotFoundError:
-        return []

@@ -76,6 +76,13 @@ def specify(manifest: Manifest, home: Environment, image_key: str, *, certificat
     )
 
 
+def without_sources(spec: ContainerSpec) -> ContainerSpec:
+    """The same without the source tree; processes that would have started in it start where the image says."""
+    workdir = spec.process.workdir
+    inside = any(f"{workdir}/".startswith(f"{source.target}/") for source in spec.sources)
+    return spec._replace(sources=(), process=spec.process._replace(workdir="" if inside else workdir))
+
+
 def one_shot(spec: ContainerSpec, process: Process, name: str) -> ContainerSpec:
     """The main container's spec for one process in one of its own: other name, no ports, no waiting init."""
     own = spec.process

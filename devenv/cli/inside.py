@@ -14,7 +14,7 @@ from devenv.cli import complete, options
 from devenv.cli.project import find, find_container, find_image, load, project_spec, running
 from devenv.cli.session import Session
 from devenv.command import matching
-from devenv.desired import MAIN, SHELL, bare, one_shot
+from devenv.desired import MAIN, SHELL, bare, one_shot, without_sources
 from devenv.engine import Engine
 from devenv.errors import Fault, InputError, NotFound
 from devenv.model.container import Container, Process
@@ -131,9 +131,9 @@ def run(
         spec = bare(name, found.digest, process, machine.certificates("host"))
     else:
         spec = project_spec(session, machine)
-        sources = () if no_source else spec.sources
-        within = _matching(session, [(source.path, source.target) for source in sources])
-        spec = one_shot(spec, process._replace(workdir=process.workdir or within), name)._replace(sources=sources)
+        spec = without_sources(spec) if no_source else spec
+        within = _matching(session, [(source.path, source.target) for source in spec.sources])
+        spec = one_shot(spec, process._replace(workdir=process.workdir or within), name)
     code = machine.engine.run(spec._replace(ports=ports), keep=keep)
     if keep:
         print(f"kept {name}: `devenv shell {name}` enters it, `devenv down {name}` removes it", file=sys.stderr)

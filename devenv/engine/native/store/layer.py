@@ -131,7 +131,7 @@ def _common(path: bytes, name: bytes, info: os.stat_result, epoch: int | None) -
         raise StoreError(
             f"pack {tar.show(path)}: it belongs to {info.st_uid}:{info.st_gid}, a container has {_IDS} ids"
         )
-    if any(part.startswith(b".wh.") for part in name.split(b"/")):
+    if b".wh." in name and any(part.startswith(b".wh.") for part in name.split(b"/")):
         raise StoreError(f"pack {tar.show(path)}: a name with .wh. means a removed file in an image")
     seconds = max(0, info.st_mtime_ns // 1_000_000_000)
     if epoch is not None and seconds > epoch:

@@ -66,16 +66,28 @@ def make_parents(root: int, path: bytes, mode: int = 0o755) -> int:
 
     Returns an O_PATH descriptor. A link that leads nowhere beneath `root` is an OSError (ENOTDIR).
     """
-    try:
-        return open_beneath(root, path, os.O_PATH | os.O_DIRECTORY)
-    except FileNotFoundError:
-        pass
-    parent, _, name = path.rpartition(b"/")
-    above = make_parents(root, parent, mode) if parent else os.dup(root)
+    missing: list[bytes] = []
+    while True:
+        try:
+            fd = open_beneath(root, path, os.O_PATH | os.O_DIRECTORY)
+            break
+        except FileNotFoundError:
+            missing.append(path)
+            path = path.rpartition(b"/")[0]
+    for path in reversed(missing):
+        fd = _made_in(fd, path, mode)
+    return fd
+
+
+def _made_in(above: int, path: bytes, mode: int) -> int:
+    """The folder at the end of `path`, new in `above`, which is closed."""
+    name = path.rpartition(b"/")[2]
+    before = os.fstat(above).st_mtime_ns
     try:
         os.mkdir(name, mode, dir_fd=above)
         os.chmod(name, mode, dir_fd=above)
         os.utime(name, (0, 0), dir_fd=above)
+        os.utime(".", ns=(before, before), dir_fd=above)
         return open_beneath(above, name, os.O_PATH | os.O_DIRECTORY, resolve=NO_SYMLINKS)
     except FileExistsError as error:
         raise NotADirectoryError(errno.ENOTDIR, "a link that leads nowhere here", path) from error

@@ -49,6 +49,8 @@ def brief(change: Change) -> str:
         return "another image"
     if _is_content(change):
         return f"{name} {'edited' if before and after else 'added' if after else 'removed'}"
+    if before == after:  # what differs isn't shown
+        return f"{name} changed"
     if name in _LISTS:
         added, removed = _items(change)
         signed = [f"+{item}" for item in added] + [f"-{item}" for item in removed]
@@ -68,12 +70,12 @@ def lines(change: Change) -> tuple[tuple[str, str], ...]:
         return (("~", "image: another one"),)
     if _is_content(change):
         return (("~", f"{name}: {'edited' if before and after else 'added' if after else 'removed'}"),)
+    if before == after:
+        return (("~", f"{name}: another value, not shown"),)
     if name in _LISTS:
         added, removed = _items(change)
         signed = (*(("-", item) for item in removed), *(("+", item) for item in added))
         return tuple((sign, f"{name}: {item}") for sign, item in signed) or (("~", f"{name}: in another order"),)
-    if before == after == HIDDEN:
-        return (("~", f"{name}: another value, not shown"),)
     old, new = _apart(before, after)
     if old == new:
         return (("~", f"{name}: changed further on"),)
@@ -93,15 +95,14 @@ def _told(name: str, value: str) -> str:
     """A value as it may be shown."""
     if value and _SECRET.match(name):
         return HIDDEN
-    value = re.sub(r"(\w://)[^/@\s]*@", r"\1…@", value)
-    if name == "limits.memory" and value.isdigit():
+    if name == "limits.memory" and value.isascii() and value.isdecimal():
         return _memory(int(value))
     if name.startswith("mount ") and value.startswith("["):
         fields = zip(_MOUNT, json.loads(value), strict=False)
-        return ", ".join(f"{field}={told}" for field, told in fields if told not in ("", False, None, 0))
+        value = ", ".join(f"{field}={told}" for field, told in fields if told not in ("", False, None, 0))
     if name == "sources" and value.startswith("[") and value.endswith("]"):
-        return ", ".join(json.loads(value))
-    return value
+        value = ", ".join(json.loads(value))
+    return re.sub(r"(\w://)[^/\s]*@", r"\1…@", value)  # up to the last @: a password may have some itself
 
 
 def _memory(value: int) -> str:

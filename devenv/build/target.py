@@ -5,6 +5,7 @@ It may be hostile: its links are followed beneath it only, and never on this hos
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Callable
@@ -76,14 +77,26 @@ class Target:
 
     def made(self, path: str, mode: int = 0o755) -> int:
         """A new descriptor of a folder, made if missing; links on the way to it are followed beneath the root."""
+        missing: list[tuple[str, int]] = []
+        while (fd := self._there(path)) is None:
+            missing.append((path, mode))
+            path, mode = path.rpartition("/")[0], 0o755
+        for path, mode in reversed(missing):
+            fd = self._made_in(fd, path, mode)
+        return fd
+
+    def _there(self, path: str) -> int | None:
         try:
             return open_beneath(self.root, path, FOLDER)
         except FileNotFoundError:
-            pass
+            return None
         except OSError as error:
-            raise self.refused(f"{path} isn't a folder", "name another target") from error
-        above, _, name = path.rpartition("/")
-        parent = self.made(above)
+            why = "isn't a folder" if error.errno == errno.ENOTDIR else f"can't be a folder: {error.strerror}"
+            raise self.refused(f"{path} {why}", "name another target") from error
+
+    def _made_in(self, parent: int, path: str, mode: int) -> int:
+        """The folder at the end of `path`, new in `parent`, which is closed."""
+        name = path.rpartition("/")[2]
         try:
             before = os.fstat(parent).st_mtime_ns
             os.mkdir(name, 0o700, dir_fd=parent)

@@ -5,6 +5,7 @@ The parser (typer, and the pydantic it brings) takes 60 ms to import, a quarter 
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -117,7 +118,8 @@ def told(report: Report, machine: Machine, session: Session, as_json: bool, warn
     if as_json:
         from devenv.cli import document
 
-        console.json({**document.report(report, containers), "warnings": [*warnings]}, sys.stdout)
+        gone = not os.path.isdir(report.environment.folder)
+        console.json({**document.report(report, containers, gone=gone), "warnings": [*warnings]}, sys.stdout)
     else:
         show.report(report, containers, session.env)
     return report.code

@@ -21,7 +21,7 @@ def plan(one: Plan) -> Document:
     return {"environment": environment(one.environment), "idle": one.idle, "actions": [_action(a) for a in one.actions]}
 
 
-def report(one: Report, containers: Sequence[Container]) -> Document:
+def report(one: Report, found: Sequence[Container], *, gone: bool) -> Document:
     results: list[Document] = [
         {
             **_action(result.action),
@@ -35,14 +35,18 @@ def report(one: Report, containers: Sequence[Container]) -> Document:
         "environment": environment(one.environment),
         "ok": one.ok,
         "actions": results,
-        "containers": [container(known) for known in containers],
+        "containers": [container(known, one.environment, gone=gone) for known in found],
     }
 
 
-def container(one: Container) -> Document:
+def containers(found: Sequence[tuple[Environment, Container]], gone: Collection[str]) -> list[Document]:
+    return [container(one, home, gone=home.folder in gone) for home, one in found]
+
+
+def container(one: Container, home: Environment, *, gone: bool) -> Document:
     return {
         "id": one.id,
-        "environment": one.environment,
+        "environment": {**environment(home), "gone": gone},
         "name": one.name,
         "image": one.image,
         "status": one.status,
@@ -53,12 +57,6 @@ def container(one: Container) -> Document:
         "address": one.address,
         "ports": [_port(port) for port in one.ports],
     }
-
-
-def containers(found: Sequence[tuple[Environment, Container]], gone: Collection[str]) -> list[Document]:
-    return [
-        {**container(one), "environment": {**environment(home), "gone": home.folder in gone}} for home, one in found
-    ]
 
 
 def images(found: Sequence[Image]) -> list[Document]:

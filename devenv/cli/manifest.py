@@ -135,8 +135,8 @@ def write_new(path: str, text: str, *, force: bool) -> None:
     draft = f"{path}.{os.getpid()}.new"
     try:
         with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o644), "w") as file:
+            _give_to_owner(file.fileno(), os.path.dirname(path))
             file.write(text)
-        _give_to_owner(draft, os.path.dirname(path))
         if force:
             os.replace(draft, path)
         else:
@@ -151,8 +151,8 @@ def write_new(path: str, text: str, *, force: bool) -> None:
         raise DevenvError(f"write {path}: {error.strerror}") from error
 
 
-def _give_to_owner(path: str, folder: str) -> None:
-    """What root writes into somebody's project belongs to them."""
+def _give_to_owner(fd: int, folder: str) -> None:
+    """What root writes into somebody's project belongs to them. Not by path: they could put a link there."""
     if os.geteuid() == 0:
         owner = os.stat(folder)
-        os.chown(path, owner.st_uid, owner.st_gid)
+        os.fchown(fd, owner.st_uid, owner.st_gid)

@@ -32,7 +32,7 @@ MEMORY = r"[0-9]{1,15}(\.[0-9]{1,3})? ?[KMGTkmgt]?i?[Bb]?"
 REFERENCE = "[A-Za-z0-9][A-Za-z0-9._/:@-]*"
 URL = r"https?://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?(/[A-Za-z0-9._~/+%-]*)?"
 TARGET = r"/[A-Za-z0-9_./@+=~-]*"
-RUNTIMES = ("runc", "crun", "youki", "runsc", "kata-runtime")
+RUNTIMES = ("crun", "runc")
 
 _KERNEL = ("/proc", "/sys", "/dev")
 _SYSTEM = (
@@ -242,7 +242,8 @@ def source(path: str = ".", target: str = "/workspace", mode: Literal["rw", "ro"
 def user(text: str) -> str:
     """A name or number, with a group after `:`; numbers as far as a container's range goes."""
     for part in text.split(":"):
-        if part.isdigit() and int(part) > 65535:
+        number = part.lstrip("0")
+        if number.isascii() and number.isdecimal() and (len(number) > 5 or int(number) > 65535):
             raise Wrong(f"{show(text)}: {part} is beyond 65535, the last id a container has", "choose a lower one")
     return text
 

@@ -11,6 +11,7 @@ import os
 import sys
 
 from devenv.colours import colours
+from devenv.lives import alive, boot_id, identity, watched
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ def _exec(words: list[str], env: Mapping[str, str]) -> int | None:
             identifier, pid, start, boot, runtime, path, workdir, process, variables, *sources = file.read().split("\0")
     except (OSError, ValueError):
         return None
-    if not lives(int(pid), int(start), boot):
+    if not alive(int(pid), int(start), boot, boot_id()) or not watched(paths.bundle(identifier)):
         return None
     within = command.matching(os.path.realpath(os.getcwd()), folder, zip(sources[::2], sources[1::2], strict=True))
     root = f"/proc/{pid}/root"
@@ -164,9 +165,9 @@ def _stands(answer: Receipt, env: Mapping[str, str]) -> bool:
 
     bundle = locate(env, os.geteuid()).bundle(answer["container"])
     return (
-        lives(answer["pid"], answer["start"], answer["boot"])
-        and _watched(bundle)
-        and all(_same(*source) for source in answer["sources"])
+        alive(answer["pid"], answer["start"], answer["boot"], boot_id())
+        and watched(bundle)
+        and all(identity(path) == (device, inode) for path, device, inode in answer["sources"])
         and (not answer["bridge"] or _connected(answer["bridge"]))
     )
 
@@ -183,38 +184,6 @@ def project() -> str | None:
             return None
         folder = os.path.dirname(folder)
     return folder if os.lstat(f"{folder}/devenv.yml").st_uid in trusted else None
-
-
-def lives(pid: int, start: int, boot: str) -> bool:
-    """Whether this very process lives (state.alive, which costs more to import)."""
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            fields = file.read().rpartition(b")")[2].split()
-        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
-            return fields[0] not in (b"Z", b"X") and int(fields[19]) == start and file.read().strip() == boot
-    except OSError:
-        return False
-
-
-def _watched(bundle: str) -> bool:
-    """Whether the container's conmon lives (monitor.watches, which costs more to import)."""
-    try:
-        with open(f"{bundle}/conmon.pid", encoding="ascii") as file:
-            pid = file.read().strip()
-        with open(f"/proc/{pid}/stat", "rb") as stat:
-            words = stat.read().split()
-    except OSError:
-        return False
-    return words[1] == b"(conmon)" and words[2] not in (b"Z", b"X")
-
-
-def _same(path: str, device: int, inode: int) -> bool:
-    """Whether this folder is the one a container was started with (bundle.lost_source, which costs more to import)."""
-    try:
-        status = os.stat(path)
-    except OSError:
-        return False
-    return (status.st_dev, status.st_ino) == (device, inode)
 
 
 def _connected(bridge: str) -> bool:

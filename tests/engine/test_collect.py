@@ -258,6 +258,21 @@ def test_gc_takes_nothing_of_a_container_that_runs_for_one_command(place: Projec
     assert printed.splitlines()[0] == "one"
 
 
+def test_gc_leaves_the_copies_that_a_running_command_stands_on(place: Project) -> None:
+    running = place.start("run", "--no-source", "--", "sh", "-c", "sleep 4.5; cat /one", env={"DEVENV_IDMAP": "off"})
+    assert eventually(lambda: b"sleep\x004.5" in _commands(), 120)
+    before = os.listdir(place.paths.copies)
+    assert before != []
+
+    gone = collect(place, "--all")
+
+    assert names(gone, "copy") == []
+    assert os.listdir(place.paths.copies) == before
+    printed, error = running.communicate()
+    assert (running.returncode, printed) == (0, "one\n"), error
+    assert names(collect(place, "--all"), "copy") != []  # it is nobody's now
+
+
 def test_gc_all_takes_caches_and_spare_slots_and_never_a_volume(place: Project) -> None:
     build(place, "RUN --mount=type=cache,target=/cache echo 1 >/cache/one", 'VOLUME ["/data"]')
     place.run("up")

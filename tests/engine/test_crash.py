@@ -12,8 +12,10 @@ from contextlib import contextmanager, suppress
 import pytest
 
 from devenv.engine.native import observe
+from devenv.engine.native.container import runtime
 from devenv.engine.native.slot import pool
-from devenv.engine.native.state import State, alive, this_process
+from devenv.engine.native.state import State, this_process
+from devenv.lives import alive
 from devenv.paths import Paths
 
 from .conftest import eventually, output, temporary_store
@@ -128,6 +130,29 @@ def test_run_killed_leaves_nothing_after_the_next_up(project: Project) -> None:
     project.run("up")
 
     assert_whole(project)
+
+
+def test_port_of_a_run_that_was_killed_is_free_for_the_next_up(project: Project) -> None:
+    project.up()
+    running = project.start("run", "-p", "19473:80", "--", "sleep", MARK)
+    assert eventually(lambda: sleepers() != [], 30)
+    killed(running)
+
+    project.manifest('ports: ["19473:80"]')
+    project.run("up")
+
+    assert_whole(project)
+
+
+@pytest.mark.parametrize("name", runtime.KNOWN)
+def test_signal_to_a_container_whose_init_is_gone_is_fine(project: Project, name: str) -> None:
+    container = project.up(f"runtime: {name}")
+    os.kill(container["pid"], signal.SIGKILL)
+    assert eventually(lambda: project.container()["status"] == "stopped")
+
+    engine = runtime.choose(name, project.paths.runtime)
+    assert engine.known() == [container["id"]]
+    engine.kill(container["id"], signal.SIGKILL)
 
 
 def test_exec_killed_leaves_no_description_of_its_process(project: Project) -> None:

@@ -182,6 +182,17 @@ def test_exec_and_run_have_no_descriptors_and_no_variables_of_ours(project: Proj
         assert found.split("\n")[:4] == ["0", "1", "2", "3"]  # 3 is ls's own
 
 
+def test_exec_goes_the_long_way_when_nobody_watches_the_container(project: Project) -> None:
+    project.manifest()
+    settle(project)
+    assert quickly(project, "exec", "true") is not None
+    container = project.container()
+    with open(f"{project.paths.bundle(container['id'])}/conmon.pid", encoding="ascii") as file:
+        os.kill(int(file.read()), 9)
+
+    assert "devenv up" in project.attempt("exec", "true").stderr  # though its init lives on, for the moment
+
+
 def test_run_makes_a_container_of_its_own(project: Project) -> None:
     settle(project)
     assert quickly(project, "run", "--", "true") is not None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 
 import pytest
 
@@ -84,7 +85,7 @@ HOMES = {
     "pyroute2": {"devenv.engine.native.slot.network"},
     "ctypes": {"devenv.engine.native.mount", "devenv.beneath"},
     "subprocess": {"devenv.engine.native.process"},
-    "sqlite3": {"devenv.engine.native.state", "devenv.quick"},
+    "sqlite3": {"devenv.engine.native.state"},
     "zstandard": {"devenv.archive.stream", "devenv.build.archive"},
     "urllib.request": {"devenv.build.fetch"},
     "pathlib": set(),
@@ -139,12 +140,25 @@ KNOWS = {
     "changes": set(),
     "colours": set(),
     "desired": set(),
+    "lives": set(),
     "plan": {"changes"},
     "provision": {"engine"},
-    "engine": {"beneath", "archive", "command", "paths", "signals"},
+    "engine": {"beneath", "archive", "command", "lives", "paths", "signals"},
     "console": {"colours"},
     # `up` by the quick door plans and provisions as the long way does, with what that way has written down.
-    "quick": {"build", "cli", "colours", "command", "console", "engine", "paths", "plan", "provision", "signals"},
+    "quick": {
+        "build",
+        "cli",
+        "colours",
+        "command",
+        "console",
+        "engine",
+        "lives",
+        "paths",
+        "plan",
+        "provision",
+        "signals",
+    },
     "cli": {
         "changes",
         "paths",
@@ -244,3 +258,12 @@ def test_architecture_lists_name_what_exists() -> None:
     assert listed <= set(MODULES)
     assert all(f"{NATIVE}.{other}" in imports(f"{NATIVE}.{own}") for own, other in ACQUAINTED)
     assert {name.split(".")[1] for name in MODULES if "." in name} == set(KNOWS)
+
+
+@pytest.mark.parametrize("page", ["safety", "architecture", "faults"])
+def test_architecture_pages_name_files_that_exist(page: str) -> None:
+    with open(f"{ROOT}/docs/{page}.md", encoding="utf-8") as file:
+        named = set(re.findall(r"`([\w/]+\.py)`", file.read()))
+    rooms = (ROOT, f"{ROOT}/devenv", f"{ROOT}/devenv/engine/native")
+    assert named
+    assert not [name for name in named if not any(os.path.isfile(f"{room}/{name}") for room in rooms)]

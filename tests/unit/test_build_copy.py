@@ -15,6 +15,7 @@ from typing import Any, BinaryIO
 import pytest
 import zstandard
 
+from devenv.beneath import remove_tree
 from devenv.build.copy import copy
 from devenv.build.ignore import Matcher
 from devenv.build.owner import owner_of
@@ -238,6 +239,21 @@ def test_copy_refuses_a_target_that_does_not_fit(
 ) -> None:
     with pytest.raises(InputError, match=message):
         run(source, target, Copy(tuple(sources), to))
+
+
+def test_copy_makes_any_number_of_folders_on_the_way(source: Path, target: Path) -> None:
+    deep = "/deep" + "/d" * 1200
+    try:
+        run(source, target, Copy(("a.txt",), f"{deep}/a"))
+        assert (target / f"{deep[1:]}/a").read_text() == "a.txt"
+        assert target.joinpath("deep").stat().st_mode & 0o777 == 0o755
+    finally:
+        remove_tree(str(target / "deep"))  # too deep for pytest
+
+
+def test_copy_refuses_a_target_of_more_than_a_path_can_hold(source: Path, target: Path) -> None:
+    with pytest.raises(InputError, match="can't be a folder: File name too long"):
+        run(source, target, Copy(("a.txt",), "/d" * 4000 + "/a"))
 
 
 def test_copy_refuses_a_file_over_a_folder(source: Path, target: Path) -> None:

@@ -6,6 +6,7 @@ import hashlib
 import ssl
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -28,6 +29,12 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         what, _, rest = self.path[1:].partition("?")
         self.server.asked.append(self.path)  # type: ignore[attr-defined]
+        if what == "drip":
+            self.wfile.write(b"HTTP/1.0 200 OK\r\n")
+            for number in range(100):
+                self.server.dry.wait(0.1)  # type: ignore[attr-defined]
+                self.wfile.write(b"X-%d: drip\r\n" % number)
+            return
         if what in ("to", "round"):
             self.send_response(302)
             self.send_header("Location", rest if what == "to" else f"/round?{rest}x")
@@ -48,11 +55,12 @@ class Handler(BaseHTTPRequestHandler):
 def serving(address: str, context: ssl.SSLContext | None = None) -> Iterator[tuple[str, list[str]]]:
     """The server's URL, and what it was asked for."""
     with ThreadingHTTPServer((address, 0), Handler) as server:
-        server.asked = []  # type: ignore[attr-defined]
+        server.asked, server.dry = [], threading.Event()  # type: ignore[attr-defined]
         if context is not None:
             server.socket = context.wrap_socket(server.socket, server_side=True)
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http{'s' if context else ''}://{address}:{server.server_port}", server.asked  # type: ignore[attr-defined]
+        server.dry.set()  # type: ignore[attr-defined]
         server.shutdown()
 
 
@@ -97,6 +105,35 @@ def test_fetch_never_asks_where_no_step_could(tmp_path: Path) -> None:
     assert asked == []
 
 
+def test_fetch_takes_no_host_in_disguise(tmp_path: Path) -> None:
+    """urllib undoes percent signs in a host, and what it asks then is another one."""
+    with serving("127.0.0.1") as (near, _), serving(FAR) as (far, asked):
+        odd = far.replace(FAR, "127.0.0.%32")
+        for url in (
+            f"{odd}/file",
+            f"{near}/to?{odd}/file",
+            far.replace(FAR, "ann:word@127.0.0.2"),
+            "http://169.254.169.%32%35%34/",
+            "http://[fe80::1%25lo]/",
+        ):
+            with pytest.raises(InputError, match="is no host that ADD fetches from"):
+                got(tmp_path, url)
+    assert asked == []
+
+
+@pytest.mark.parametrize("path", ["drip", "to?{}/drip"])
+def test_fetch_gives_up_on_headers_that_drip(tmp_path: Path, path: str) -> None:
+    with serving("127.0.0.1") as (url, _):
+        end = time.monotonic() + 0.4
+        file, dripping = str(tmp_path / "file"), f"{url}/{path.format(url)}"
+        with pytest.raises(EngineError, match="stopped"):
+            fetch(dripping, file, "", reaches=lambda _: True, stopped=lambda: time.monotonic() > end)
+        with pytest.raises(EngineError, match="not done in 0 s"):
+            fetch(dripping, file, "", reaches=lambda _: True, stopped=lambda: False, seconds=0.4)
+        assert time.monotonic() < end + 3
+    assert not (tmp_path / "file").exists()
+
+
 def test_fetch_stops_when_told(tmp_path: Path) -> None:
     with serving("127.0.0.1") as (url, _), pytest.raises(EngineError, match="stopped"):
         fetch(f"{url}/file", str(tmp_path / "file"), "", reaches=lambda _: True, stopped=lambda: True)
@@ -107,6 +144,13 @@ def test_fetch_goes_through_the_hosts_proxy(tmp_path: Path, monkeypatch: pytest.
         monkeypatch.setenv("http_proxy", proxy)
         assert got(tmp_path, "http://nowhere.invalid/file") == BODY
     assert asked == ["http://nowhere.invalid/file"]
+
+
+def test_fetch_goes_through_the_hosts_proxy_to_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with serving(FAR) as (proxy, _):
+        monkeypatch.setenv("https_proxy", proxy)
+        with pytest.raises(EngineError, match="Tunnel connection failed: 501"):  # which this one doesn't do
+            got(tmp_path, "https://nowhere.invalid/file")
 
 
 def test_fetch_is_never_led_from_https_to_http(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -222,6 +222,15 @@ def test_shell_enters_the_running_container(shop: Shop) -> None:
     assert "bash" in shop.ran[-1].argv[-1]
 
 
+@pytest.mark.parametrize(
+    ("user", "code"),
+    [("²", 0), ("1000:²", 0), ("065535", 0), ("65536", 2), ("root:65536", 2), (f"0{'9' * 5000}", 2)],
+)
+def test_exec_user_is_a_name_or_a_number_that_a_container_has(shop: Shop, user: str, code: int) -> None:
+    shop.running()
+    assert shop("exec", "-u", user, "true").code == code
+
+
 def test_ps_lists_what_runs_and_json_says_the_same(shop: Shop) -> None:
     identifier = shop.running()
     assert "http://127.0.0.1:40000→8000" in shop("ps").out
@@ -360,6 +369,9 @@ def test_images_lists_the_store(shop: Shop) -> None:
 def test_stop_then_down_and_again(shop: Shop) -> None:
     shop.running()
     assert json.loads(shop("stop", "--json").out)["actions"][0]["verb"] == "stop"
+    told = json.loads(shop("stop", "--json").out)
+    assert told["containers"] == json.loads(shop("ps", "--json").out)
+    assert told["containers"][0]["environment"] == {**told["environment"], "gone": False}
     assert shop("stop").code == 0
     assert shop("down").code == 0
     assert shop.machine.engine.containers() == ()

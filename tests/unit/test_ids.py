@@ -48,19 +48,12 @@ def test_ids_links_of_other_stores_are_told_from_ours_and_from_any_others() -> N
 
 def test_ids_extent_is_a_uid_map_line() -> None:
     assert str(ids.extent(3)) == "0 1879244800 65536"
-    assert ids.host_id(3, 1000) == 1879244800 + 1000
 
 
 @pytest.mark.parametrize("slot", [-1, ids.LIMIT])
 def test_ids_number_that_is_no_slot_is_refused(slot: int) -> None:
     with pytest.raises(ValueError, match="is not in"):
         ids.host_start(slot)
-
-
-@pytest.mark.parametrize("inside", [-1, 65536])
-def test_ids_id_outside_the_range_is_refused(inside: int) -> None:
-    with pytest.raises(ValueError, match="is not in"):
-        ids.host_id(0, inside)
 
 
 def test_ids_every_slot_has_an_address_in_a_20_and_no_more() -> None:

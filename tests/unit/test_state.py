@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from devenv.engine.native.state import Owner, State, alive, boot_id, process_start, this_process
+from devenv.engine.native.state import Owner, State, this_process
 from devenv.errors import StoreError
+from devenv.lives import alive, boot_id, process_start
 
 DEAD = Owner(2**22 + 1, 1, boot_id())
 

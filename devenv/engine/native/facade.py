@@ -15,6 +15,7 @@ from devenv import command
 from devenv.beneath import remove_tree
 from devenv.engine import LogLine, Pulse
 from devenv.errors import EngineError, NotFound, StoreError
+from devenv.lives import alive, process_start, watched
 from devenv.model.container import Container, ContainerSpec, Environment, Process
 from devenv.model.container import State as Observed
 from devenv.model.image import Image
@@ -27,7 +28,7 @@ from .container.snapshot import Stage
 from .host import lent
 from .slot import doors, namespace, pool
 from .slot.address import Network
-from .state import State, alive, process_start, this_process
+from .state import State, this_process
 from .store.hold import Hold
 from .trouble import trouble
 
@@ -106,7 +107,7 @@ class Native:
         if row is None or not alive(row[1], row[2], row[3], self.state.boot):
             return None
         identifier, pid, start, boot, text = row
-        if not monitor.watches(self.paths.bundle(identifier)):
+        if not watched(self.paths.bundle(identifier)):
             return None  # nor is its bundle there for certain
         spec = record.spec_value(text)
         network = self._network() if spec.network == "bridge" else None
@@ -134,7 +135,9 @@ class Native:
 
     # Containers ----------------------------------------------------------------------------------
 
+    @trouble("check a container")
     def check(self, spec: ContainerSpec) -> None:
+        self.begin()  # or the ports of killed commands would still be theirs
         for port in spec.ports:
             doors.choose(self.state, port, f"{spec.environment}-{spec.name}")
         for source in spec.sources:

@@ -6,7 +6,7 @@ import fcntl
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from devenv.beneath import remove_tree
 from devenv.model.container import Environment
@@ -59,15 +59,22 @@ def forget(state: State, paths: Paths, environment: str, *, volumes: bool) -> No
 
 
 def keep_receipt(paths: Paths, folder: str, receipt: str, door: str) -> None:
+    """It only saves time: where there is no place for it, the next command takes the long way."""
     for path, text in ((paths.receipt(folder), receipt), (paths.door(folder), door)):
         if path:
-            os.makedirs(os.path.dirname(path), 0o700, exist_ok=True)
-            _replace(path, text)
+            with suppress(OSError):
+                os.makedirs(os.path.dirname(path), 0o700, exist_ok=True)
+                _replace(path, text)
 
 
 def _replace(path: str, text: str) -> None:
     """Write a file whole or not at all; it only saves time, so it isn't synced."""
-    draft = f"{path[:-1]}~{os.getpid()}"
-    with open(draft, "w", encoding="utf-8", errors="surrogateescape") as file:  # a folder's name may be any bytes
-        file.write(text)
-    os.rename(draft, path)
+    draft = f"{os.path.dirname(path)}/.{os.urandom(8).hex()}"  # the name itself may be as long as a name can be
+    try:
+        with open(draft, "w", encoding="utf-8", errors="surrogateescape") as file:  # a folder's name may be any bytes
+            file.write(text)
+        os.rename(draft, path)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(draft)
+        raise

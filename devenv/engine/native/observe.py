@@ -7,6 +7,7 @@ import os
 from collections.abc import Sequence
 from typing import Any, Literal
 
+from devenv.lives import alive, watched
 from devenv.model.container import Container, Environment
 from devenv.model.container import State as Observed
 from devenv.model.image import Image
@@ -16,7 +17,7 @@ from devenv.paths import Paths
 from .container import bundle, monitor
 from .record import pairs, spec_value
 from .slot.address import Network
-from .state import State, alive
+from .state import State
 from .store.config import parse_config
 
 HOOKS: dict[Literal["on_create", "on_start"], int] = {"on_create": 1, "on_start": 2}
@@ -72,7 +73,7 @@ def _container(state: State, paths: Paths, network: Network | None, row: Sequenc
     found = found._replace(started=float(str(started)))
     lives = alive(int(str(pid)) if pid is not None else None, int(str(start or 0)), str(boot), state.boot)
     # Without its monitor nobody takes its output any more or learns how it ended: it has to be started anew.
-    if lives and monitor.watches(paths.bundle(found.id)):
+    if lives and watched(paths.bundle(found.id)):
         address = network.address(int(str(slot))) if network and spec.network == "bridge" else ""
         lost = bundle.lost_source(paths.bundle(found.id))
         return found._replace(status="running", pid=int(str(pid)), address=address, lost=lost)

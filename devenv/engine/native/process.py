@@ -149,7 +149,7 @@ def _guard(pid: int, orphaned: Callable[[], None]) -> int:
         os.setsid()
         _alone({program, read})
         os.read(read, 1)
-        orphaned()  # the runtime sees its container end, and leaves the terminal as it was
+        orphaned()  # runc sees its container end, and leaves the terminal as it was; a relayed one stays raw
         if not _ends(program, 500):
             signal.pidfd_send_signal(program, signal.SIGKILL)
             orphaned()

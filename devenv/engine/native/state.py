@@ -16,6 +16,7 @@ from itertools import islice
 from typing import NamedTuple
 
 from devenv.errors import StoreError
+from devenv.lives import alive, boot_id, process_start
 
 SCHEMA = 1
 
@@ -79,31 +80,10 @@ class Owner(NamedTuple):
     boot: str
 
 
-def boot_id() -> str:
-    """This boot's id."""
-    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
-        return file.read().strip()
-
-
-def process_start(pid: int) -> int | None:
-    """Start time of a process in clock ticks since boot (proc(5), stat field 22); None when it is gone or a zombie."""
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            fields = file.read().rpartition(b")")[2].split()
-    except OSError:
-        return None
-    return None if fields[0] in (b"Z", b"X") else int(fields[19])
-
-
 def this_process() -> Owner:
     """The calling process as an owner."""
     pid = os.getpid()
     return Owner(pid, process_start(pid) or 0, boot_id())
-
-
-def alive(pid: int | None, start: int | None, boot: str | None, this_boot: str) -> bool:
-    """Whether the process that was recorded is the one that lives now (a pid alone may have been reused)."""
-    return pid is not None and boot == this_boot and process_start(pid) == start
 
 
 DatabaseError = sqlite3.Error
@@ -275,6 +255,11 @@ class State:
         """(number, wired in this boot, container) of all."""
         rows = self.db.execute("SELECT number, boot, container FROM slot ORDER BY number")
         return [(number, boot == self.boot, container) for number, boot, container in rows]
+
+    def slots_at_work(self) -> frozenset[int]:
+        """Slots of commands that live."""
+        rows = self.db.execute("SELECT number, pid, pid_start, pid_boot FROM slot WHERE pid IS NOT NULL")
+        return frozenset(number for number, pid, start, boot in rows if alive(pid, start, boot, self.boot))
 
     def dead_owners(self) -> bool:
         """Whether a command died that had a slot."""

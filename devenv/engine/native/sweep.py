@@ -50,8 +50,13 @@ def containers(paths: Paths, state: State) -> Iterator[tuple[str, int]]:
     kept = {row[0] for row in state.db.execute("SELECT id FROM container")} if names else set()
     for identifier in sorted(names - kept):
         lock = bundle.take(paths.bundle(identifier))
-        if lock is not None:
-            yield identifier, lock
+        if lock is None:
+            continue
+        # Once more: `run --keep` gives its container a row and only then its lock back.
+        if state.db.execute("SELECT 1 FROM container WHERE id = ?", (identifier,)).fetchone():
+            os.close(lock)
+            continue
+        yield identifier, lock
 
 
 def remove_container(paths: Paths, identifier: str) -> None:

@@ -14,7 +14,7 @@ from typing import BinaryIO
 
 from devenv.beneath import remove_tree
 from devenv.engine import Bind
-from devenv.errors import StepFailed, StoreError
+from devenv.errors import EngineError, StepFailed, StoreError
 from devenv.model.build import Run
 from devenv.model.events import Event, Sink
 from devenv.model.image import LAYER, Descriptor, Image, ImageConfig, Rootfs
@@ -153,9 +153,10 @@ class Shop:
             return draft.result
 
     def cancel(self) -> None:
-        engine = runtime.choose("", self.paths.runtime)
+        # Called while an error is on its way, again and again: that one is told.
         for identifier in tuple(self.running):
-            engine.kill(identifier, signal.SIGKILL)
+            with suppress(EngineError):
+                runtime.choose("", self.paths.runtime).kill(identifier, signal.SIGKILL)
         with self._lock:
             for program in self._programs:
                 with suppress(ProcessLookupError):

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from devenv.beneath import open_beneath, remove_tree, text_beneath
 from devenv.command import HIDDEN, check, mounted
 from devenv.errors import EngineError
+from devenv.lives import identity as identity_of
 from devenv.model.container import ContainerSpec, Process
 from devenv.model.image import ImageConfig
 from devenv.model.manifest import Pairs
@@ -121,7 +122,7 @@ def note_sources(folder: str, sources: Sequence[str]) -> None:
     """Write down which source folders a container is started with."""
     os.makedirs(folder, 0o711, exist_ok=True)
     with open(f"{folder}/sources", "w", encoding="utf-8", opener=private) as file:
-        json.dump([(path, *_identity(path)) for path in sources], file)
+        json.dump([(path, *identity_of(path)) for path in sources], file)
 
 
 def sources(folder: str) -> tuple[tuple[str, int, int], ...]:
@@ -135,15 +136,7 @@ def sources(folder: str) -> tuple[tuple[str, int, int], ...]:
 
 def lost_source(folder: str) -> str:
     """The first source that is another folder by now, or none at all: deleted, cloned again, moved. "" when all are as they were."""
-    return next((path for path, *noted in sources(folder) if noted != list(_identity(path))), "")
-
-
-def _identity(path: str) -> tuple[int, int]:
-    try:
-        status = os.stat(path)
-    except OSError:
-        return 0, 0
-    return status.st_dev, status.st_ino
+    return next((path for path, *noted in sources(folder) if noted != list(identity_of(path))), "")
 
 
 class Owner(NamedTuple):
@@ -158,6 +151,7 @@ def own(folder: str, owner: Owner) -> int:
     while True:
         lock = _lock(folder, fcntl.LOCK_EX)
         if lock is not None:
+            os.ftruncate(lock, 0)  # a killed command's may be longer
             os.write(lock, json.dumps(owner).encode())
             return lock
 

@@ -19,7 +19,7 @@ LOG_SIZE = 16 << 20
 _POLL = 0.05
 
 
-def launch(runtime: Runtime, identifier: str, *, bundle: str, folder: str, terminal: bool = False) -> int:
+def launch(runtime: Runtime, identifier: str, *, bundle: str, folder: str) -> int:
     """Create a container under a conmon of its own; returns its init's pid. Raises EngineError with the runtime's words.
 
     `folder` gets `log` (Kubernetes' log format) and `exit/<id>`; the bundle's folder conmon's sockets and pid files.
@@ -38,7 +38,6 @@ def launch(runtime: Runtime, identifier: str, *, bundle: str, folder: str, termi
         *("--bundle", bundle, "--full-attach", "--exit-dir", f"{folder}/exit"),
         *("--container-pidfile", f"{bundle}/pid", "--conmon-pidfile", f"{bundle}/conmon.pid"),
         *("--log-path", f"k8s-file:{folder}/log", "--log-size-max", str(LOG_SIZE), "--log-level", "error"),
-        *(["--terminal"] if terminal else []),
     ]
     try:
         # conmon tells the pid, or the runtime's error, on the pipe named by _OCI_SYNCPIPE, and then goes its own way.
@@ -75,18 +74,6 @@ def exit_code(folder: str, identifier: str) -> int | None:
             return int(file.read().strip() or "-1")
     except FileNotFoundError:
         return None
-
-
-def watches(bundle: str) -> bool:
-    """Whether the conmon of this bundle lives (its pid may be another program's by now)."""
-    try:
-        with open(f"{bundle}/conmon.pid", encoding="ascii") as file:
-            pid = int(file.read().strip())
-        with open(f"/proc/{pid}/stat", "rb") as stat:
-            name, _, rest = stat.read().partition(b"(")[2].rpartition(b")")
-    except (OSError, ValueError):
-        return False
-    return name == b"conmon" and rest.split()[0] not in (b"Z", b"X")
 
 
 def wait_monitor(bundle: str, timeout: float) -> None:

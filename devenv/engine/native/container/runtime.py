@@ -13,6 +13,12 @@ from .. import mount, process
 KNOWN = ("crun", "runc")
 """In the order of preference: crun does in a third of the time what runc does."""
 
+_GONE = (
+    *("not running", "process already finished", "does not exist"),  # runc, both
+    *("No such process", "No such file", "not found"),  # crun: pidfd_open(2), its state folder
+)
+"""What runtimes say of a signal to a container that has ended."""
+
 _HYBRID = "/sys/fs/cgroup/unified/cgroup.controllers"
 _LIMITED = {"cpu", "memory", "pids"}
 
@@ -61,10 +67,7 @@ class Runtime:
         """Send a signal to the init process; that it is gone already is fine."""
         done = process.run(self.argv("kill", identifier, str(int(number))), check=False)
         said = done.stderr.decode(errors="replace")
-        if done.code and not any(
-            word in said
-            for word in ("not running", "does not exist", "process already finished", "not found", "No such file")
-        ):
+        if done.code and not any(word in said for word in _GONE):
             raise EngineError(f"signal {signal.Signals(number).name} to {identifier}: {said.strip()}")
 
     def delete(self, identifier: str) -> None:

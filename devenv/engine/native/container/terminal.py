@@ -8,6 +8,7 @@ from __future__ import annotations
 import fcntl
 import os
 import select
+import signal
 import socket
 import termios
 import threading
@@ -38,11 +39,15 @@ class Relay:
         self._thread = threading.Thread(target=self._relay, name="terminal")
 
     def __enter__(self) -> Self:
-        with suppress(FileNotFoundError):
-            os.unlink(self.path)  # of a process that had our number
+        _unlink(self.path)  # of a process that had our number
         self._door.bind(self.path)
         self._door.listen(1)
-        self._thread.start()
+        # Signals are waited for by the thread that starts the program: one that came to this one would be lost.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        try:
+            self._thread.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         return self
 
     def __exit__(
@@ -50,8 +55,9 @@ class Relay:
     ) -> None:
         os.close(self._end)
         self._thread.join()
-        termios.tcsetattr(0, termios.TCSADRAIN, self._own)
-        os.unlink(self.path)
+        with suppress(termios.error):  # hung up
+            termios.tcsetattr(0, termios.TCSADRAIN, self._own)
+        _unlink(self.path)
         self._door.close()
         for fd in (self._over, self._folder, self._terminal):
             if fd is not None:
@@ -64,34 +70,51 @@ class Relay:
                 fcntl.ioctl(self._terminal, termios.TIOCSWINSZ, fcntl.ioctl(0, termios.TIOCGWINSZ, bytes(8)))
 
     def _relay(self) -> None:
-        if self._over in select.select([self._door.fileno(), self._over], [], [])[0]:
+        # The door first: a program that is over at once has left its terminal there, with all it printed.
+        if self._door.fileno() not in select.select([self._door.fileno(), self._over], [], [])[0]:
             return  # the runtime failed before it made one
         with self._door.accept()[0] as connection:
-            self._terminal = socket.recv_fds(connection, 4096, 1)[1][0]
+            terminal = socket.recv_fds(connection, 4096, 1)[1][0]
+        _unlink(self.path)
+        os.set_blocking(terminal, False)
+        self._terminal = terminal
         self.resize()
-        tty.setraw(0)
-        sources = [0, self._terminal, self._over]
-        while self._terminal in sources:
-            patience = None if self._over in sources else _PATIENCE
-            ready = select.select(sources, [], [], patience)[0]
-            if not ready:
+        with suppress(termios.error):
+            tty.setraw(0)
+        with suppress(OSError):  # EIO: nobody has the other end any more
+            self._pass_on(terminal)
+
+    def _pass_on(self, terminal: int) -> None:
+        """Both ways at once: who types (or pastes) more than is read inside must still see what is printed there."""
+        typed = b""
+        sources, patience = {0, terminal, self._over}, None
+        while True:
+            awaited = sources - {0} if typed else sources
+            ready, writable, _ = select.select(awaited, [terminal] if typed else [], [], patience)
+            if not ready and not writable:
                 return
-            if self._terminal in ready and not _copy(self._terminal, 1):
-                return  # nobody has it open any more
-            if 0 in ready and not _copy(0, self._terminal):
-                sources.remove(0)
+            if terminal in ready:
+                _print(os.read(terminal, _BUFFER))
+            if writable:
+                typed = typed[os.write(terminal, typed) :]
+            if 0 in ready:
+                typed = os.read(0, _BUFFER)
+                if not typed:
+                    sources.discard(0)
             if self._over in ready:
-                sources = [self._terminal]
+                sources, typed, patience = {terminal}, b"", _PATIENCE
 
 
-def _copy(source: int, target: int) -> bool:
-    """Pass on what there is; whether there may be more."""
-    try:
-        data = os.read(source, _BUFFER)
-        while data:
-            data = data[os.write(target, data) :]
-            if not data:
-                return True
-    except OSError:  # EIO: a terminal without the other end
-        pass
-    return False
+def _print(data: bytes) -> None:
+    if not data:
+        raise OSError("the terminal's end")
+    while data:
+        try:
+            data = data[os.write(1, data) :]
+        except BlockingIOError:  # somebody who shares it made it so
+            select.select([], [1], [])
+
+
+def _unlink(path: str) -> None:
+    with suppress(FileNotFoundError):
+        os.unlink(path)

@@ -73,7 +73,7 @@ def _runtime() -> Check:
         chosen = runtime.choose("", "")
         said = process.run([chosen.path, "--version"]).stdout.decode(errors="replace").splitlines()
     except DevenvError as error:
-        return Check("runtime", False, error.message, error.hint or "apt-get install runc")
+        return Check("runtime", False, error.message, error.hint or "apt-get install crun")
     return Check("runtime", True, said[0] if said else chosen.path)
 
 

@@ -50,10 +50,3 @@ def order(own: Collection[int], theirs: Collection[int], seed: int) -> Iterator[
 def extent(slot: int) -> Extent:
     """The whole map of a slot, the same for users and groups."""
     return Extent(0, host_start(slot), COUNT)
-
-
-def host_id(slot: int, inside: int) -> int:
-    """The host id of a user or group inside. Raises ValueError when it isn't mapped."""
-    if not 0 <= inside < COUNT:
-        raise ValueError(f"id {inside} is not in 0 … {COUNT - 1}")
-    return host_start(slot) + inside

@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 from devenv.errors import EngineError
+from devenv.lives import process_start
 
 from ..mount import CLONE_NEWNET, CLONE_NEWUSER, MNT_DETACH, MS_BIND, MS_SHARED, mount, umount2, unshare
-from ..state import process_start
 from .ids import Extent
 
 _KINDS = ("user", "net")

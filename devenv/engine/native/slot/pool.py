@@ -119,9 +119,3 @@ def _where_we_are() -> dict[str, str]:
     for _ in MODULE.split("."):
         root = os.path.dirname(root)
     return {"PYTHONPATH": root}
-
-
-if __name__ == "__main__":  # the name that was told to people
-    from .refill import main
-
-    sys.exit(main(sys.argv[1:]))

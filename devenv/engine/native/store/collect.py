@@ -7,7 +7,7 @@ import os
 import stat
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from functools import partial
 from typing import NamedTuple
 
@@ -51,8 +51,8 @@ def collect(native: Native, *, unwanted: Sequence[str], everything: bool, dry_ru
     while others build or start something, or when a container has what is unwanted.
     """
     paths = native.paths
-    with nullcontext() if dry_run else native.hold.alone(_PATIENCE):
-        finds = [*_left(native), *_stored(native, frozenset(unwanted), everything)]
+    with nullcontext() if dry_run else native.hold.alone(_PATIENCE), ExitStack() as locks:
+        finds = [*_left(native, locks), *_stored(native, frozenset(unwanted), everything)]
         if not dry_run:
             for find in finds:
                 find.remove()
@@ -71,21 +71,19 @@ def collect(native: Native, *, unwanted: Sequence[str], everything: bool, dry_ru
     return [find.garbage for find in finds]
 
 
-def _left(native: Native) -> Iterator[_Find]:
-    """What commands that died left."""
+def _left(native: Native, locks: ExitStack) -> Iterator[_Find]:
+    """What commands that died left; containers stay locked until `locks` are closed."""
     paths, state = native.paths, native.state
     for identifier, lock in sweep.containers(paths, state):
-        try:
-            size = _size(paths.container(identifier)) + _size(paths.bundle(identifier))
-        finally:
-            os.close(lock)  # nobody else takes up what is abandoned; removing it again is nothing
+        locks.callback(os.close, lock)  # a new `run` of the same slot has the same id, and waits
+        size = _size(paths.container(identifier)) + _size(paths.bundle(identifier))
         garbage = Garbage("container", identifier, size, "its command was killed")
         yield _Find(garbage, partial(sweep.remove_container, paths, identifier))
     for path, lock in sweep.unlocked(paths.drafts):
         try:
             garbage = Garbage("draft", os.path.basename(path), _size(path), "its command was killed")
         finally:
-            os.close(lock)
+            os.close(lock)  # its number is never given again; removing it twice is nothing
         yield _Find(garbage, partial(sweep.remove_draft, state, path))
 
 
@@ -209,14 +207,15 @@ def _being_made(name: str) -> bool:
 
 def _copies(paths: Paths, state: State, everything: bool) -> Iterator[_Find]:
     """Layers copied for slots, on hosts that can't map ids."""
+    busy = state.slots_at_work()
     held = {
         str(host_start(number))
         for number, wired, container in state.known_slots()
-        if container or (wired and not everything)
+        if container or number in busy or (wired and not everything)
     }
     for name in sweep.listed(paths.copies):
         if name not in held:
-            yield _tree(paths, "copy", f"{paths.copies}/{name}", f"copies/{name}", "no container has the slot")
+            yield _tree(paths, "copy", f"{paths.copies}/{name}", f"copies/{name}", "nobody has the slot")
 
 
 def _blobs(paths: Paths, store: Store, kept: Sequence[Image]) -> Iterator[_Find]:

@@ -276,6 +276,9 @@ def running(session: Session, engine: Observer) -> tuple[str, Container]:
     container = main_container(engine, here)
     if container.status != "running":
         raise NotFound(f"{here.name}: isn't running", hint="`devenv up` starts it")
+    if container.lost:
+        text = f"the folder {container.lost} was made anew, and inside is still the old one: `devenv up` mends that"
+        warning(text, session.env)
     return here.name, container
 
 

@@ -68,7 +68,9 @@ def door(pulse: Pulse) -> str:
     own = {name: process.pop(name, None) for name in ("args", "cwd", "env", "terminal")}
     words = (pulse.container, pulse.pid, pulse.start, pulse.boot, pulse.runtime, pulse.path, pulse.workdir)
     described = (json.dumps(process), json.dumps(own["env"]))
-    return "\0".join(map(str, (*words, *described, *(word for source in pulse.targets for word in source))))
+    seen = {path: f"{device}:{inode}" for path, device, inode in pulse.sources}
+    sources = (word for path, target in pulse.targets for word in (path, target, seen.get(path, "")))
+    return "\0".join(map(str, (*words, *described, *sources)))
 
 
 def _exec(words: list[str], env: Mapping[str, str]) -> int | None:
@@ -84,7 +86,10 @@ def _exec(words: list[str], env: Mapping[str, str]) -> int | None:
         return None
     if not alive(int(pid), int(start), boot, boot_id()) or not watched(paths.bundle(identifier)):
         return None
-    within = command.matching(os.path.realpath(os.getcwd()), folder, zip(sources[::2], sources[1::2], strict=True))
+    paired = tuple(zip(sources[::3], sources[1::3], strict=True))
+    if any(seen != "{}:{}".format(*identity(source)) for source, seen in zip(sources[::3], sources[2::3], strict=True)):
+        return None  # a folder was made anew: the long way warns
+    within = command.matching(os.path.realpath(os.getcwd()), folder, paired)
     root = f"/proc/{pid}/root"
     # What would fail goes the long way, which says why.
     if command.verdict(root, words[0], path, within or workdir) or (within and not command.is_folder(root, within)):

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import time
 
 import pytest
 
+from tests.engine.conftest import eventually
 from tests.engine.project import Project
 
 pytestmark = pytest.mark.engine
@@ -35,6 +37,18 @@ def test_up_replaces_a_container_whose_folder_was_made_anew(project: Project, mo
 
     assert project.run("exec", "cat", "file") == "new"
     assert "kept" in project.run("up", "--verbose")
+
+
+def test_exec_in_a_container_whose_folder_was_made_anew_warns(project: Project) -> None:
+    project.up()
+    assert project.attempt("exec", "--", "true").stderr == ""
+    anew(project)
+
+    for words in (("exec", "--", "true"), ("exec", "--user", "0", "--", "true")):
+        assert f"warning: the folder {project.folder} was made anew" in project.attempt(*words).stderr
+
+    project.run("up")
+    assert project.attempt("exec", "--", "true").stderr == ""
 
 
 def test_up_by_the_quick_door_sees_a_source_that_was_made_anew(project: Project) -> None:
@@ -127,3 +141,25 @@ def test_a_folder_whose_name_is_no_text_is_refused_before_anything_is_made(proje
     os.unlink(f"{odd.folder}/devenv.yml")
     project.up()
     assert inside.run("exec", "pwd") == "/workspace\n"  # of the project above
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_up_that_is_ended_ends_all_that_its_hook_started(project: Project, number: signal.Signals) -> None:
+    project.manifest('hooks: {on_create: ["sleep 4321 & echo begun; sleep 1234; true"]}\n')
+    running = project.start("up", "--verbose", start_new_session=True)
+    assert eventually(lambda: sleepers(project) == {"1234", "4321"}, 30)
+
+    os.killpg(running.pid, number)  # as a terminal does
+    running.communicate(timeout=20)
+
+    assert running.returncode in (130, 128 + number)
+    assert eventually(lambda: sleepers(project) == set(), 5)
+    assert [name for name in os.listdir(project.paths.bundle(project.container()["id"])) if "exec" in name] == []
+
+
+def sleepers(project: Project) -> set[str]:
+    """What the `sleep`s in the container wait for."""
+    done = project.attempt(
+        "exec", "--", "sh", "-c", "cat /proc/[0-9]*/cmdline | tr '\\0' '\\n' | grep -x '[0-9]\\{4\\}'"
+    )
+    return set(done.stdout.split())

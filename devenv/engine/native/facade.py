@@ -7,7 +7,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from functools import partial
 from typing import Literal
 
@@ -223,10 +223,12 @@ class Native:
             engine = self._runtime(container, spec)
             argv = engine.execute(container, path)
             if output is not None:
-                return process.lines(argv, output)
+                return self._told(argv, output, path, found.pid)
             return engine.attend(argv, terminal=process_.terminal, folder=self.paths.bundle(container))
         finally:
             os.unlink(path)
+            with suppress(FileNotFoundError):  # it never began
+                os.unlink(f"{path}.pid")
 
     @trouble("run a container")
     def run(self, spec: ContainerSpec, *, keep: bool = False) -> int:
@@ -331,6 +333,16 @@ class Native:
                 row,
             )
             self.state.give_slot(slot, identifier)
+
+    def _told(self, argv: list[str], output: Callable[[str], None], path: str, init: int) -> int:
+        """A command whose output is ours to show. When we are ended, all that it started ends, not only its shell."""
+        session: list[int] = []
+        try:
+            return process.lines(argv, output, started=lambda _: session.append(process.session_of(f"{path}.pid")))
+        except BaseException:
+            if any(session):
+                process.end_session(session[0], init)
+            raise
 
     def _signal(self, container: str, number: int) -> None:
         """Send a signal to the init; that it is gone already is fine. No runtime is started for that."""

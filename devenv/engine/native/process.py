@@ -178,6 +178,46 @@ def _ends(program: int, timeout: int) -> bool:
     return bool(waiting.poll(timeout))
 
 
+def session_of(pid_file: str, seconds: float = 0.5) -> int:
+    """The session of the process whose pid is being written to a file; 0 when there is none, or it is over already."""
+    import time
+
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        try:
+            with open(pid_file, encoding="ascii") as file:
+                return os.getsid(int(file.read()))
+        except ProcessLookupError:
+            return 0
+        except (FileNotFoundError, ValueError):  # not yet, or not whole yet
+            time.sleep(0.002)
+    return 0
+
+
+def end_session(leader: int, init: int) -> None:
+    """Kill all processes of a session, also when its leader is gone; only those in the PID namespace of `init`."""
+    for _ in range(50):  # they may fork meanwhile
+        found = [pid for pid in os.listdir("/proc") if pid.isdecimal() and _is_of(pid, leader, init)]
+        for pid in found:
+            try:
+                os.kill(int(pid), signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+        if not found:
+            return
+
+
+def _is_of(pid: str, leader: int, init: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            state, _, _, session = file.read().rpartition(b")")[2].split()[:4]
+        if int(session) != leader or state in (b"Z", b"X"):
+            return False
+        return os.readlink(f"/proc/{pid}/ns/pid") == os.readlink(f"/proc/{init}/ns/pid")
+    except OSError:
+        return False
+
+
 def lines(
     argv: Sequence[str],
     output: Callable[[str], None],

@@ -40,8 +40,8 @@ class Runtime:
         return self.argv("run", *options, "--bundle", bundle, identifier)
 
     def execute(self, identifier: str, process_file: str) -> list[str]:
-        """argv: a further process, described by a file (runtime-spec, process)."""
-        return self.argv("exec", "--process", process_file, identifier)
+        """argv: a further process, described by a file (runtime-spec, process); its pid comes to PROCESS_FILE.pid."""
+        return self.argv("exec", "--process", process_file, "--pid-file", f"{process_file}.pid", identifier)
 
     def attend(
         self, argv: list[str], *, terminal: bool, folder: str, orphaned: Callable[[], None] | None = None

@@ -42,6 +42,12 @@ def own(before: Pairs, after: Pairs) -> tuple[Change, ...]:
     return tuple(_renamed(one) for one in found)
 
 
+def alike(before: Pairs, after: Pairs) -> bool:
+    """Whether both are inputs of one kind of step: a RUN has a command, a COPY a target, a WORKDIR neither."""
+    kinds = {"command", "target"}
+    return kinds & {name for name, _ in before} == kinds & {name for name, _ in after}
+
+
 def brief(change: Change) -> str:
     """A change in a few words, for a reason."""
     name, before, after = change.name, change.before, change.after

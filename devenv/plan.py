@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from devenv.changes import brief, differences, own
+from devenv.changes import alike, brief, differences, own
 from devenv.model.build import Configure, Keyed
 from devenv.model.container import Container, Environment, State
 from devenv.model.manifest import Pairs
@@ -133,6 +133,8 @@ def _reason(keyed: Keyed, state: State, before: Pairs | None, causes: Sequence[s
     """Why a step must run, and its own inputs that changed; "" when the store has its result."""
     if keyed.key in state.cached:
         return "", ()
+    if before is not None and not alike(before, keyed.inputs):
+        before = None  # one was put in between: what stood at this place is another step
     changes = () if before is None else own(before, keyed.inputs)
     if changes:
         return _names([brief(change) for change in changes]), changes

@@ -153,6 +153,16 @@ def test_plan_names_a_change_of_configuration() -> None:
     assert action.reason == "every step is in the store, final:2: cmd a → b"
 
 
+def test_plan_calls_a_step_new_that_stands_where_another_kind_stood() -> None:
+    steps = (run("a:1", "a1", ("command", "echo b")), run("a:2", "a2", ("target", "/srv"), on="a1"))
+    built = (("a:1", (("target", "/srv"), ("parent", ""))),)
+    state = observed()._replace(image="", built=built)
+    assert step_reasons(plan(wanted(*steps), state).actions[0]) == [
+        ("a:1", False, "new"),
+        ("a:2", False, "follows a:1"),
+    ]
+
+
 def test_plan_says_when_a_result_was_collected_from_the_store() -> None:
     built = (("a:1", run("a:1", "a")[1].inputs),)
     state = observed()._replace(image="", built=built)

@@ -11,6 +11,8 @@ import pytest
 def pytest_configure() -> None:
     # A script's background has SIGINT ignored, and so would all that we start.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    # And timeout(1) ends a run by SIGTERM: as by ^C, fixtures are torn down.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import zlib
 from collections.abc import Iterator
-from typing import BinaryIO, NamedTuple, Protocol, cast
+from typing import NamedTuple, Protocol
 
 from devenv.errors import StoreError
 
@@ -13,6 +13,7 @@ from .tar import BadTar
 
 _CHUNK = 1 << 20
 _PACKED_CHUNK = 1 << 17  # small, as a hostile chunk full of tiny gzip members is copied once for each
+_ZSTD_PIECE = 1 << 10  # bytes: one may unpack to 32,768 times as many, all of them in memory
 _RATIO_FLOOR = 64 << 20  # bytes unpacked before the ratio says anything: a disk image of zeros may be small
 
 
@@ -131,17 +132,39 @@ def _gunzip(stream: Stream, first: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def _unzstd(stream: Stream, first: bytes) -> Iterator[tuple[int, bytes]]:
-    import zstandard  # only layers from elsewhere need it
-
     counted = _Counted(stream, first)
+    for chunk in zstd_frames(counted):
+        yield counted.count, chunk
+
+
+def zstd_frames(stream: Stream) -> Iterator[bytes]:
+    """The bytes of zstd frames in a row (RFC 8878, 3). BadTar for damage, and where the stream ends inside a frame.
+
+    Not by zstandard's own reader: that takes the end of the stream for the end of a frame.
+    """
+    import zstandard  # only what comes from elsewhere needs it
+
     # A frame may ask for a window of 128 MiB at most, the most that zstd itself makes without --ultra --long=31.
     decompressor = zstandard.ZstdDecompressor(max_window_size=1 << 27)
-    reader = decompressor.stream_reader(cast(BinaryIO, counted), read_size=_PACKED_CHUNK, read_across_frames=True)
+    frame = None
     try:
-        while chunk := reader.read(_CHUNK):
-            yield counted.count, chunk
+        while packed := stream.read(_PACKED_CHUNK):
+            found = []
+            for begin in range(0, len(packed), _ZSTD_PIECE):
+                data = packed[begin : begin + _ZSTD_PIECE]
+                while data:
+                    frame = frame or decompressor.decompressobj()
+                    found.append(frame.decompress(data))
+                    data, frame = (frame.unused_data, None) if frame.eof else (b"", frame)
+                if sum(map(len, found)) > _CHUNK:
+                    yield b"".join(found)
+                    found = []
+            if rest := b"".join(found):  # an empty one would mean the end
+                yield rest
     except zstandard.ZstdError as error:
         raise BadTar(str(error)) from error
+    if frame is not None:
+        raise BadTar("the zstd stream ends too early")
 
 
 class _Counted:

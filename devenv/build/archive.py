@@ -11,10 +11,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import BinaryIO, Protocol, cast
 
+from devenv.archive.stream import zstd_frames
+from devenv.archive.tar import BadTar
+
 from .words import Malformed
 
 _SKIPPABLE = b"\x2a\x4d\x18"  # of a zstd frame that holds no data (RFC 8878, 3.1.2), behind its first byte
-_ZSTD_PIECE = 1 << 10  # bytes: one may unpack to 32,768 times as many, all of them in memory
 
 
 def is_tar(fd: int) -> bool:
@@ -71,23 +73,19 @@ class _Packed:
     def read(self, size: int = -1, /) -> bytes:
         try:
             return self._stream.read(size)
-        except (EOFError, lzma.LZMAError, zlib.error) as error:
+        except (EOFError, lzma.LZMAError, zlib.error, BadTar) as error:
             raise Malformed(str(error)) from error
         except OSError as error:
             if error.errno is not None:  # the disk's own; gzip's and bz2's have no number
                 raise
             raise Malformed(str(error)) from error
-        except Exception as error:  # zstandard's own, known by name so that it isn't imported for all other files
-            if type(error).__name__ != "ZstdError":
-                raise
-            raise Malformed(str(error)) from error
 
 
 class _Zstd:
-    """Frames in a row as one stream. Not zstandard's own reader: that takes the end of the file for the end of a frame."""
+    """Frames in a row as one stream."""
 
     def __init__(self, raw: BinaryIO) -> None:
-        self._pieces = _frames(raw)
+        self._pieces = zstd_frames(raw)
         self._left = b""
 
     def read(self, size: int = -1, /) -> bytes:
@@ -99,18 +97,3 @@ class _Zstd:
         data = b"".join(found)
         self._left = data[size:] if size >= 0 else b""
         return data[:size] if size >= 0 else data
-
-
-def _frames(raw: BinaryIO) -> Iterator[bytes]:
-    import zstandard  # only for the rare ADD of such an archive
-
-    decompressor = zstandard.ZstdDecompressor(max_window_size=1 << 27)
-    data = raw.read(_ZSTD_PIECE)
-    while data:
-        frame = decompressor.decompressobj()
-        while not frame.eof:
-            if not data:
-                raise EOFError("the zstd stream ends too early")
-            yield frame.decompress(data)
-            data = b"" if frame.eof else raw.read(_ZSTD_PIECE)
-        data = frame.unused_data or raw.read(_ZSTD_PIECE)

@@ -406,6 +406,14 @@ def test_unpack_refuses_a_zstd_frame_that_wants_much_memory(target: Path) -> Non
         unpack(io.BytesIO(frame), str(target))
 
 
+@pytest.mark.parametrize("cut", [1, 40, 4000])
+def test_unpack_refuses_a_zstd_stream_cut_short_without_a_diff_id(target: Path, cut: int) -> None:
+    data = zstandard.compress(archive((file("a"), os.urandom(9000))) + bytes(1 << 20))
+
+    with pytest.raises(StoreError, match="too early"):
+        unpack(io.BytesIO(data[:-cut]), str(target))
+
+
 def test_unpack_survives_a_chunk_full_of_tiny_gzip_members(target: Path) -> None:
     data = gzip.compress(b"") * 20_000 + gzip.compress(archive(file("a")))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -359,6 +360,20 @@ def test_pool_teardown_leaves_nothing_and_can_be_repeated(home: Paths, state: St
         run_pool(home, "--teardown")
         assert leaks(home) == []
         assert state.known_slots() == []
+
+
+def test_pool_teardown_needs_nothing_of_what_somebody_took_away(home: Paths, state: State) -> None:
+    run_pool(home, "--spare", "2")
+    there = pool.network(home, state)
+    output("nft", "flush", "ruleset")
+    for link in json.loads(output("ip", "-j", "link")):
+        if link["ifname"].startswith(there.bridge):
+            output("ip", "link", "delete", link["ifname"])
+
+    run_pool(home, "--teardown")
+
+    assert leaks(home) == []
+    assert state.known_slots() == []
 
 
 def test_pool_teardown_spares_a_container_and_its_network(home: Paths, state: State, here: Machine) -> None:

@@ -31,6 +31,7 @@ def refill(paths: Paths, state: State, spare: int) -> None:
     """
     there = _ensure(paths, state)
     _collect(paths, state, there)
+    _recable(paths, state, there)
     ready = state.spare_slots()
     if len(ready) < spare:
         _make(paths, state, there, spare - len(ready))
@@ -88,7 +89,7 @@ def _resolver(there: Network) -> list[Lent]:
 
 
 def _collect(paths: Paths, state: State, there: Network) -> None:
-    """Remove what belongs to no slot that counts, and give back the veth pairs that somebody deleted."""
+    """Remove what belongs to no slot that counts."""
     with state.transaction():
         state.free_dead_owners()
     known = state.known_slots()
@@ -96,13 +97,18 @@ def _collect(paths: Paths, state: State, there: Network) -> None:
     forgotten = {number for number, wired, _ in known if not wired}
     for slot in doors.slots(state) - counts:  # of commands that were killed
         doors.close(paths, state, slot)
-    cabled = links.wired(there)
-    rubbish = (cabled | set(_folders(paths)) | forgotten) - counts
+    rubbish = (links.wired(there) | set(_folders(paths)) | forgotten) - counts
     _dismantle(paths, there, sorted(rubbish))
     state.drop_slots(sorted(forgotten))
     pinned = {number for number in counts if namespace.is_pinned(paths.slot(number))}
     _destroy(paths, state, there, [number for number in state.spare_slots() if number not in pinned])
-    if bare := sorted(pinned - cabled):
+
+
+def _recable(paths: Paths, state: State, there: Network) -> None:
+    """Give back the veth pairs that somebody deleted."""
+    counts = {number for number, wired, _ in state.known_slots() if wired}
+    pinned = {number for number in counts if namespace.is_pinned(paths.slot(number))}
+    if bare := sorted(pinned - links.wired(there)):
         firewall.admit(there, bare)
         links.wire(there, [links.Wire(number, f"{paths.slot(number)}/net") for number in bare])
 

@@ -3,7 +3,7 @@
 PYTHON ?= /usr/bin/python3
 BIN := .venv/bin
 ENGINE := ca-certificates curl python3 python3-venv crun runc conmon catatonit mmdebstrap nftables
-TOOLS := git iproute2 libcap2-bin procps skopeo tmux umoci util-linux zstd zsh fish
+TOOLS := e2fsprogs git iproute2 libcap2-bin procps skopeo tmux umoci util-linux zstd zsh fish
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test check bench bench-peers soak clean engine tools venv

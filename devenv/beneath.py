@@ -49,7 +49,7 @@ def open_beneath(
 
 
 def text_beneath(root: str, path: str, limit: int = 1 << 20) -> str:
-    """The first `limit` bytes of a file beneath the folder `root`, as text; "" when there is none."""
+    """The first `limit` bytes of a file beneath the folder `root`, as text; "" when there is none, or none of bytes."""
     fd = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         file = open_beneath(fd, path, os.O_RDONLY | os.O_NONBLOCK)  # a fifo there must not hang us
@@ -57,8 +57,13 @@ def text_beneath(root: str, path: str, limit: int = 1 << 20) -> str:
         return ""
     finally:
         os.close(fd)
-    with open(file, "rb") as stream:
-        return stream.read(limit).decode(errors="replace")
+    try:
+        if not stat.S_ISREG(os.fstat(file).st_mode):
+            return ""
+        with open(file, "rb", closefd=False) as stream:
+            return stream.read(limit).decode(errors="replace")
+    finally:
+        os.close(file)
 
 
 def make_parents(root: int, path: bytes, mode: int = 0o755) -> int:

@@ -7,45 +7,82 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable, Mapping, Sequence
 
-from devenv.model.manifest import FROM_MANIFEST, Pairs
+from devenv.model.manifest import FROM_LOCK, FROM_MANIFEST, Pairs
 from devenv.model.plan import Change
 
 HIDDEN = "(not shown)"
+
+PACKAGES = "context devenv-packages "
+"""How the inputs begin that are digests of what the lock names."""
 
 _LISTS = {"apt", "python", "python.requirements", "python.packages", "node", "node.packages", "ports", "sources"}
 _SECRET = re.compile(r"env\..*(TOKEN|SECRET|PASS|PWD|KEY|CREDENTIAL|AUTH|DSN)", re.IGNORECASE)
 _DIGEST = re.compile(r"(sha256:)?[0-9a-f]{64}")
 _CUT = re.compile(r"… \(sha256 [0-9a-f]{12}\)$")
 _MOUNT = ("target", "source", "from", "id", "readonly", "required", "sharing", "mode", "uid", "gid", "size", "env")
+_FILE = re.compile(r"([0-7]+) ([0-9a-f]{12}|folder|→ .*)", re.DOTALL)
 _SHORT = 30
 _WIDE = 100
+_MOST = 4
 
 
 def differences(before: Pairs, after: Pairs) -> tuple[Change, ...]:
     """The names whose values differ, in the order they stand in `after`, then those that went."""
     old, new = dict(before), dict(after)
     names = [name for name in dict.fromkeys((*new, *old)) if old.get(name) != new.get(name)]
-    return tuple(Change(name, _told(name, old.get(name, "")), _told(name, new.get(name, ""))) for name in names)
+    return tuple(Change(name, shown(name, old.get(name, "")), shown(name, new.get(name, ""))) for name in names)
 
 
 def own(before: Pairs, after: Pairs) -> tuple[Change, ...]:
     """What changed in a build step itself; what came before it, or from another stage, is another step's reason.
 
-    Of a step rendered from the manifest, the manifest's words and the files it reads say more than the command.
+    Of a step rendered from the manifest, the manifest's words, the files it reads and the lock's packages say more than
+    the command; the clock, which every step is told, says the least.
     """
     found = [one for one in differences(before, after) if one.name != "parent" and not one.name.startswith("stage ")]
     if any(name.startswith(FROM_MANIFEST) for name, _ in before):
-        found = [one for one in found if one.name.startswith((FROM_MANIFEST, "context "))] or found
-    else:  # remembered by a devenv that had no such words
-        found = [one for one in found if not one.name.startswith(FROM_MANIFEST)]
+        said = [one for one in found if one.name.startswith((FROM_MANIFEST, FROM_LOCK, "context "))]
+        told = [one for one in said if not one.name.startswith(PACKAGES)]
+        found = told or said or found
+    else:  # a Containerfile's own step, or one remembered by a devenv that had no such words
+        found = [one for one in found if not one.name.startswith((FROM_MANIFEST, FROM_LOCK))]
+    found = [one for one in found if one.name != "clock"] or found
     return tuple(_renamed(one) for one in found)
 
 
-def alike(before: Pairs, after: Pairs) -> bool:
-    """Whether both are inputs of one kind of step: a RUN has a command, a COPY a target, a WORKDIR neither."""
-    kinds = {"command", "target"}
-    return kinds & {name for name, _ in before} == kinds & {name for name, _ in after}
+def files(before: Mapping[str, str], after: Mapping[str, str]) -> tuple[Change, ...]:
+    """Which files of a context differ, by path; the values are `listed` ones."""
+    names = sorted(name for name in {*before, *after} if before.get(name) != after.get(name))
+    return tuple(Change(name, before.get(name, ""), after.get(name, "")) for name in names)
+
+
+def items(name: str, value: str) -> list[str] | None:
+    """What an input lists, None when it is no list."""
+    if name != FROM_LOCK and name not in _LISTS:
+        return None
+    return value.split(", ") if value else []
+
+
+def told(found: Iterable[Change], most: int = _MOST) -> str:
+    """Several changes in a few words, each thing once.
+
+    Packages that came or went because the manifest's list changed are in the list's words already.
+    """
+    known = tuple(dict.fromkeys(found))
+    listed = any(one.name in _LISTS or _is_content(one) for one in known)
+    parts = [
+        part for one in known for part in _parts(one) if not (listed and one.name == FROM_LOCK and part[0] in "+-")
+    ]
+    return shortened(parts or [brief(one) for one in known], most)
+
+
+def shortened(parts: Sequence[str], most: int = _MOST) -> str:
+    """`a, b, c and 2 more`."""
+    parts = list(dict.fromkeys(parts))
+    more = len(parts) - (most - 1)
+    return ", ".join(parts) if len(parts) <= most else f"{', '.join(parts[: most - 1])} and {more} more"
 
 
 def brief(change: Change) -> str:
@@ -53,8 +90,12 @@ def brief(change: Change) -> str:
     name, before, after = change.name, change.before, change.after
     if name == "image":
         return "another image"
+    if name == FROM_LOCK and not _is_content(change):
+        return shortened(_parts(change)) or f"{name} changed"
+    if is_file(change):
+        return _file(change)
     if _is_content(change):
-        return f"{name} {'edited' if before and after else 'added' if after else 'removed'}"
+        return f"{name} {_verb(change)}"
     if before == after:  # what differs isn't shown
         return f"{name} changed"
     if name in _LISTS:
@@ -62,8 +103,8 @@ def brief(change: Change) -> str:
         signed = [f"+{item}" for item in added] + [f"-{item}" for item in removed]
         more = f" and {len(signed) - 3} more" if len(signed) > 4 else ""
         return f"{name} {' '.join(signed[: 3 if more else 4])}{more}" if signed else f"{name} in another order"
-    if HIDDEN in (before, after) or max(len(before), len(after)) > _SHORT:
-        return f"{name} {'changed' if before and after else 'added' if after else 'removed'}"
+    if HIDDEN in (before, after) or (max(len(before), len(after)) > _SHORT and name != "from"):
+        return f"{name} {_verb(change, 'changed')}"
     if not after or (not before and name.startswith("env.")):
         return f"{name} {'added' if after else 'removed'}"
     return f"{name} {before} → {after}".replace("  ", " ")
@@ -74,8 +115,13 @@ def lines(change: Change) -> tuple[tuple[str, str], ...]:
     name, before, after = change.name, change.before, change.after
     if name == "image":
         return (("~", "image: another one"),)
+    if name == FROM_LOCK and not _is_content(change):
+        parts = [(part[0] if part[0] in "+-" else "~", part.lstrip("+-")) for part in _parts(change)]
+        return tuple(parts) or (("~", f"{name}: changed"),)
+    if is_file(change):
+        return (("~", f"{name}: {_file(change).removeprefix(name).lstrip()}"),)
     if _is_content(change):
-        return (("~", f"{name}: {'edited' if before and after else 'added' if after else 'removed'}"),)
+        return (("~", f"{name}: {_verb(change)}"),)
     if before == after:
         return (("~", f"{name}: another value, not shown"),)
     if name in _LISTS:
@@ -89,18 +135,67 @@ def lines(change: Change) -> tuple[tuple[str, str], ...]:
     return tuple((sign, f"{name}: {value}") for sign, value in shown if value)
 
 
+def _parts(change: Change) -> list[str]:
+    """A change's words, one by one: of the lock's packages, those with another version come first."""
+    if change.name != FROM_LOCK or _is_content(change):
+        return [brief(change)]
+    before, after = _versions(change.before), _versions(change.after)
+    moved = [f"{name} {before[name]} → {after[name]}" for name in after if before.get(name, after[name]) != after[name]]
+    added = [f"+{name} {after[name]}".removesuffix(" ?") for name in after if name not in before]
+    return [*moved, *added, *(f"-{name} {before[name]}" for name in before if name not in after)]
+
+
+def is_digest(value: str) -> bool:
+    """Whether it is a sha256."""
+    return _DIGEST.fullmatch(value) is not None
+
+
+def _versions(value: str) -> dict[str, str]:
+    """`curl 7, jq 1.6` → name → version; several of one name stand together."""
+    found: dict[str, list[str]] = {}
+    for item in value.split(", ") if value else ():
+        name, _, version = item.rpartition(" ")
+        found.setdefault(name, []).append(version)
+    return {name: "/".join(sorted(set(versions))) for name, versions in found.items()}
+
+
+def _verb(change: Change, both: str = "edited") -> str:
+    both = "changed" if change.name.startswith("from ") else both  # what a build starts from nobody edits
+    return both if change.before and change.after else "added" if change.after else "removed"
+
+
+def is_file(change: Change) -> bool:
+    """Whether it is a file of a build context."""
+    values = [value for value in (change.before, change.after) if value]
+    return bool(values) and all(_FILE.fullmatch(value) for value in values)
+
+
+def _file(change: Change) -> str:
+    """`app.py edited`, `run.sh mode 644 → 755`."""
+    before, after = change.before.partition(" "), change.after.partition(" ")
+    if change.before and change.after and before[2] == after[2]:
+        return f"{change.name} mode {before[0]} → {after[0]}"
+    return f"{change.name} {_verb(change)}"
+
+
 def _renamed(change: Change) -> Change:
     """As people call it: a key of the manifest, a file."""
     name = change.name.removeprefix(FROM_MANIFEST)
-    if name.startswith("context "):
+    if name.startswith(PACKAGES):
+        name = FROM_LOCK
+    elif name.startswith("context "):
         name = name.removeprefix("context ").lstrip("/") or "the build context"
     return Change(name, change.before, change.after)
 
 
-def _told(name: str, value: str) -> str:
+def shown(name: str, value: str) -> str:
     """A value as it may be shown."""
     if value and _SECRET.match(name):
         return HIDDEN
+    if name == "clock" and value.isascii() and value.isdecimal():
+        from datetime import UTC, datetime  # rarely told, and `up` shouldn't wait for it
+
+        return datetime.fromtimestamp(int(value), UTC).strftime("%Y-%m-%d %H:%M")
     if name == "limits.memory" and value.isascii() and value.isdecimal():
         return _memory(int(value))
     if name.startswith("mount ") and value.startswith("["):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from hashlib import sha256
+from types import MappingProxyType
 
 from devenv.model.build import Graph, Keyed
 from devenv.model.container import ContainerSpec, Environment, Process
 from devenv.model.manifest import Manifest, Pairs, Port, Source
-from devenv.model.plan import Desired
+from devenv.model.plan import HOOKS, Built, Desired
 
 MAIN = "dev"
 """The name, within an environment, of the container that `up` makes and `shell` enters."""
@@ -43,12 +44,18 @@ def desired(
     image_key: str,
     steps: tuple[tuple[str, Keyed], ...],
     *,
+    bases: Built = (),
+    files: Mapping[str, Pairs] = MappingProxyType({}),
     certificates: str = "",
 ) -> Desired:
-    """What `up` wants. `certificates` is the path of the bundle to lend."""
+    """What `up` wants. `certificates` is the path of the bundle to lend.
+
+    `bases`, what the stages start from, and `files` are only there for saying what changed.
+    """
     spec = specify(manifest, home, image_key, certificates=certificates)
-    built = tuple((position, keyed.inputs) for position, keyed in steps)
-    return Desired(home, image_key, steps, spec, manifest.hooks, built)
+    hooks = tuple((f"hooks.{name}", "; ".join(hooks)) for name, hooks in manifest.hooks._asdict().items() if hooks)
+    built = (*bases, *((position, keyed.inputs) for position, keyed in steps), (HOOKS, hooks))
+    return Desired(home, image_key, steps, spec, manifest.hooks, built, files)
 
 
 def specify(manifest: Manifest, home: Environment, image_key: str, *, certificates: str = "") -> ContainerSpec:
@@ -73,6 +80,7 @@ def specify(manifest: Manifest, home: Environment, image_key: str, *, certificat
         certificates=certificates,
         runtime=manifest.runtime or "",
         inputs=_inputs(manifest, image_key, sources, certificates),
+        mirror=manifest.mirror or "",
     )
 
 
@@ -140,6 +148,7 @@ def _inputs(manifest: Manifest, image_key: str, sources: Iterable[Source], certi
         ("network", manifest.network),
         ("certificates", certificates),
         ("runtime", manifest.runtime or ""),
+        ("mirror", manifest.mirror or ""),
     ]
     # An empty variable isn't the same as none.
     return tuple(entry for entry in entries if entry[1] or entry[0].startswith("env."))

@@ -56,6 +56,15 @@ class Paths:
         """Programs that build steps are lent (uv, a first npm), by name and version."""
         return f"{self.home}/tools"
 
+    @property
+    def packages(self) -> str:
+        """What a lock names: fetched files by content, and what they were unpacked to (engine/native/packages/)."""
+        return f"{self.home}/packages"
+
+    def base(self, name: str) -> str:
+        """What a suite's base was found to be made of, where no lock says it."""
+        return f"{self.home}/bases/{name}.json"
+
     def hashes(self, identifier: str) -> str:
         """What the contents of a build context's files were found to be: a cache."""
         return f"{self.home}/hashes/{identifier}"

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
-from devenv.changes import alike, brief, differences, own
-from devenv.model.build import Configure, Keyed
+from devenv.changes import differences, shortened, told
 from devenv.model.container import Container, Environment, State
-from devenv.model.manifest import Pairs
-from devenv.model.plan import Action, Change, Desired, Plan, StepPlan
-
-_FOLLOWS = "follows "
+from devenv.model.manifest import FROM_LOCK, Pairs
+from devenv.model.plan import HOOKS, Action, Change, Desired, Plan
+from devenv.reasons import NEW, compare, others, steps
 
 
 def plan(desired: Desired, state: State, *, rebuild: bool = False, recreate: bool = False) -> Plan:
@@ -20,11 +18,13 @@ def plan(desired: Desired, state: State, *, rebuild: bool = False, recreate: boo
     """
     container = next((known for known in state.containers if known.name == desired.spec.name), None)
     actions = (_image(desired, state, rebuild), *_container(desired, state, container, recreate, rebuild))
+    known = desired.built == state.built
     return Plan(
         environment=desired.environment,
         actions=actions,
         image="" if rebuild else state.image,
-        built=() if desired.built == state.built else desired.built,
+        built=() if known else desired.built,
+        files={} if known else desired.files,
     )
 
 
@@ -55,25 +55,26 @@ def takedown(state: State, *, volumes: bool = False) -> Plan:
 
 
 def _image(desired: Desired, state: State, rebuild: bool) -> Action:
-    if state.image and not rebuild:
-        return Action("keep", "image", "nothing it is made of changed")
-    steps = _steps(desired, state, rebuild)
-    missing = [step for step in steps if not step.cached]
-    causes = tuple(change for step in missing for change in step.changes)
+    compared = compare(desired, state)
+    found = steps(desired, state, compared)
     if rebuild:
-        reason = "asked for"
-    elif not missing:
-        reason = f"every step is in the store, {_configured(desired, state)}"
+        found = tuple(step._replace(cached=False, reason="asked for", changes=()) for step in found)
+        return Action("build", "image", "asked for", steps=found)
+    told = [*((step.position, step.changes) for step in found), *others(desired, compared)]
+    changes = tuple(dict.fromkeys(change for _, some in told for change in some))
+    missing = [step for step in found if not step.cached]
+    causes = _causes(told) + [f"{step.position} is new" for step in missing if step.reason == NEW]
+    if state.image:
+        # Nothing is built, though it may be another image than the last one: it was built before, or elsewhere.
+        there = f"it is in the store already: {shortened(causes)}" if changes else "nothing it is made of changed"
+        reason = there if state.built or not desired.built else "it is in the store already"
+        return Action("keep", "image", reason, changes=changes, steps=found if changes else ())
+    if missing:
+        why = shortened(causes) or missing[0].reason if state.built else "there is none yet"
+        reason = f"{_counted(len(missing), len(found))}: {why}"
     else:
-        reason = f"{_counted(len(missing), len(steps))}: {_because(missing, first=not state.built)}"
-    return Action("build", "image", reason, changes=causes, steps=steps)
-
-
-def _because(missing: list[StepPlan], *, first: bool) -> str:
-    if first:
-        return "there is none yet"
-    causes = [_cause(step.position, step.changes) for step in missing if step.changes]
-    return _names(causes, 3) or missing[0].reason
+        reason = f"every step is in the store, {shortened(causes) or 'the image itself is not'}"
+    return Action("build", "image", reason, changes=changes, steps=found)
 
 
 def _counted(some: int, all_of_them: int) -> str:
@@ -82,67 +83,26 @@ def _counted(some: int, all_of_them: int) -> str:
     return f"all {some} steps" if some > 1 else "its one step"
 
 
+def _causes(found: Iterable[tuple[str, tuple[Change, ...]]]) -> list[str]:
+    """What changed, and where, each thing once."""
+    known: set[Change] = set()
+    causes = []
+    for place, changes in found:
+        fresh = tuple(change for change in changes if change not in known)
+        # The packages that come with a list are told by the list, also where another step told that already.
+        if any(change.name != FROM_LOCK for change in fresh) or (fresh and len(fresh) == len(changes)):
+            causes.append(_cause(place, fresh))
+        known.update(fresh)
+    return causes
+
+
 def _cause(place: str, changes: tuple[Change, ...]) -> str:
     """What changed, and where, unless its name says so: `apt +git`, but `python: requirements.txt edited`."""
-    words = _names([brief(change) for change in changes])
-    named = changes[0].name.partition(".")[0] in place.partition(" ")[0].split("-")
-    return words if named else f"{place}: {words}"
-
-
-def _configured(desired: Desired, state: State) -> str:
-    """What of the image's configuration changed: steps without files."""
-    before = dict(state.built)
-    settings = [(at, keyed) for at, keyed in desired.steps if isinstance(keyed.step.operation, Configure)]
-    found = [(_place(at, keyed), own(before[at], keyed.inputs)) for at, keyed in settings if at in before]
-    names = [_cause(place, different) for place, different in found if different]
-    return _names(names) or "the image itself is not"
-
-
-def _place(position: str, keyed: Keyed) -> str:
-    return keyed.step.place or position
-
-
-def _names(names: list[str], most: int = 4) -> str:
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
-
-
-def _steps(desired: Desired, state: State, rebuild: bool) -> tuple[StepPlan, ...]:
-    """Every step that leaves files behind, and whether it must run. Settings have no layer, and cost nothing."""
-    before = dict(state.built)
-    steps: list[StepPlan] = []
-    dirty: dict[str | tuple[str, int], str] = {}  # result keys and stages that come out anew, and because of which step
-    for position, keyed in desired.steps:
-        if isinstance(keyed.step.operation, Configure):
-            continue
-        graph = position.rpartition("/")[0]  # of a base that is itself built: its stages are counted apart
-        above = (keyed.parent, *((graph, stage) for stage in keyed.needs))
-        reason, changes = _reason(keyed, state, before.get(position), [dirty[one] for one in above if one in dirty])
-        if rebuild:
-            reason, changes = "asked for", ()
-        place = _place(position, keyed)
-        steps.append(StepPlan(place, keyed.step.words, not reason, reason or "in the store", changes))
-        if reason:
-            # The first cause is what helps, not the last link of the chain to it.
-            cause = reason.removeprefix(_FOLLOWS) if _FOLLOWS in reason else place
-            dirty[keyed.result] = dirty[graph, keyed.stage] = cause
-    return tuple(steps)
-
-
-def _reason(keyed: Keyed, state: State, before: Pairs | None, causes: Sequence[str]) -> tuple[str, tuple[Change, ...]]:
-    """Why a step must run, and its own inputs that changed; "" when the store has its result."""
-    if keyed.key in state.cached:
-        return "", ()
-    if before is not None and not alike(before, keyed.inputs):
-        before = None  # one was put in between: what stood at this place is another step
-    changes = () if before is None else own(before, keyed.inputs)
-    if changes:
-        return _names([brief(change) for change in changes]), changes
-    if causes:
-        return f"{_FOLLOWS}{causes[0]}", ()
-    if before is None:
-        return "new", ()
-    return ("no longer in the store" if not differences(before, keyed.inputs) else "what it is built on changed"), ()
+    words = told(changes)
+    name = changes[0].name
+    parts = place.partition(" ")[0].split("-")
+    named = not place or name in ("from", place) or name.partition(".")[0] in parts
+    return words if (named and name != FROM_LOCK) or not place else f"{place}: {words}"
 
 
 def _container(
@@ -158,10 +118,10 @@ def _container(
     if different or recreate or rebuild or container.lost:
         # A folder made anew is a new project: what on_create did in it is gone, so a restart wouldn't do.
         lost = f"the folder {container.lost} was made anew" if container.lost else "asked for"
-        reason = _names([brief(change) for change in different]) if different else lost
+        reason = told(different) if different else lost
         made = Action("replace", spec.name, reason, changes=different, spec=spec, container=container.id)
         return (made, *_fresh(desired))
-    return _kept(desired, container)
+    return _kept(desired, container, dict(state.built).get(HOOKS))
 
 
 def _fresh(desired: Desired) -> tuple[Action, ...]:
@@ -174,8 +134,10 @@ def _fresh(desired: Desired) -> tuple[Action, ...]:
     )
 
 
-def _kept(desired: Desired, container: Container) -> tuple[Action, ...]:
+def _kept(desired: Desired, container: Container, before: Pairs | None) -> tuple[Action, ...]:
+    """`before`: the hooks as they were last time, None when nobody wrote them down."""
     hooks = desired.hooks
+    changes = () if before is None else differences(before, dict(desired.built).get(HOOKS, ()))
     created: tuple[Action, ...] = ()
     if not container.hooks_done:
         why = "it hasn't run to its end in this container"
@@ -190,10 +152,17 @@ def _kept(desired: Desired, container: Container) -> tuple[Action, ...]:
             Action("run-hook", "on_start", why, command=hook, container=container.id) for hook in hooks.on_start
         )
     if running:
-        first = Action("keep", container.name, "it runs, and nothing changed", container=container.id)
+        reason = f"it runs, and {_later(changes) or 'nothing changed'}"
+        first = Action("keep", container.name, reason, changes=changes, container=container.id)
     else:
         first = Action("start", container.name, _why_stopped(container), container=container.id)
     return (first, *created, *started)
+
+
+def _later(changes: tuple[Change, ...]) -> str:
+    """Changed hooks replace nothing: when they will run."""
+    when = {"hooks.on_create": "the next new container (up --recreate)", "hooks.on_start": "the next start"}
+    return ", ".join(f"{told([change])}, from {when[change.name]} on" for change in changes)
 
 
 def _why_stopped(container: Container) -> str:

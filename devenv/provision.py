@@ -99,7 +99,7 @@ class _Worker:
         self.image = image
         if self.plan.built:
             self.engine.register(self.plan.environment)
-            self.engine.remember(self.plan.environment.id, self.plan.built)
+            self.engine.remember(self.plan.environment.id, self.plan.built, self.plan.files)
 
     def _create(self, action: Action) -> None:
         assert action.spec is not None

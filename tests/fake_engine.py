@@ -6,17 +6,21 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from types import MappingProxyType
 from typing import BinaryIO, Literal
 
 from devenv.cli.session import Machine
 from devenv.engine import Bind, Engine, LogLine, Pulse, Workshop
-from devenv.errors import EngineError, NotFound, StepFailed
-from devenv.model.build import Run
+from devenv.errors import EngineError, NotFound, StepFailed, StoreError
+from devenv.lock.parcels import digest
+from devenv.model.build import Run, Shared
 from devenv.model.container import Container, ContainerSpec, Environment, Process, State
 from devenv.model.events import Event, Sink
 from devenv.model.host import Check, Garbage
-from devenv.model.image import Image, ImageConfig, Rootfs
+from devenv.model.image import Descriptor, Difference, Image, ImageConfig, Offer, Rootfs
+from devenv.model.lock import BaseLock, Deb, Parcel, Remote, Section
 from devenv.model.manifest import Lending, Pairs
+from devenv.model.plan import Record
 
 Answer = Callable[[str, Process], tuple[int, tuple[str, ...]]]
 """(container id, process) → (exit code, lines it prints)."""
@@ -39,6 +43,8 @@ class FakeEngine:
         self.lines: dict[str, list[str]] = {}
         self.pictures: dict[str, Image] = {}
         self.built: dict[str, tuple[tuple[str, Pairs], ...]] = {}
+        self.files: dict[str, dict[str, Pairs]] = {}
+        self.told: dict[tuple[str, str], Record] = {}
         self.keys: set[str] = set()
         self.receipts: dict[str, str] = {}
         self.ends_at_once: int | None = None
@@ -60,6 +66,7 @@ class FakeEngine:
             cached=frozenset(key for key in keys if key in self.keys),
             image=image,
             built=self.recall(environment.id),
+            files=self.files.get(environment.id, {}),
         )
 
     def containers(self, environment: str = "") -> tuple[Container, ...]:
@@ -150,6 +157,8 @@ class FakeEngine:
         self.did.append(("forget", environment))
         self.known.pop(environment, None)
         self.built.pop(environment, None)
+        self.files.pop(environment, None)
+        self.told = {key: one for key, one in self.told.items() if key[0] != environment}
 
     def pulse(self, environment: str, name: str) -> Pulse | None:
         return None
@@ -160,10 +169,19 @@ class FakeEngine:
     def recall(self, environment: str) -> tuple[tuple[str, Pairs], ...]:
         return self.built.get(environment, ())
 
-    def remember(self, environment: str, built: Sequence[tuple[str, Pairs]]) -> None:
-        if environment not in self.known:
-            raise NotFound(f"remember {environment}: no such environment")
-        self.built[environment] = tuple(built)
+    def remember(
+        self, environment: str, built: Sequence[tuple[str, Pairs]], files: Mapping[str, Pairs] = MappingProxyType({})
+    ) -> None:
+        self.built[environment], self.files[environment] = tuple(built), dict(files)
+
+    def records(self, environment: str) -> tuple[Record, ...]:
+        return tuple(one for (home, _), one in sorted(self.told.items()) if home == environment)
+
+    def record(self, environment: str, records: Sequence[Record]) -> None:
+        self.told.update({(environment, one.object): one for one in records})
+
+    def stored(self, key: str) -> tuple[int, float] | None:
+        return (1_200_000, 0.0) if key in self.keys else None
 
     # For tests -------------------------------------------------------------------------------------
 
@@ -183,14 +201,28 @@ class FakeEngine:
 
 
 class FakeWorkshop:
-    """Layers as numbered folders under `place`; a RUN's argv is looked up in `codes`, 0 when it isn't there."""
+    """Layers as numbered folders under `folders`; a RUN's argv is looked up in `codes`, 0 when it isn't there.
+
+    A test says what the world outside answers: `answers` (words of a command that is asked → what it writes), `suites`
+    (→ their bases), `digests` (image references → digests), `remotes` (URLs and Python versions → files). Anything else
+    isn't to be had.
+    """
 
     def __init__(self, engine: FakeEngine, place: str, codes: Mapping[tuple[str, ...], int] | None = None) -> None:
         self.engine = engine
-        self.place = place
+        self.folders = place
         self.codes = codes or {}
+        self.answers: dict[str, str] = {}
+        self.suites: dict[str, BaseLock] = {}
+        self.digests: dict[str, str] = {}
+        self.remotes: dict[str, Remote] = {}
+        self.asked: list[tuple[str, ...]] = []
+        self.put: list[tuple[Parcel, str]] = []
+        self.section = Section("amd64")
         self.layers: dict[str, int] = {}
         self.ran: list[tuple[str, ...]] = []
+        self.caches: dict[str, tuple[Shared, ...]] = {}
+        self.exported: list[tuple[str, str, str]] = []
         self.lending = Lending()
 
     def open(self) -> None:
@@ -198,6 +230,61 @@ class FakeWorkshop:
 
     def lend(self, lending: Lending) -> None:
         self.lending = lending
+
+    def use(self, section: Section) -> None:
+        self.section = section
+
+    def resolve_base(self, suite: str, sink: Sink) -> BaseLock:
+        sink(Event("done", f"resolve bootstrap:{suite}"))
+        files = Deb("base-files", "1", "all", 1, "1" * 64, "pool/main/b/base-files_1_all.deb")
+        return self.suites.get(suite) or BaseLock(suite, 1_700_000_000, (files,), 1_700_000_000)
+
+    def ask(
+        self,
+        layers: Sequence[int],
+        run: Run,
+        *,
+        env: Mapping[str, str],
+        binds: Sequence[Bind],
+        output: Callable[[str], None],
+        answer: str,
+    ) -> str:
+        self.asked.append(run.argv)
+        command = " ".join(run.argv)
+        for words, text in self.answers.items():
+            if words in command:
+                return text
+        raise StepFailed(f"ask {command:.80}: exit code 1", code=1)
+
+    def image_digest(self, reference: str) -> str:
+        if reference not in self.digests:
+            raise StoreError(f"read {reference}: there is no such image")
+        return self.digests[reference]
+
+    def remote(self, url: str) -> Remote:
+        if url not in self.remotes:
+            raise EngineError(f"fetch {url}: not found")
+        return self.remotes[url]
+
+    def interpreter(self, version: str) -> tuple[str, Remote]:
+        found = next((name for name in self.remotes if f"{name}.".startswith(f"{version}.")), "")
+        if not found:
+            raise EngineError(f"find Python {version}: there is none")
+        return found, self.remotes[found]
+
+    def registry(self) -> str:
+        return "https://registry.example"
+
+    def archives(self) -> tuple[str, ...]:
+        return ("http://mirror.example/debian/",)
+
+    @contextmanager
+    def parcel(self, parcel: Parcel) -> Iterator[str]:
+        yield self.cache(f"parcel-{digest(parcel)}", 0o755, (0, 0))
+
+    def place(self, parcel: Parcel, root: str, target: str) -> None:
+        self.put.append((parcel, target))
+        os.makedirs(f"{root}/{target}", exist_ok=True)
 
     def layer(self, key: str) -> int | None:
         return self.layers.get(key)
@@ -218,7 +305,7 @@ class FakeWorkshop:
         return self._folder_of(self.folder(layers[-1]))
 
     def folder(self, layer: int) -> str:
-        return f"{self.place}/{layer}"
+        return f"{self.folders}/{layer}"
 
     def edit(self, key: str, layers: Sequence[int]) -> AbstractContextManager[str]:
         return self._folder_of(self.folder(self._made(key)))
@@ -235,6 +322,7 @@ class FakeWorkshop:
         binds: Sequence[Bind],
         output: Callable[[str], None],
         keep_failed: str = "",
+        parent: str = "",
     ) -> int:
         self.ran.append(run.argv)
         output(f"running {run.argv[-1]}")
@@ -253,12 +341,12 @@ class FakeWorkshop:
         raise NotImplementedError
 
     def cache(self, identifier: str, mode: int, owner: tuple[int, int]) -> str:
-        folder = f"{self.place}/cache-{identifier}"
+        folder = f"{self.folders}/cache-{identifier}"
         os.makedirs(folder, exist_ok=True)
         return folder
 
     def memory(self, folder: str) -> str:
-        return f"{self.place}/memory"
+        return f"{self.folders}/memory"
 
     def reaches(self, address: str) -> bool:
         return True
@@ -267,7 +355,36 @@ class FakeWorkshop:
         return f"{self.cache('tools', 0o755, (0, 0))}/{name}"
 
     def pack(self, layer: int) -> None:
-        """A fake's layers have no blobs."""
+        """A fake's layers have no digests."""
+
+    def export(self, digest: str, target: str, name: str) -> None:
+        if digest not in self.engine.pictures:
+            raise NotFound(f"image {digest}: isn't in the store")
+        self.exported.append((digest, target, name))
+
+    def offered(self, place: str) -> Mapping[str, Offer]:
+        if place not in self.caches:
+            raise NotFound(f"cache {place}: isn't there yet")
+        blob = Descriptor("", "sha256:" + "0" * 64, 0)
+        return {one.key: Offer(place, blob) for one in self.caches[place]}
+
+    def take(self, wanted: Sequence[tuple[Shared, Offer]], sink: Sink) -> None:
+        for one, _ in wanted:
+            sink(Event("done", f"from cache  {one.title}"))
+            self._made(one.key)
+
+    def give(self, place: str, shared: Sequence[Shared], digest: str, name: str, sink: Sink) -> None:
+        self.caches[place] = tuple(one for one in shared if one.key in self.layers)
+
+    def base_again(self, reference: str, sink: Sink) -> int:
+        sink(Event("done", reference))
+        return self._made(f"{self.peek(reference).key} again")
+
+    def discard(self, layer: int) -> None:
+        self.layers = {key: number for key, number in self.layers.items() if number != layer}
+
+    def compare(self, left: int, right: int) -> tuple[Difference, ...]:
+        return ()
 
     def commit(self, rootfs: Rootfs, key: str, references: Sequence[str]) -> Image:
         made = len(self.engine.pictures)

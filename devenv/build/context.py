@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from devenv.errors import Fault, InputError, NotFound
 from devenv.model.build import Copy, Mount
+from devenv.model.manifest import Pairs
 
 from .ignore import Matcher, read
 from .observed import ABSENT, fingerprint
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _MAX_IGNORE = 1 << 20  # bytes of an ignore file
+_LISTED = 2000  # files
 _SETTLED = 2_000_000_000  # ns: a file changed more recently could change again within one tick of its ctime, as FAT's
 
 
@@ -31,6 +33,7 @@ class Context:
 
     `cache`: absolute path → "fingerprint sha256" of a file's content, kept by the caller from run to run.
     `observed`: absolute path → fingerprint of all that select() and digest() looked at.
+    `listed`: digest → (path, mode and content) of the files in it, for saying which changed; not of very large ones.
     """
 
     def __init__(self, root: str, matcher: Matcher, cache: MutableMapping[str, str]) -> None:
@@ -38,6 +41,7 @@ class Context:
         self.matcher = matcher
         self.cache = cache
         self.observed: dict[str, str] = {}
+        self.listed: dict[str, Pairs] = {}
 
     def select(self, sources: Sequence[str], exclude: Sequence[str] = (), parents: bool = False) -> tuple[str, ...]:
         """The paths, below the root, COPY would copy; a folder before what is in it."""
@@ -50,6 +54,7 @@ class Context:
         Neither times nor owners count. Raises NotFound, InputError.
         """
         total = hashlib.sha256()
+        files: list[tuple[str, str]] = []
         is_copy = isinstance(operation, Copy)
         sources = operation.sources if isinstance(operation, Copy) else (operation.source,)
         exclude = operation.exclude if isinstance(operation, Copy) else ()
@@ -59,10 +64,17 @@ class Context:
                 mode = 0 if is_copy and not entry.target else stat.S_IMODE(entry.stat.st_mode)
                 head = f"{entry.path}\0{entry.target}\0{stat.S_IFMT(entry.stat.st_mode):o}\0{mode:o}\0"
                 total.update(head.encode("utf-8", "surrogateescape"))
-                total.update(f"{self._content(entry)}\0".encode("utf-8", "surrogateescape"))
+                content = self._content(entry)
+                total.update(f"{content}\0".encode("utf-8", "surrogateescape"))
+                if len(files) <= _LISTED and not entry.is_folder:
+                    told = f"→ {content}" if stat.S_ISLNK(entry.stat.st_mode) else content[:12]
+                    files.append((entry.path, f"{mode:o} {told}"))
                 if entry.is_source:
                     self._observe_link(f"{self.root}/{entry.path}", entry.stat)
-        return total.hexdigest()
+        digest = total.hexdigest()
+        if len(files) <= _LISTED:
+            self.listed[digest] = tuple(files)
+        return digest
 
     @contextmanager
     def _entries(self, sources: Sequence[str], exclude: Sequence[str], parents: bool) -> Iterator[Iterator[Entry]]:

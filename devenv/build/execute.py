@@ -18,6 +18,7 @@ from devenv.errors import DevenvError, EngineError, Fault, InputError, NotFound,
 from devenv.model.build import Configure, Copy, Keyed, Mount, Run, Stage, Workdir
 from devenv.model.events import Event, Sink
 from devenv.model.image import Image, Rootfs
+from devenv.model.lock import EPOCH
 
 from .caches import private
 from .caption import caption, title
@@ -28,9 +29,9 @@ from .ignore import is_wildcard
 from .key import SCRATCH, independent, moved
 from .layers import sole
 from .owner import owner_of
-from .prepare import TOOLS, Base, Prepared
+from .prepare import PACKAGES, TOOLS, Base, Prepared, locked
+from .share import reads
 
-EPOCH = 0
 _PATIENCE = 0.1  # seconds between two attempts to end the steps that run
 _SHOWN = 72  # characters of an instruction in a message
 _HEARD = 50  # lines of a step's output that are looked at when it fails
@@ -57,12 +58,17 @@ def build(
 
     `keep_failed`: name of an image to keep a failed step's root as. Raises StepFailed, EngineError.
     """
-    run = _Build(prepared, workshop, sink, threading.Semaphore(max(1, jobs)), secrets or {}, keep_failed, no_cache)
+    run = Build(prepared, workshop, sink, threading.Semaphore(max(1, jobs)), secrets or {}, keep_failed, no_cache)
     rootfs = run.everything()
     return workshop.commit(rootfs, prepared.key, references)
 
 
-class _Build:
+def root(prepared: Prepared, workshop: Workshop, sink: Sink, *, jobs: int) -> Rootfs:
+    """The target's root, for a look into it: no image is made of it."""
+    return Build(prepared, workshop, sink, threading.Semaphore(max(1, jobs)), {}, "", False, packing=False).everything()
+
+
+class Build:
     """One build: its stages as futures, each worked on by a thread of its own."""
 
     def __init__(
@@ -74,6 +80,7 @@ class _Build:
         secrets: Mapping[str, bytes],
         keep_failed: str,
         no_cache: bool,
+        packing: bool = True,
     ) -> None:
         self.prepared = prepared
         self.workshop = workshop
@@ -87,7 +94,7 @@ class _Build:
         self.futures: dict[str, Future[Rootfs]] = {}
         self.threads: list[threading.Thread] = []
         self.stages = {stage.name: stage for stage in prepared.graph.stages}
-        self.kept = _ancestry(prepared)
+        self.kept = _ancestry(prepared) if packing else frozenset()
 
     def everything(self) -> Rootfs:
         """The target's root, everything it needs built. No thread is left when this returns or raises."""
@@ -113,7 +120,7 @@ class _Build:
 
     def base(self, name: str) -> Future[Rootfs]:
         """The root of a base or of a context that is an image."""
-        return self._future(f"base {name}", lambda: self._base(self.prepared.bases[name]))
+        return self._future(f"base {name}", lambda: self.brought(self.prepared.bases[name]))
 
     def _future(self, name: str, work: Callable[[], Rootfs]) -> Future[Rootfs]:
         with self.lock:
@@ -126,14 +133,15 @@ class _Build:
             thread.start()
             return future
 
-    def _base(self, base: Base) -> Rootfs:
+    def brought(self, base: Base) -> Rootfs:
         if base.prepared is None:
             return self.workshop.base(base.reference, self.sink)
-        nested = _Build(
-            base.prepared, self.workshop, self.sink, self.places, self.secrets, self.keep_failed, self.no_cache
-        )
+        nested = self.nested(base.prepared)
         nested.stop = self.stop
         return nested.everything()
+
+    def nested(self, prepared: Prepared) -> Build:
+        return Build(prepared, self.workshop, self.sink, self.places, self.secrets, self.keep_failed, self.no_cache)
 
     def _named(self, name: str) -> Future[Rootfs]:
         return self.stage(name) if name in self.stages else self.base(name)
@@ -143,7 +151,7 @@ class _Build:
         # Whatever missing steps read is started now, so that it is ready, or under way, when they come to it.
         for keyed in steps:
             if self._found(keyed) is None:
-                for name in _reads(keyed):
+                for name in reads(keyed):
                     if name in self.stages or name in self.prepared.bases:
                         self._named(name)
         self._begin_copies(stage.name in self.kept, steps)
@@ -154,6 +162,9 @@ class _Build:
             self._pack(rootfs)
         return rootfs
 
+    def made(self, keyed: Keyed, rootfs: Rootfs, layer: int) -> None:
+        """A step's layer is there. Nothing more is to be done, when that is all that's wanted (again.py wants more)."""
+
     def _begin_copies(self, kept: bool, steps: Sequence[Keyed]) -> None:
         """A copy that depends on nothing below it is made as soon as its source is there, whatever the base does."""
         for keyed in steps:
@@ -161,7 +172,7 @@ class _Build:
             if isinstance(operation, Copy) and independent(operation) and self._found(keyed) is None:
 
                 def copied(keyed: Keyed = keyed) -> Rootfs:
-                    layer = self._timed(keyed, Rootfs(SCRATCH))
+                    layer = self.timed(keyed, Rootfs(SCRATCH))
                     if kept:
                         self.workshop.pack(layer)
                     return Rootfs(keyed.key, (layer,))
@@ -169,7 +180,7 @@ class _Build:
                 self._future(f"copy {keyed.key}", copied)
 
     def _pack(self, rootfs: Rootfs) -> None:
-        """These layers will be in the image: make their blobs while other stages still run."""
+        """These layers will be in the image: compute their digests while other stages still run."""
         for layer in rootfs.layers:
 
             def packed(layer: int = layer) -> Rootfs:
@@ -204,11 +215,12 @@ class _Build:
         elif layer is not None:
             self.sink(Event("cached", title(keyed.step)))
         else:
-            layer = self._timed(keyed, rootfs)
+            layer = self.timed(keyed, rootfs)
+        self.made(keyed, rootfs, layer)
         return Rootfs(keyed.result, (*rootfs.layers, layer), config)
 
-    def _timed(self, keyed: Keyed, rootfs: Rootfs) -> int:
-        for source in _reads(keyed):
+    def timed(self, keyed: Keyed, rootfs: Rootfs) -> int:
+        for source in reads(keyed):
             if source in self.stages or source in self.prepared.bases:
                 self._named(source).result()
         name = title(keyed.step)
@@ -261,7 +273,7 @@ class _Build:
         return layer
 
     def _run(self, title: str, keyed: Keyed, run: Run, rootfs: Rootfs, held: ExitStack) -> int:
-        env = dict(keyed.step.env)
+        env = {"SOURCE_DATE_EPOCH": str(self.prepared.clock), **dict(keyed.step.env)}
         binds = []
         for mount in run.mounts:
             if mount.kind == "secret" and mount.id not in self.secrets:
@@ -293,13 +305,14 @@ class _Build:
                 binds=binds,
                 output=heard,
                 keep_failed=self.keep_failed,
+                parent=keyed.parent,
             )
         except StepFailed as error:
             error.output = tuple(said)
             raise
 
     def _bind(self, mount: Mount, held: ExitStack) -> Bind:
-        """`held`: until when a cache that is had alone stays so."""
+        """`held`: until when a cache that is had alone stays so, and packages stay where they are."""
         owner = (mount.uid, mount.gid)
         if mount.kind == "tmpfs":
             return Bind("tmpfs", mount.target, size=mount.size, mode=mount.mode, owner=owner)
@@ -317,6 +330,9 @@ class _Build:
             return Bind("bind", mount.target, mount.source, layers, readonly=mount.readonly)
         if mount.source_from == TOOLS:
             return Bind("bind", mount.target, self.workshop.tool(mount.source.strip("/")))
+        if mount.source_from == PACKAGES:
+            parcel = locked(self.prepared.parcels, mount)
+            return Bind("bind", mount.target, held.enter_context(self.workshop.parcel(parcel)))
         return Bind("bind", mount.target, mount.source, (self._taken(mount),), readonly=mount.readonly)
 
     def _taken(self, mount: Mount) -> int:
@@ -349,6 +365,9 @@ class _Build:
                 linkable = independent(operation) and not operation.chown and operation.chmod is None
                 owner = owner_of(operation.chown, *_accounts(root)) if operation.chown else None
                 copy(operation, source, root, matcher=None, owner=owner, epoch=None, hardlink=linkable)
+                return
+            if name == PACKAGES:
+                self.workshop.place(locked(self.prepared.parcels, operation), root, operation.target)
                 return
             context = self.prepared.contexts[name]
             owner = owner_of(operation.chown, *_accounts(root)) if operation.chown else (0, 0)
@@ -399,16 +418,6 @@ def _settle(future: Future[Rootfs], work: Callable[[], Rootfs]) -> None:
         future.set_result(work())
     except BaseException as error:
         future.set_exception(error)
-
-
-def _reads(keyed: Keyed) -> tuple[str, ...]:
-    """Names of the stages and contexts a step reads."""
-    operation = keyed.step.operation
-    if isinstance(operation, Copy):
-        return (operation.source_from,)
-    if isinstance(operation, Run):
-        return tuple(mount.source_from for mount in operation.mounts if mount.kind == "bind")
-    return ()
 
 
 def _accounts(root: str) -> tuple[str, str]:

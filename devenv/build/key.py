@@ -15,7 +15,7 @@ from devenv.model.build import Configure, Copy, Graph, Keyed, Mount, Run, Stage,
 from devenv.model.image import Rootfs
 from devenv.model.manifest import FROM_MANIFEST, Pairs
 
-VERSION = 1
+VERSION = 2
 """Raised whenever the same inputs would give another result: every key then differs."""
 
 Digest = Callable[[str, Copy | Mount], str]
@@ -24,14 +24,14 @@ Digest = Callable[[str, Copy | Mount], str]
 _SHOWN = 200  # characters of an input's value that are kept for explaining
 
 
-def keys(graph: Graph, bases: Mapping[str, Rootfs], digest: Digest) -> tuple[Keyed, ...]:
+def keys(graph: Graph, bases: Mapping[str, Rootfs], digest: Digest, clock: int = 0) -> tuple[Keyed, ...]:
     """Every step of every stage, in file order, with its key.
 
-    `bases`: each FROM (and --from) that is no stage and no folder. What `digest` raises as NotFound or InputError
-    becomes one InputError with the lines of the steps.
+    `bases`: each FROM (and --from) that is no stage and no folder. `clock`: what steps are told the time is.
+    What `digest` raises as NotFound or InputError becomes one InputError with the lines of the steps.
     """
     results: dict[str, str] = {}
-    chain = _Chain(graph, bases, digest, results, {stage.name: stage.index for stage in graph.stages}, [])
+    chain = _Chain(graph, bases, digest, clock, results, {stage.name: stage.index for stage in graph.stages}, [])
     made: list[Keyed] = []
     for stage in graph.stages:
         parent = start(stage, bases, results)
@@ -81,6 +81,7 @@ class _Chain(NamedTuple):
     graph: Graph
     bases: Mapping[str, Rootfs]
     digest: Digest
+    clock: int
     results: Mapping[str, str]
     numbers: Mapping[str, int]
     faults: list[Fault]
@@ -106,14 +107,15 @@ class _Chain(NamedTuple):
 def _keyed(chain: _Chain, stage: Stage, step: Step, parent: str) -> Keyed:
     operation = step.operation
     above = ("parent", parent)
+    timed = (("clock", str(chain.clock)), above)
     needs: tuple[int, ...] = ()
     if isinstance(operation, Configure):
         parts = _configure_parts(operation)
         return Keyed(stage.index, step, _hash("configure", (*parts, above)), parent, parent, _inputs(step, parts))
     if isinstance(operation, Workdir):
-        parts = (("workdir", operation.path), above)
+        parts = (("workdir", operation.path), *timed)
     elif isinstance(operation, Run):
-        parts = (*_run_parts(chain, step, operation), above)
+        parts = (*_run_parts(chain, step, operation), *timed)
         needs = tuple(
             sorted(
                 {chain.numbers[mount.source_from] for mount in operation.mounts if mount.source_from in chain.numbers}
@@ -126,7 +128,7 @@ def _keyed(chain: _Chain, stage: Stage, step: Step, parent: str) -> Keyed:
             key = _hash("link", parts)
             over = _hash("over", (("layer", key), above))
             return Keyed(stage.index, step, key, parent, over, _inputs(step, parts), needs)
-        parts = (*parts, above)
+        parts = (*parts, *timed)
     key = _hash(type(operation).__name__.lower(), parts)
     return Keyed(stage.index, step, key, parent, key, _inputs(step, parts), needs)
 

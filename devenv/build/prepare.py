@@ -5,14 +5,19 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
+from types import MappingProxyType
 
 from devenv.engine import Workshop
 from devenv.errors import Fault, InputError, NotFound, StoreError
+from devenv.lock.parcels import digest as digest_of
+from devenv.lock.parcels import listing
 from devenv.model import plain
-from devenv.model.build import Copy, Graph, Keyed, Mount, Stage, Step
+from devenv.model.build import Copy, Graph, Keyed, Mount, Run, Stage, Step
 from devenv.model.image import ImageConfig, Rootfs
+from devenv.model.lock import EPOCH, Parcel
+from devenv.model.manifest import FROM_LOCK
 
 from . import hashes as hash_cache
 from .configure import SCRATCH, configure
@@ -28,6 +33,9 @@ from .parse import parse
 
 TOOLS = "devenv-tools"
 """The context of programs lent to build steps; the engine has it."""
+
+PACKAGES = "devenv-packages"
+"""The context of what the lock names; the engine fetches it."""
 
 Blame = Callable[[Step, Sequence[str]], tuple[str, str, Sequence[str]]]
 """(a failed step, the last lines it printed) -> the message's beginning, a hint ("" for none), the lines that say why."""
@@ -69,6 +77,10 @@ class Prepared:
     """What the user should be told, each beginning with the file it is about."""
     blame: Blame | None = None
     """Who is to blame for a failed step, as far as somebody else than its line in the Containerfile."""
+    parcels: Mapping[str, Parcel] = field(default_factory=dict)
+    """What the paths of the context `devenv-packages` stand for."""
+    clock: int = EPOCH
+    """SOURCE_DATE_EPOCH of the steps."""
 
 
 def prepare(
@@ -84,6 +96,8 @@ def prepare(
     cache: MutableMapping[str, str] | None = None,
     nesting: int = 0,
     blame: Blame | None = None,
+    parcels: Mapping[str, Parcel] = MappingProxyType({}),
+    clock: int = EPOCH,
 ) -> Prepared:
     """Parse, expand and key a Containerfile. Raises InputError with every fault found.
 
@@ -91,12 +105,13 @@ def prepare(
     contexts); paths are relative to `folder`, which is the build context too. `file` is for messages. When it is there,
     its ignore file counts, and contexts stand for its stages of their name. A rendered text is no file: it names each
     file it reads, so an ignore file made for another has no say in it, nor have names made for another file's stages.
+    `parcels` and `clock` are the lock's.
     """
     place = workshop.memory(folder)
     before = hash_cache.load(place) if cache is None else {}
     hashes = dict(before) if cache is None else cache
     instructions = parse(text, file)
-    found = _Names(contexts, folder, file, args, workshop, platform, hashes, nesting)
+    found = _Names(contexts, folder, file, args, workshop, platform, hashes, nesting, clock)
     is_file = os.path.isfile(file)
     if is_file:
         instructions = overridden(instructions, *found.kinds())
@@ -107,16 +122,21 @@ def prepare(
     if found.faults:
         raise InputError(*found.faults)
     configs = {name: base.rootfs.config for name, base in found.bases.items()}
-    graph = annotate(make_graph(instructions, file, args, target, configs, [*folders, TOOLS], platform), text)
+    graph = annotate(make_graph(instructions, file, args, target, configs, [*folders, TOOLS, PACKAGES], platform), text)
     rootfs = {name: base.rootfs for name, base in found.bases.items()}
     digests: dict[tuple[str, Copy | Mount], str] = {}
 
     def digest(name: str, operation: Copy | Mount) -> str:
-        found = _tool(operation) if name == TOOLS else folders[name].digest(operation)
+        if name == TOOLS:
+            found = _tool(operation)
+        elif name == PACKAGES:
+            found = digest_of(locked(parcels, operation))
+        else:
+            found = folders[name].digest(operation)
         digests[name, operation] = found
         return found
 
-    steps = keys(graph, rootfs, digest)
+    steps = tuple(_listed(keyed, parcels) for keyed in keys(graph, rootfs, digest, clock))
     result = results(graph, rootfs, steps)[graph.stages[-1].name]
     config = stage_config(graph, graph.stages[-1], configs)
     if is_file:
@@ -134,8 +154,46 @@ def prepare(
     # All files are given all arguments: one that any of them declares is well given.
     warnings = () if nesting else tuple(f"{file}: {text}" for text in undeclared(args, declared))
     return Prepared(
-        graph, steps, key, result, config, found.bases, folders, digests, observed, declared, warnings, blame
+        graph,
+        steps,
+        key,
+        result,
+        config,
+        found.bases,
+        folders,
+        digests,
+        observed,
+        declared,
+        warnings,
+        blame,
+        parcels,
+        clock,
     )
+
+
+def locked(parcels: Mapping[str, Parcel], operation: Copy | Mount) -> Parcel:
+    """What a step takes of the lock. Raises NotFound."""
+    path = _path(operation)
+    found = parcels.get(path)
+    if found is None:
+        raise NotFound(f"find {path} in {PACKAGES}: the lock has {', '.join(sorted(parcels)) or 'nothing'}")
+    return found
+
+
+def _listed(keyed: Keyed, parcels: Mapping[str, Parcel]) -> Keyed:
+    """With what it takes of the lock in words."""
+    operation = keyed.step.operation
+    reads: Sequence[Copy | Mount] = ()
+    if isinstance(operation, Copy):
+        reads = [operation] if operation.source_from == PACKAGES else ()
+    elif isinstance(operation, Run):
+        reads = [mount for mount in operation.mounts if mount.source_from == PACKAGES]
+    found = "".join(listing(parcels[path]) for one in reads if (path := _path(one)) in parcels)
+    return replace(keyed, inputs=(*keyed.inputs, (FROM_LOCK, found))) if found else keyed
+
+
+def _path(operation: Copy | Mount) -> str:
+    return (operation.source if isinstance(operation, Mount) else " ".join(operation.sources)).strip("/")
 
 
 def _tool(operation: Copy | Mount) -> str:
@@ -179,7 +237,9 @@ class _Names:
         platform: str,
         cache: MutableMapping[str, str],
         nesting: int,
+        clock: int,
     ) -> None:
+        self.clock = clock
         self.given = {normal(name): value for name, value in contexts.items()}
         self.contexts = contexts
         self.folder = folder
@@ -201,7 +261,7 @@ class _Names:
 
     def look_up(self, name: str, instructions: tuple[Instruction, ...]) -> None:
         """Find out what a name stands for."""
-        if name == TOOLS:
+        if name in (TOOLS, PACKAGES):
             return
         value = self.given.get(normal(name), name)
         kind, _, rest = value.partition(":")
@@ -264,6 +324,7 @@ class _Names:
             platform=self.platform,
             cache=self.cache,
             nesting=self.nesting + 1,
+            clock=self.clock,
         )
         return Base(Rootfs(prepared.result, (), prepared.config), prepared=prepared)
 

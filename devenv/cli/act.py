@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from devenv import console
-from devenv.cli import receipt, show
+from devenv.cli import caches, receipt, show, telling
+from devenv.cli.locking import settled
 from devenv.cli.project import (
     BuildOptions,
     builder,
@@ -59,15 +60,24 @@ def bring_up(
     manifest, machine = load(session), session.machine()
     here = home(machine, manifest)
     chosen = replace(options, tags=(tag(here),))
-    prepared = prepare(manifest, machine, chosen)
+    section = settled(session, manifest, machine, chosen)
+    prepared = prepare(manifest, section, machine, chosen)
     warn(prepared, session)
-    wanted = desire(manifest, prepared, here, machine)
+    wanted = desire(manifest, prepared, section, here, machine)
+    taken: telling.Taken = {}
     with machine.engine.turn(here.id, console.waiting):
-        decided = plan(wanted, observe(machine, wanted), rebuild=chosen.no_cache, recreate=recreate)
         with console.progress(sys.stderr, session.env, time.monotonic, verbose=verbose) as sink:
+            caches.take(prepared, machine, session, chosen, sink)
+        decided = plan(wanted, observe(machine, wanted), rebuild=chosen.no_cache, recreate=recreate)
+        decided = telling.placed(decided, manifest, wanted)
+        with console.progress(sys.stderr, session.env, time.monotonic, verbose=verbose) as shown:
+            sink = telling.timed(shown, taken)
             report = provision(decided, machine.engine, builder(prepared, machine, chosen, sink), sink, time.monotonic)
+            # Even if a hook failed: the image is what the others wait for.
+            caches.give(prepared, machine, chosen, observe(machine, wanted).image if chosen.cache_to else "", sink)
+        telling.keep(machine.engine, report, taken)
         if report.ok and not (chosen.contexts or chosen.arguments):
-            receipt.write(session, machine, manifest, prepared, wanted)
+            receipt.write(session, machine, manifest, section, prepared, wanted)
     return told(report, machine, session, as_json, prepared.warnings)
 
 

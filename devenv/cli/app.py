@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from devenv import __version__
-from devenv.cli import build, complete, everyday, host, inside, look, manifest
+from devenv.cli import build, complete, everyday, explain, host, images, inside, lock, look, manifest
 from devenv.cli.edge import guard
 from devenv.cli.session import Session, here
 from devenv.cli.usage import usage_error
@@ -46,7 +46,7 @@ def application() -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     )
     app.callback()(_globals)
-    for verbs in (manifest, everyday, inside, look, build, host):
+    for verbs in (manifest, explain, everyday, inside, look, build, lock, images, host):
         verbs.register(app)
     return app
 

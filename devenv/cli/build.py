@@ -11,19 +11,30 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from devenv import console
-from devenv.cli import complete, document, options
-from devenv.cli.project import BuildOptions, builder, home, load, prepare, prepare_file, read, warn
+from devenv.cli import caches, complete, document, options, show, telling
+from devenv.cli.locking import settled
+from devenv.cli.project import BuildOptions, builder, desire, home, load, prepare, prepare_file, read, rebuilt, warn
 from devenv.cli.project import tag as named
 from devenv.cli.session import Machine, Session
 from devenv.errors import NotFound
+from devenv.model import plain
+from devenv.model.events import Sink
+from devenv.model.image import Image
+from devenv.model.manifest import Manifest
+from devenv.model.plan import Desired
 
 if TYPE_CHECKING:
     from devenv.build.prepare import Prepared
 
 
+UNLIKE = 4
+"""Exit code: a step gave another result when it was done again."""
+
+
 def register(app: typer.Typer) -> None:
     """Add this group's verbs."""
     app.command()(build)
+    app.command()(digest)
 
 
 def build(
@@ -52,9 +63,16 @@ def build(
     secrets: options.Secrets = None,
     no_cache: options.NoCache = False,
     keep_failed: options.KeepFailed = False,
+    locked: options.Locked = False,
+    cache_from: options.CacheFrom = None,
+    cache_to: options.CacheTo = "",
     as_json: options.Json = False,
+    check: Annotated[
+        bool,
+        typer.Option("--check", help="Do every step again, and compare: exit code 4 when one gives another result."),
+    ] = False,
     verbose: options.Verbose = False,
-) -> None:
+) -> int:
     """Build an image and print its digest.
 
     Without FOLDER and --file the project's own, else that of any Containerfile: no manifest is needed.
@@ -73,28 +91,79 @@ def build(
         tags=options.tags(tag),
         no_cache=no_cache,
         keep_failed=keep_failed,
+        locked=locked,
+        cache_from=options.caches(cache_from, session.folder, no_cache=no_cache),
+        cache_to=options.cache("--cache-to", cache_to, session.folder),
     )
-    prepared, chosen = _prepared(session, machine, folder, file, chosen)
+    prepared, chosen, project = _prepared(session, machine, folder, file, chosen)
     warn(prepared, session)
     with console.progress(sys.stderr, session.env, time.monotonic, verbose=verbose) as sink:
-        image = builder(prepared, machine, chosen, sink)()
+        caches.take(prepared, machine, session, chosen, sink)
+        image = _built(prepared, machine, chosen, project, sink)
+        unlike = rebuilt(prepared, machine, chosen, sink) if check else ()
+        if not unlike:
+            caches.give(prepared, machine, chosen, image.digest, sink)
     if as_json:
-        console.json({**document.image(image), "warnings": [*prepared.warnings]}, sys.stdout)
+        found = {"unlike": plain(unlike)} if check else {}
+        console.json({**document.image(image), **found, "warnings": [*prepared.warnings]}, sys.stdout)
+    else:
+        print(image.digest)
+        if check:
+            show.unlike(unlike, session.env)
+    return UNLIKE if unlike else 0
+
+
+def digest(
+    context: typer.Context,
+    locked: options.Locked = False,
+    as_json: options.Json = False,
+    verbose: options.Verbose = False,
+) -> None:
+    """Print the digest of the project's image, which is built if it isn't there.
+
+    It is the same on every machine for the same devenv.yml, devenv.lock.yml and files.
+
+    Example:  devenv digest
+    """
+    session: Session = context.obj
+    machine = session.machine()
+    prepared, chosen, project = _prepared(session, machine, "", "", BuildOptions(locked=locked))
+    with console.progress(sys.stderr, session.env, time.monotonic, verbose=verbose) as sink:
+        image = _built(prepared, machine, chosen, project, sink)
+    if as_json:
+        console.json(document.image(image), sys.stdout)
     else:
         print(image.digest)
 
 
+def _built(
+    prepared: Prepared, machine: Machine, chosen: BuildOptions, project: tuple[Manifest, Desired] | None, sink: Sink
+) -> Image:
+    """The image; of the project's own, why it was made is kept for `explain`."""
+    if project is None or chosen.target:
+        return builder(prepared, machine, chosen, sink)()
+    manifest, wanted = project
+
+    def make(heard: Sink) -> Image:
+        return builder(prepared, machine, chosen, heard)()
+
+    return telling.build(machine, wanted, manifest, make, sink, anew=chosen.no_cache)
+
+
 def _prepared(
     session: Session, machine: Machine, folder: str, file: str, chosen: BuildOptions
-) -> tuple[Prepared, BuildOptions]:
-    """The build and its options; the project's own image has its usual name when none is given."""
+) -> tuple[Prepared, BuildOptions, tuple[Manifest, Desired] | None]:
+    """The build, its options, and what project it is of; the project's own image has its usual name when none is given."""
     if not folder and not file:
         manifest = load(session)
-        chosen = replace(chosen, tags=chosen.tags or (named(home(machine, manifest)),))
-        return prepare(manifest, machine, chosen), chosen
+        here = home(machine, manifest)
+        chosen = replace(chosen, tags=chosen.tags or (named(here),))
+        section = settled(session, manifest, machine, chosen)
+        prepared = prepare(manifest, section, machine, chosen)
+        return prepared, chosen, (manifest, desire(manifest, prepared, section, here, machine))
     place = os.path.realpath(os.path.join(session.folder, folder or "."))
     path = os.path.join(session.folder, file) if file else _containerfile(place)
-    return prepare_file(read(path), os.path.abspath(path), place, machine, chosen), chosen
+    return prepare_file(read(path), os.path.abspath(path), place, machine, chosen), chosen, None
 
 
 def _containerfile(folder: str) -> str:

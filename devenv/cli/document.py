@@ -8,7 +8,7 @@ from devenv.model.container import Container, Environment
 from devenv.model.host import Check, Garbage
 from devenv.model.image import Image
 from devenv.model.manifest import Port
-from devenv.model.plan import Action, Change, Plan, Report
+from devenv.model.plan import Action, Change, Plan, Record, Report, StepPlan
 
 Document = dict[str, object]
 
@@ -18,13 +18,13 @@ def environment(one: Environment) -> Document:
 
 
 def plan(one: Plan) -> Document:
-    return {"environment": environment(one.environment), "idle": one.idle, "actions": [_action(a) for a in one.actions]}
+    return {"environment": environment(one.environment), "idle": one.idle, "actions": [action(a) for a in one.actions]}
 
 
 def report(one: Report, found: Sequence[Container], *, gone: bool) -> Document:
     results: list[Document] = [
         {
-            **_action(result.action),
+            **action(result.action),
             "seconds": round(result.seconds, 3),
             "error": result.error or None,
             "skipped": result.skipped,
@@ -84,28 +84,46 @@ def checks(found: Sequence[Check]) -> Document:
     return {"ok": all(one.ok for one in found), "checks": entries}
 
 
-def _action(one: Action) -> Document:
+def action(one: Action) -> Document:
     return {
         "verb": one.verb,
         "object": one.object,
         "reason": one.reason,
         "command": one.command or None,
-        "changes": [_change(change) for change in one.changes],
-        "steps": [
-            {
-                "position": step.position,
-                "text": step.text,
-                "cached": step.cached,
-                "reason": step.reason,
-                "changes": [_change(change) for change in step.changes],
-            }
-            for step in one.steps
-        ],
+        "changes": [change(each) for each in one.changes],
+        "steps": [step(each) for each in one.steps],
     }
 
 
-def _change(one: Change) -> Document:
-    return {"name": one.name, "before": one.before, "after": one.after}
+def step(one: StepPlan) -> Document:
+    return {
+        "position": one.position,
+        "text": one.text,
+        "cached": one.cached,
+        "reason": one.reason,
+        "changes": [change(each) for each in one.changes],
+    }
+
+
+def explained(decided: Plan, records: Sequence[Record]) -> Document:
+    return {"environment": environment(decided.environment), "last": [*map(record, records)], "now": plan(decided)}
+
+
+def record(one: Record) -> Document:
+    return {
+        "object": one.object,
+        "verb": one.verb,
+        "reason": one.reason,
+        "when": one.when,
+        "seconds": one.seconds,
+        "error": one.error or None,
+        "changes": [change(each) for each in one.changes],
+        "steps": [{**step(each), "seconds": each.seconds, "outcome": each.outcome or None} for each in one.steps],
+    }
+
+
+def change(one: Change) -> Document:
+    return {"name": one.name, "before": one.before, "after": one.after, "place": one.place or None}
 
 
 def _port(one: Port) -> Document:

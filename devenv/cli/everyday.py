@@ -26,6 +26,9 @@ def up(
     secrets: options.Secrets = None,
     no_cache: options.NoCache = False,
     keep_failed: options.KeepFailed = False,
+    locked: options.Locked = False,
+    cache_from: options.CacheFrom = None,
+    cache_to: options.CacheTo = "",
     recreate: Annotated[bool, typer.Option("--recreate", help="Replace the container though nothing changed.")] = False,
     as_json: options.Json = False,
     verbose: options.Verbose = False,
@@ -43,6 +46,9 @@ def up(
         secrets=options.secrets(secrets, session.env, session.folder),
         no_cache=no_cache,
         keep_failed=keep_failed,
+        locked=locked,
+        cache_from=options.caches(cache_from, session.folder, no_cache=no_cache),
+        cache_to=options.cache("--cache-to", cache_to, session.folder),
     )
     return bring_up(session, chosen, recreate=recreate, as_json=as_json, verbose=verbose)
 

@@ -1,4 +1,4 @@
-"""Verbs that only look: ps, logs, images."""
+"""Verbs that only look: ps, logs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,6 @@ def register(app: typer.Typer) -> None:
     """Add this group's verbs."""
     app.command()(ps)
     app.command()(logs)
-    app.command()(images)
 
 
 def ps(
@@ -75,19 +74,6 @@ def logs(
     observer = session.observer()
     known = find_container(session, observer, container)
     print_lines(observer.logs(known.id, follow=follow, tail=tail), timestamps=timestamps)
-
-
-def images(context: typer.Context, as_json: options.Json = False) -> None:
-    """List the images of the store, the newest first.
-
-    Example:  devenv images --json
-    """
-    session: Session = context.obj
-    found = session.observer().images()
-    if as_json:
-        console.json(document.images(found), sys.stdout)
-    else:
-        show.images(found, time.time(), session.env)
 
 
 def homed(observer: Observer) -> Iterator[tuple[Environment, Container]]:

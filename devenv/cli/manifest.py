@@ -11,8 +11,10 @@ import typer
 
 from devenv import console
 from devenv.cli import document, options, show
+from devenv.cli.locking import expected, fetched, settled
 from devenv.cli.project import FILE, BuildOptions, desire, home, load, observe, prepare, recipe, warn
 from devenv.cli.session import Session
+from devenv.cli.telling import placed
 from devenv.errors import DevenvError, Fault, InputError
 from devenv.plan import plan as decide
 
@@ -55,15 +57,28 @@ def init(
     print(f"wrote {path}\nnext: look it over, then devenv up", file=sys.stderr)
 
 
-def render(context: typer.Context) -> None:
-    """Print the Containerfile that the manifest becomes.
+def render(
+    context: typer.Context,
+    packages: Annotated[
+        str,
+        typer.Option("--packages", metavar="FOLDER", help="Write there what other builders need as `devenv-packages`."),
+    ] = "",
+) -> None:
+    """Print the Containerfile that the manifest and its lock become.
 
     It is the standard format, so other builders understand it.
 
-    Example:  devenv render > Containerfile
+    Example:  devenv render --packages packages > Containerfile
     """
     session: Session = context.obj
-    text, _ = recipe(load(session))
+    manifest = load(session)
+    if packages:
+        machine = session.machine()
+        section = settled(session, manifest, machine, BuildOptions())
+        fetched(machine, section, os.path.join(session.folder, packages))
+    else:
+        section, _ = expected(manifest, session.window(), BuildOptions())
+    text, _ = recipe(manifest, section)
     sys.stdout.write(text)
 
 
@@ -83,10 +98,11 @@ def plan(
     chosen = BuildOptions(
         options.contexts(contexts, session.folder), options.pairs(arguments, "--build-arg", session.env)
     )
-    prepared = prepare(manifest, machine, chosen)
+    section, _ = expected(manifest, machine, chosen)
+    prepared = prepare(manifest, section, machine, chosen)
     warn(prepared, session)
-    wanted = desire(manifest, prepared, home(machine, manifest), machine)
-    decided = decide(wanted, observe(machine, wanted))
+    wanted = desire(manifest, prepared, section, home(machine, manifest), machine)
+    decided = placed(decide(wanted, observe(machine, wanted)), manifest, wanted)
     if as_json:
         console.json({**document.plan(decided), "warnings": [*prepared.warnings]}, sys.stdout)
     else:

@@ -43,6 +43,27 @@ Secrets = Annotated[
     ),
 ]
 NoCache = Annotated[bool, typer.Option("--no-cache", help="Run every step, whatever the store holds.")]
+Locked = Annotated[
+    bool, typer.Option("--locked", help="Fail when devenv.lock.yml isn't what devenv.yml asks for, and change neither.")
+]
+CacheFrom = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--cache-from",
+        metavar="FOLDER|FILE.tar",
+        help="Take from this cache what would be built anew. Its writer is trusted as you are.",
+        autocompletion=complete.files,
+    ),
+]
+CacheTo = Annotated[
+    str,
+    typer.Option(
+        "--cache-to",
+        metavar="FOLDER|FILE.tar",
+        help="Write all layers there, for --cache-from elsewhere.",
+        autocompletion=complete.files,
+    ),
+]
 KeepFailed = Annotated[
     bool, typer.Option("--keep-failed", help="Keep what a failed step left, as an image to be entered.")
 ]
@@ -130,6 +151,20 @@ def _seen_from(folder: str, value: str) -> str:
         _checked("--build-context", "suite", path)
         return value
     return f"{kind}:{os.path.join(folder, path)}" if kind in ("oci", "file") else os.path.join(folder, value)
+
+
+def caches(texts: Sequence[str] | None, folder: str, *, no_cache: bool) -> tuple[str, ...]:
+    """--cache-from: absolute paths, seen from `folder`. Raises InputError."""
+    if texts and no_cache:
+        raise InputError(Fault("--cache-from", 0, 0, "contradicts --no-cache", "leave one of them out"))
+    return tuple(cache("--cache-from", text, folder) for text in texts or ())
+
+
+def cache(option: str, text: str, folder: str) -> str:
+    """An absolute path, "" for none. Raises InputError."""
+    if "\0" in text:
+        raise InputError(Fault(option, 0, 0, f"{text!r} is no path"))
+    return os.path.normpath(os.path.join(folder, text)) if text else ""
 
 
 def secrets(texts: Sequence[str] | None, env: Mapping[str, str], folder: str) -> tuple[tuple[str, bytes], ...]:

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from time import monotonic
 from typing import TYPE_CHECKING
 
 from devenv import desired as wanting
+from devenv.cli import remembered
 from devenv.cli.session import Machine, Session, Window, here, places
 from devenv.console import progress, warning
 from devenv.engine import Observer
 from devenv.errors import DevenvError, Fault, InputError, NotFound
-from devenv.model.build import Keyed
+from devenv.model.build import Keyed, Step
 from devenv.model.container import Container, ContainerSpec, Environment, State
 from devenv.model.events import Sink
-from devenv.model.image import Image, environment_tag, failed_tag
+from devenv.model.image import Image, Unlike, environment_tag, failed_tag
+from devenv.model.lock import EPOCH, Section
 from devenv.model.manifest import Lending, Manifest, Pairs
 from devenv.model.plan import Desired
 
@@ -40,6 +42,9 @@ class BuildOptions:
     tags: tuple[str, ...] = ()
     no_cache: bool = False
     keep_failed: bool = False
+    locked: bool = False
+    cache_from: tuple[str, ...] = ()
+    cache_to: str = ""
     jobs: int = 0
 
 
@@ -96,16 +101,15 @@ def load(session: Session) -> Manifest:
     return load_manifest(where, facts=facts(session.env), expand=expand, forbidden=places(session.env))
 
 
-def recipe(manifest: Manifest) -> tuple[str, str]:
-    """The Containerfile: (text, the name its messages carry). The project's own when that is all there is."""
+def recipe(manifest: Manifest, section: Section) -> tuple[str, str]:
+    """The Containerfile of a manifest and its lock: (text, the name its messages carry). The project's own when that is all."""
     from devenv.render.containerfile import containerfile, own_file, templates_folder
-    from devenv.render.requirements import facts as rendering_facts
 
     own = own_file(manifest)
     if own is not None:
         path = wanting.absolute(manifest.folder, own)
         return read(path), path
-    text = containerfile(manifest, templates_folder(), rendering_facts(manifest, debian_arch()))
+    text = containerfile(manifest, templates_folder(), section)
     return text, f"{os.path.relpath(manifest.path)} (rendered)"
 
 
@@ -120,29 +124,45 @@ def read(path: str) -> str:
         raise InputError(Fault(path, 0, 0, f"isn't UTF-8: byte {error.start}")) from error
 
 
-def prepare(manifest: Manifest, machine: Window, options: BuildOptions) -> Prepared:
-    """The keyed graph of the project's image. Nothing is built."""
+def prepare(manifest: Manifest, section: Section, machine: Window, options: BuildOptions) -> Prepared:
+    """The keyed graph of the project's image, made of what is locked. Nothing is built."""
     from devenv.cli.blame import blame, located
     from devenv.render.containerfile import own_file, references
 
-    machine.workshop.lend(Lending(manifest.certificates, manifest.proxy, manifest.mirror))
-    text, file = recipe(manifest)
+    machine.workshop.lend(Lending(manifest.certificates, manifest.proxy, manifest.mirror, manifest.snapshot))
+    machine.workshop.use(section)
+    text, file = recipe(manifest, section)
     contexts = {**dict(manifest.contexts), **dict(options.contexts)}
     if own_file(manifest):
         chosen = replace(options, contexts=tuple(contexts.items()))
-        return prepare_file(text, file, manifest.folder, machine, chosen)
+        return prepare_file(text, file, manifest.folder, machine, chosen, section=section)
     chosen = replace(options, contexts=(*references(manifest).items(), *contexts.items()))
+
+    def blamed(step: Step, output: Sequence[str]) -> tuple[str, str, Sequence[str]]:
+        return blame(manifest, step, output)
+
     try:
-        return prepare_file(text, file, manifest.folder, machine, chosen, blame=lambda *step: blame(manifest, *step))
+        return prepare_file(text, file, manifest.folder, machine, chosen, blame=blamed, section=section)
     except InputError as error:
         raise located(error, manifest, text, file) from error
 
 
 def prepare_file(
-    text: str, file: str, folder: str, machine: Window, options: BuildOptions, *, blame: Blame | None = None
+    text: str,
+    file: str,
+    folder: str,
+    machine: Window,
+    options: BuildOptions,
+    *,
+    blame: Blame | None = None,
+    section: Section | None = None,
 ) -> Prepared:
-    """The keyed graph of a Containerfile. `blame`: who is to blame for a failed step, when it isn't the Containerfile."""
+    """The keyed graph of a Containerfile. `blame`: who is to blame for a failed step, when it isn't the Containerfile.
+
+    `section`: what is locked for it.
+    """
     from devenv.build.prepare import prepare as prepare_build
+    from devenv.lock.parcels import parcels
 
     return prepare_build(
         text,
@@ -154,6 +174,8 @@ def prepare_file(
         workshop=machine.workshop,
         platform=f"linux/{debian_arch()}",
         blame=blame,
+        parcels=parcels(section) if section else {},
+        clock=(section.clock if section else 0) or EPOCH,
     )
 
 
@@ -183,13 +205,23 @@ def builder(prepared: Prepared, machine: Machine, options: BuildOptions, sink: S
     return build
 
 
-def desire(manifest: Manifest, prepared: Prepared, home: Environment, machine: Window) -> Desired:
+def rebuilt(prepared: Prepared, machine: Machine, options: BuildOptions, sink: Sink) -> Sequence[Unlike]:
+    """Every step of a build done again: those that gave another result."""
+    from devenv.build.again import again
+
+    jobs = options.jobs or os.cpu_count() or 1
+    return again(prepared, machine.workshop, sink, jobs=jobs, secrets=dict(options.secrets))
+
+
+def desire(manifest: Manifest, prepared: Prepared, section: Section, home: Environment, machine: Window) -> Desired:
     """What `up` wants of this project on this host."""
     return wanting.desired(
         manifest,
         home,
         prepared.key,
-        tuple(_steps(prepared)),
+        remembered.with_files(tuple(_steps(prepared)), section),
+        bases=tuple(remembered.bases(prepared, manifest, section)),
+        files=remembered.listings(prepared),
         certificates=machine.certificates(manifest.certificates),
     )
 
@@ -319,17 +351,19 @@ def find_image(engine: Observer, reference: str) -> Image:
 def project_spec(session: Session, machine: Machine) -> ContainerSpec:
     """The project's main container with its image, built now if it must be."""
     from devenv.cli import receipt
+    from devenv.cli.locking import settled
 
     manifest = load(session)
     here = home(machine, manifest)
     options = BuildOptions(tags=(tag(here),))
-    prepared = prepare(manifest, machine, options)
+    section = settled(session, manifest, machine, options)
+    prepared = prepare(manifest, section, machine, options)
     warn(prepared, session)
-    wanted = desire(manifest, prepared, here, machine)
+    wanted = desire(manifest, prepared, section, here, machine)
     image = observe(machine, wanted).image
     if not image:
         with progress(sys.stderr, session.env, monotonic) as sink:
             image = builder(prepared, machine, options, sink)().digest
     machine.engine.register(here)
-    receipt.write(session, machine, manifest, prepared, wanted)
+    receipt.write(session, machine, manifest, section, prepared, wanted)
     return wanted.spec._replace(image=image)

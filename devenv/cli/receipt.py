@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING
 
 from devenv import quick
 from devenv.build.observed import ABSENT, fingerprint
-from devenv.cli import show
+from devenv.cli import locking, show
 from devenv.cli.session import Machine, Session
 from devenv.engine import Engine, Pulse
 from devenv.model import plain
 from devenv.model.container import State
+from devenv.model.lock import Section
 from devenv.model.manifest import Manifest
 from devenv.model.plan import Desired, Report, Result
 from devenv.plan import plan
@@ -27,21 +28,33 @@ _TICK = 20_000_000
 """ns by which a file's ctime may lie before the change: the kernel's clock tick, and some."""
 
 
-def write(session: Session, machine: Machine, manifest: Manifest, prepared: Prepared, wanted: Desired) -> None:
-    """Keep the receipt. None is kept while a file was changed after this command began: it may have been read before."""
+def write(
+    session: Session, machine: Machine, manifest: Manifest, section: Section, prepared: Prepared, wanted: Desired
+) -> None:
+    """Keep the receipt. None is kept while a file was changed after this command began: it may have been read before.
+
+    But the lock, `section` of it: this very command may have written that. It is read once more instead.
+    """
     state = machine.engine.observe(wanted.environment, wanted.image_key, [keyed.key for _, keyed in wanted.steps])
-    paths = {manifest.path, *_templates(), *_ourselves(), *machine.watched(manifest.certificates)}
+    paths = {
+        manifest.path,
+        *locking.read_of(manifest),
+        *_templates(),
+        *_ourselves(),
+        *machine.watched(manifest.certificates),
+    }
     # What a link leads to is read through it, so it is looked at as well.
     links = filter(os.path.islink, (*paths, *prepared.observed))
     paths |= {os.path.realpath(path) for path in links}
     files = _settled({**prepared.observed, **{path: _fingerprint(path) for path in paths}}, session.begun)
-    if files is None or not state.image:
+    lock = (locking.path(manifest), _fingerprint(locking.path(manifest)))
+    if files is None or not state.image or locking.section(manifest) != section:
         return
     receipt = {
         "version": quick.VERSION,
         "env": quick.relevant(session.env),
         # Layers never change, so they needn't have settled: what is damaged is built again.
-        "files": [*files, *((path, _fingerprint(path)) for path in machine.layers(state.image))],
+        "files": [*files, lock, *((path, _fingerprint(path)) for path in machine.layers(state.image))],
         "environment": plain(wanted.environment),
         "key": wanted.image_key,
         "spec": plain(wanted.spec._replace(image=state.image)),
@@ -105,7 +118,7 @@ def _ourselves() -> Iterable[str]:
     import devenv
 
     root = os.path.dirname(devenv.__file__)
-    for room in ("", "/manifest", "/render", "/build", "/model"):
+    for room in ("", "/manifest", "/render", "/build", "/model", "/lock"):
         yield from (f"{root}{room}/{name}" for name in os.listdir(root + room) if name.endswith(".py"))
 
 

@@ -8,9 +8,10 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from devenv import changes
 from devenv.build.caption import caption
 from devenv.console import clean, colours, error, fold, paint, seconds, size, table
+from devenv.lock.compare import Moved
 from devenv.model.container import Container, Environment
 from devenv.model.host import Check, Garbage
-from devenv.model.image import Image
+from devenv.model.image import Image, Unlike
 from devenv.model.manifest import Port
 from devenv.model.plan import Action, Change, Plan, Report, Result
 
@@ -25,8 +26,9 @@ _DONE = {
     "forget": "forgotten",
     "run-hook": "ran",
 }
-_SIGNS = {"-": "red", "+": "green", "~": "yellow"}
+SIGNS = {"-": "red", "+": "green", "~": "yellow"}
 _WIDEST = 16  # a longer hook pushes its own reason to the right, not everybody's
+_DIFFERENCES = 50  # paths of one step that are shown
 _MANY = 3  # nameless things of a kind that are shown one by one
 _STEP = 100  # of a step's text, in characters
 _STYLE = {"keep": "dim", "replace": "yellow", "remove": "red", "forget": "red"}
@@ -66,6 +68,31 @@ def _addresses(containers: Sequence[Container], colour: bool) -> None:
         print(f"next: {paint('devenv shell', 'bold', colour)}")
 
 
+def unlike(found: Sequence[Unlike], env: Mapping[str, str]) -> None:
+    """Steps that gave two results, and each path in which these differ."""
+    colour = colours(sys.stdout, env)
+    if not found:
+        print("every step gave the same bytes again")
+    for one in found:
+        print(f"{paint('differs', 'red', colour)}  {clean(one.step)}")
+        for difference in one.differences[:_DIFFERENCES]:
+            change = f"  {difference.before} → {difference.after}" if difference.before or difference.after else ""
+            print(f"  {clean(difference.path)}: {difference.kind}{clean(change)}")
+            for line in difference.lines:
+                print(f"    {paint(clean(line), SIGNS.get(line[:1], 'dim'), colour)}")
+        if len(one.differences) > _DIFFERENCES:
+            print(f"  and {len(one.differences) - _DIFFERENCES} more paths: --json lists them")
+
+
+def moved(found: Sequence[Moved], env: Mapping[str, str]) -> None:
+    """A line for each package whose version differs."""
+    if not found:
+        print("nothing to change")
+        return
+    rows = [(one.group, one.name, one.before or "-", one.after or "-") for one in found]
+    table(("group", "package", "before", "after"), rows, sys.stdout, colour=colours(sys.stdout, env))
+
+
 def containers(
     found: Sequence[tuple[Environment, Container]], gone: Collection[str], now: float, env: Mapping[str, str]
 ) -> None:
@@ -90,7 +117,7 @@ def images(found: Sequence[Image], now: float, env: Mapping[str, str]) -> None:
             one.digest.removeprefix("sha256:")[:12],
             str(len(one.layers)),
             size(one.size),
-            f"{_age(now - one.created)} ago",
+            f"{age(now - one.created)} ago",
         )
         for one in found
     ]
@@ -154,7 +181,7 @@ def _rows(rows: Sequence[tuple[str, str, str]], styles: Iterable[str], colour: b
 
 def _diff(action: Action, colour: bool) -> None:
     """The steps that must run, or the container to be replaced, and under each what changed of it."""
-    steps = [step for step in action.steps if not step.cached]
+    steps = [step for step in action.steps if not step.cached or step.changes]
     if steps or action.changes:
         print(f"\n{paint(action.verb, 'bold', colour)} {clean(action.object)}")
     width = max((len(clean(step.position)) for step in steps), default=0)
@@ -167,9 +194,18 @@ def _diff(action: Action, colour: bool) -> None:
 
 
 def _changes(found: Iterable[Change], colour: bool, indent: int) -> None:
+    for _, sign, text, place in placed(found):
+        beside = f"  {paint(clean(place), 'dim', colour)}" if place else ""
+        print(" " * indent + paint(f"{sign} {clean(text)}", SIGNS[sign], colour) + beside)
+
+
+def placed(found: Iterable[Change]) -> Iterator[tuple[Change, str, str, str]]:
+    """(change, sign, text, place): the place beside the first line of a list, else beside what will be."""
     for change in found:
-        for sign, text in changes.lines(change):
-            print(" " * indent + paint(f"{sign} {clean(text)}", _SIGNS[sign], colour))
+        lines = changes.lines(change)
+        beside = 0 if changes.items(change.name, "") is not None else len(lines) - 1
+        for number, (sign, text) in enumerate(lines):
+            yield change, sign, text, change.place if number == beside else ""
 
 
 def _object(action: Action) -> str:
@@ -195,11 +231,12 @@ def _reason(result: Result) -> str:
 
 def _status(one: Container, now: float) -> str:
     if one.status == "running":
-        return f"up {_age(now - one.started)}" if one.started else "up"
+        return f"up {age(now - one.started)}" if one.started else "up"
     return one.status if one.exit_code is None else f"{one.status} ({one.exit_code})"
 
 
-def _age(value: float) -> str:
+def age(value: float) -> str:
+    """Seconds as people say them: `5 s`, `2 min`, `3 d`."""
     for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
         if value >= length:
             return f"{int(value // length)} {unit}"

@@ -13,11 +13,13 @@ if TYPE_CHECKING:  # nothing here runs, and the hot verbs must not wait for the 
     from contextlib import AbstractContextManager
     from typing import BinaryIO
 
-    from devenv.model.build import Run
+    from devenv.model.build import Run, Shared
     from devenv.model.container import Container, ContainerSpec, Environment, Process, State
     from devenv.model.events import Sink
-    from devenv.model.image import Image, Rootfs
+    from devenv.model.image import Difference, Image, Offer, Rootfs
+    from devenv.model.lock import BaseLock, Parcel, Remote, Section
     from devenv.model.manifest import Lending, Pairs
+    from devenv.model.plan import Built, Record
 
 
 class LogLine(NamedTuple):
@@ -86,6 +88,12 @@ class Observer(Protocol):
     def images(self) -> tuple[Image, ...]:
         """All images of the store, newest first."""
 
+    def records(self, environment: str) -> tuple[Record, ...]:
+        """What was last done to each thing of an environment, and why; by object."""
+
+    def stored(self, key: str) -> tuple[int, float] | None:
+        """Bytes of the layer with this key, and when it was made (Unix seconds); None when it isn't in the store."""
+
     def logs(self, container: str, *, follow: bool = False, tail: int | None = None) -> Iterator[LogLine]:
         """A container's output in order; `follow` goes on until it stops."""
 
@@ -151,8 +159,14 @@ class Engine(Observer, Protocol):
     def recall(self, environment: str) -> tuple[tuple[str, Pairs], ...]:
         """(position, inputs) of the last build's steps."""
 
-    def remember(self, environment: str, built: Sequence[tuple[str, Pairs]]) -> None:
-        """Keep the inputs of this build's steps, by position, to say next time what changed."""
+    def remember(self, environment: str, built: Built, files: Mapping[str, Pairs] = ...) -> None:
+        """Keep the inputs of this build's steps, by position, to say next time what changed.
+
+        `files`: digest of what a step read of a folder → (path, content) of its files.
+        """
+
+    def record(self, environment: str, records: Sequence[Record]) -> None:
+        """Keep what was done to things of an environment, in place of what was known of these; until it is forgotten."""
 
 
 class Workshop(Protocol):
@@ -162,7 +176,10 @@ class Workshop(Protocol):
         """Get ready. Called once, by the thread that starts all others, before it does: mounts are seen by its children."""
 
     def lend(self, lending: Lending) -> None:
-        """What later bases and steps are lent; the mirror is part of a bootstrapped base's key."""
+        """What later bases and steps are lent, and where packages are fetched from and looked for."""
+
+    def use(self, section: Section) -> None:
+        """Later bases are made of what this part of the lock names."""
 
     def layer(self, key: str) -> int | None:
         """The id of the layer a step with this key made, if it is in the store and whole."""
@@ -171,7 +188,13 @@ class Workshop(Protocol):
         """Bring in a base: `bootstrap:SUITE` or `oci:DIR[:TAG]`; its layers are in the store afterwards."""
 
     def peek(self, reference: str) -> Rootfs:
-        """The same base's key and config without bringing it in (its layers stay empty)."""
+        """The same base's key and config without bringing it in (its layers stay empty).
+
+        A suite that no lock names is resolved, at its first use in this store.
+        """
+
+    def resolve_base(self, suite: str, sink: Sink) -> BaseLock:
+        """What a suite's base is made of today: asks the archives. Raises EngineError."""
 
     def view(self, layers: Sequence[int]) -> AbstractContextManager[str]:
         """A read-only merged root of these layers, with the image's own ids, for as long as the context lasts."""
@@ -194,11 +217,50 @@ class Workshop(Protocol):
         binds: Sequence[Bind],
         output: Callable[[str], None],
         keep_failed: str = "",
+        parent: str = "",
     ) -> int:
         """Run a step's process over these layers and keep what it wrote as the layer `key`; returns the layer's id.
 
+        What it wrote is normalised: times since it began are the clock's, logs, locks and the like go (docs/store.md).
+        `parent` is the key of the root it runs on: layers with the same one share equal files.
         Raises StepFailed with the code; nothing is kept then, except, with `keep_failed`, an image of that name.
         """
+
+    def ask(
+        self,
+        layers: Sequence[int],
+        run: Run,
+        *,
+        env: Mapping[str, str],
+        binds: Sequence[Bind],
+        output: Callable[[str], None],
+        answer: str,
+    ) -> str:
+        """Run a process, as root and with network, over these layers; the text it wrote to the file `answer` ("" for none).
+
+        Nothing else of it stays. Raises StepFailed with the code.
+        """
+
+    def image_digest(self, reference: str) -> str:
+        """The digest (sha256:…) of the image that `oci:DIR[:TAG]` names now. Raises StoreError."""
+
+    def remote(self, url: str) -> Remote:
+        """What a project's URL leads to: fetched, as ADD would, and measured."""
+
+    def interpreter(self, version: str) -> tuple[str, Remote]:
+        """The newest Python of a version (`3.12`) that uv could bring: its full version, and its archive, measured."""
+
+    def registry(self) -> str:
+        """The npm registry that npm asks where the host's configuration names none."""
+
+    def archives(self) -> tuple[str, ...]:
+        """URIs of the Debian archives of the host, or of the manifest, that packages come from."""
+
+    def parcel(self, parcel: Parcel) -> AbstractContextManager[str]:
+        """A folder with what a parcel holds, fetched and verified, for a step to mount while the context lasts."""
+
+    def place(self, parcel: Parcel, root: str, target: str) -> None:
+        """Put the tree that a parcel holds, fetched and verified, into a new root, at `target`. It may be hard links."""
 
     def cancel(self) -> None:
         """Kill the steps that run in this workshop: their run() fails."""
@@ -222,10 +284,44 @@ class Workshop(Protocol):
         """The path of a program lent to build steps (`uv`, `node`: context `devenv-tools`); fetched at first use."""
 
     def pack(self, layer: int) -> None:
-        """Make the blob of a layer now; commit() makes those that are missing."""
+        """Compute the digest of a layer now; commit() computes those that are missing."""
 
     def commit(self, rootfs: Rootfs, key: str, references: Sequence[str]) -> Image:
-        """Write layers (as blobs), config and image manifest into the OCI layout, durably, and name it.
+        """Write config and image manifest into the store's OCI layout, durably, and name it. Layers stay folders.
 
         `key` is what `Observer.observe` finds the image by.
         """
+
+    def export(self, digest: str, target: str, name: str) -> None:
+        """Write an image, its layers packed anew and checked, to an OCI layout, where it has this name.
+
+        `target`: a file that ends in .tar, which is replaced, or a folder: a new one, or a layout, which is added to.
+        Whole and on disk when this returns; after an error the image isn't there. Raises StoreError, naming the layer, when
+        one was changed; InputError, NotFound, EngineError.
+        """
+
+    def offered(self, place: str) -> Mapping[str, Offer]:
+        """The layers that the cache at an absolute path has, by key; their bytes are looked at when they are taken.
+
+        A cache is an OCI image layout that `give` wrote, a folder or a tar. Raises NotFound when there is none yet, StoreError
+        when it is damaged or something else.
+        """
+
+    def take(self, wanted: Sequence[tuple[Shared, Offer]], sink: Sink) -> None:
+        """Have these layers in the store, as if their steps had been done, each verified. Raises StoreError, EngineError."""
+
+    def give(self, place: str, shared: Sequence[Shared], digest: str, name: str, sink: Sink) -> None:
+        """Write an image, so named, and those of these layers that the store has to a cache.
+
+        `place`: a file that ends in .tar, which is replaced, or a folder: new, or a layout, which is added to, whoever else
+        does so. Whole and on disk when this returns. Raises InputError, NotFound, StoreError, EngineError.
+        """
+
+    def base_again(self, reference: str, sink: Sink) -> int:
+        """Make the base `bootstrap:SUITE` once more, beside the one that is there; its layer, which no key leads to."""
+
+    def discard(self, layer: int) -> None:
+        """Remove a layer that nothing was made of."""
+
+    def compare(self, left: int, right: int) -> tuple[Difference, ...]:
+        """What isn't the same in two layers, by path; () when their digests are the same."""

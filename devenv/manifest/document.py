@@ -72,9 +72,9 @@ _TOO_DEEP = f"nested deeper than {DEPTH} levels"
 _SHALLOW = "a manifest needs four or so"
 
 
-def read(data: bytes, file: str) -> Table:
-    """The mapping a YAML file holds. Raises InputError."""
-    reader = _Reader(file)
+def read(data: bytes, file: str, *, size: int = BYTES, nodes: int = NODES) -> Table:
+    """The mapping a YAML file holds, of at most so many bytes and values. Raises InputError."""
+    reader = _Reader(file, size, nodes)
     text = reader.decode(data)
     loader = _LOADER(text)
     try:
@@ -92,8 +92,10 @@ def read(data: bytes, file: str) -> Table:
 class _Reader:
     """Takes events, keeps the faults that let it go on, stops at the others."""
 
-    def __init__(self, file: str) -> None:
+    def __init__(self, file: str, size: int, nodes: int) -> None:
         self.file = file
+        self.size = size
+        self.nodes = nodes
         self.faults: list[Fault] = []
         self.anchors: dict[str, Node | None] = {}
         self.stack: list[_Open] = []
@@ -110,9 +112,9 @@ class _Reader:
 
     def decode(self, data: bytes) -> str:
         """The bytes as text: UTF-8, with or without a byte order mark, without control characters."""
-        if len(data) > BYTES:
+        if len(data) > self.size:
             self.stop(
-                Place(1, 1), f"the file is larger than {BYTES:,} bytes", "a manifest is a short text; is this it?"
+                Place(1, 1), f"the file is larger than {self.size:,} bytes", "a manifest is a short text; is this it?"
             )
         if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
             self.stop(Place(1, 1), "the file is UTF-16", "save it as UTF-8")
@@ -176,8 +178,10 @@ class _Reader:
     def add(self, place: Place, node: Node) -> None:
         """A node is complete: count it (an alias as all it stands for) and put it where it belongs."""
         self.weight += 1 if isinstance(node, Scalar) or node.place == place else node.weight
-        if self.weight > NODES:
-            self.stop(place, f"more than {NODES:,} values, aliases expanded", "a manifest is a short text; is this it?")
+        if self.weight > self.nodes:
+            self.stop(
+                place, f"more than {self.nodes:,} values, aliases expanded", "a manifest is a short text; is this it?"
+            )
         if self.stack:
             self.stack[-1].children.append(node)
         else:
@@ -209,7 +213,7 @@ class _Reader:
         if root is None or (isinstance(root, Scalar) and root.null):
             self.stop(Place(1, 1), "the file is empty", "the shortest manifest is `from: bootstrap:bookworm`")
         if not isinstance(root, Table):
-            self.stop(root.place, "a manifest is a mapping of keys", "start with `from: bootstrap:bookworm`")
+            self.stop(root.place, "this should be a mapping of keys", "start with `from: bootstrap:bookworm`")
         if self.faults:
             raise InputError(*sorted(self.faults))
         return root

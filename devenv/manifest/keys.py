@@ -263,6 +263,12 @@ KEYS = (
         "The Debian archive to take packages from. Default: the host's own.",
     ),
     Key(
+        "snapshot",
+        Text("an archive of archives: write an http:// or https:// address with {time} in it", values.SNAPSHOT),
+        "Where locked Debian packages come from that have left the mirror: `{time}` becomes YYYYMMDDTHHMMSSZ, `{archive}`"
+        " debian or debian-security. Default: DEVENV_SNAPSHOT of the host, or none.",
+    ),
+    Key(
         "runtime",
         _words(*values.RUNTIMES),
         "The OCI runtime. Default: `crun`, or `runc` where that is missing.",
@@ -275,7 +281,6 @@ KEYS = (
     _later("volumes", "Folders that outlive containers."),
     _later("checks", "Tests of the environment itself."),
     _later("variants", "The same environment with some keys changed."),
-    _later("snapshot", "The day whose package archive is used."),
     _later("sudo", "Whether programs inside may gain rights."),
     _later("forward", "What of the host's session reaches inside."),
     _later("welcome", "Text shown to a newcomer."),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from .image import Healthcheck
 from .manifest import Pairs
@@ -176,3 +176,11 @@ class Keyed:
     inputs: Pairs = ()
     needs: tuple[int, ...] = field(default=())
     """Stages (index) whose result this step reads by COPY --from or a bind mount."""
+
+
+class Shared(NamedTuple):
+    """A layer that caches are asked for, and get: the key it is found by, what messages call it, `parent` as in Workshop.run."""
+
+    key: str
+    title: str
+    parent: str = ""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Literal, NamedTuple
 
 from .manifest import Limits, Pairs, Port, Source
@@ -42,6 +44,8 @@ class ContainerSpec(NamedTuple):
     runtime: str = ""
     stop_signal: str = ""
     inputs: Pairs = ()
+    mirror: str = ""
+    """The manifest's `mirror:`, "" for the host's own: where apt looks for packages inside."""
 
 
 class Container(NamedTuple):
@@ -89,3 +93,5 @@ class State(NamedTuple):
     """Digest of the image for the wanted key, "" when it must be built."""
     built: tuple[tuple[str, Pairs], ...] = ()
     volumes: tuple[str, ...] = ()
+    files: Mapping[str, Pairs] = MappingProxyType({})
+    """Digest of what a step read of a build context → its files, of the last build; empty when nothing is to be built."""

@@ -21,3 +21,15 @@ class Garbage(NamedTuple):
     name: str
     size: int
     reason: str
+
+
+class Archive(NamedTuple):
+    """Where Debian packages come from: URI of the main archive, of the security archive ("" for none).
+
+    `snapshot` is a URL pattern of archives as they were: `{time}` becomes YYYYMMDDTHHMMSSZ, `{archive}` `debian` or
+    `debian-security`; "" for none.
+    """
+
+    main: str
+    security: str
+    snapshot: str = ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from .manifest import Pairs
 
@@ -38,6 +38,13 @@ class Descriptor(NamedTuple):
     media_type: str
     digest: str
     size: int
+
+
+class Offer(NamedTuple):
+    """A layer that a cache has: where that is, and its blob there."""
+
+    place: str
+    blob: Descriptor
 
 
 class Healthcheck(NamedTuple):
@@ -92,3 +99,25 @@ class Image(NamedTuple):
     created: float = 0.0
     size: int = 0
     key: str = ""
+
+
+class Unlike(NamedTuple):
+    """A build step, as messages name it, that gave two different results, and in what they differ."""
+
+    step: str
+    differences: tuple[Difference, ...]
+
+
+class Difference(NamedTuple):
+    """Something that isn't the same in two layers: the path (from /), in what, how it is in the first and in the second.
+
+    `lines` show more of it, for people: a unified diff of texts, what is known of other files.
+    """
+
+    path: str
+    kind: Literal[
+        "only in the first", "only in the second", "mode", "owner", "time", "link", "size", "content", "attributes"
+    ]
+    before: str = ""
+    after: str = ""
+    lines: tuple[str, ...] = ()

@@ -14,6 +14,10 @@ FROM_MANIFEST = "devenv.yml: "
 """What the name of a step's input starts with that is no part of its key, but says in the manifest's words what changed."""
 
 
+FROM_LOCK = "devenv.lock.yml"
+"""The name of the input that says in words what a step takes of the lock; its key has the digest."""
+
+
 class From(NamedTuple):
     """Where the image starts: `bootstrap:SUITE`, `file:CONTAINERFILE`, `oci:DIRECTORY[:TAG]` (`image:` comes later)."""
 
@@ -79,6 +83,7 @@ class Lending(NamedTuple):
     certificates: str = "host"
     proxy: Literal["host", "none"] = "host"
     mirror: str | None = None
+    snapshot: str | None = None
 
 
 class Manifest(NamedTuple):
@@ -107,6 +112,8 @@ class Manifest(NamedTuple):
     """`host`, `none`, or the path of a bundle."""
     proxy: Literal["host", "none"] = "host"
     mirror: str | None = None
+    snapshot: str | None = None
+    """Archives as they were: an address with `{time}` (and `{archive}`) in it."""
     runtime: str | None = None
     places: Mapping[str, tuple[int, int]] = MappingProxyType({})
     """Where each value stands in the file, 1-based line and column, by dotted name: `apt`, `apt[1]`, `python.version`."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from .container import ContainerSpec, Environment
@@ -9,6 +11,12 @@ from .manifest import Hooks, Pairs
 
 if TYPE_CHECKING:  # a plan can be made without it: the quick door must not wait for it
     from .build import Keyed
+
+Built = Sequence[tuple[str, Pairs]]
+"""(position, inputs): what a build is made from, by step."""
+
+HOOKS = "hooks"
+"""The position that the manifest's `hooks:` have among them."""
 
 Verb = Literal["build", "keep", "create", "replace", "start", "stop", "remove", "forget", "run-hook"]
 
@@ -25,15 +33,24 @@ class Desired(NamedTuple):
     spec: ContainerSpec
     hooks: Hooks = Hooks()
     built: tuple[tuple[str, Pairs], ...] = ()
-    """(position, inputs) of the steps, to be remembered: what changed is told by them next time."""
+    """(position, inputs) of the steps, to be remembered: what changed is told by them next time.
+
+    `STAGE:0` stands for what a stage starts from, `hooks` for the manifest's.
+    """
+    files: Mapping[str, Pairs] = MappingProxyType({})
+    """Digest of what a step reads of a build context → (path, content) of the files in it."""
 
 
 class Change(NamedTuple):
-    """One input that differs: its name (`apt`, `env.DEBUG`, `requirements.txt`), before and after ("" for absent)."""
+    """One input that differs: its name (`apt`, `env.DEBUG`, `requirements.txt`), before and after ("" for absent).
+
+    `place` is where it is said (`devenv.yml:4:7`), as far as somebody looked.
+    """
 
     name: str
     before: str
     after: str
+    place: str = ""
 
 
 class StepPlan(NamedTuple):
@@ -44,6 +61,11 @@ class StepPlan(NamedTuple):
     cached: bool
     reason: str
     changes: tuple[Change, ...] = ()
+    key: str = ""
+    seconds: float = 0.0
+    """How long it ran, once it did."""
+    outcome: Literal["", "failed", "skipped"] = ""
+    """What became of it in a build that failed."""
 
 
 class Action(NamedTuple):
@@ -67,13 +89,14 @@ class Action(NamedTuple):
 class Plan(NamedTuple):
     """Actions in the order they would be done. `image` is the digest in the store, "" when it must be built.
 
-    `built` are the step inputs to remember once the image is there; () when they are remembered already.
+    `built` are the step inputs to remember once the image is there, with `files`; () when they are remembered already.
     """
 
     environment: Environment
     actions: tuple[Action, ...]
     image: str = ""
     built: tuple[tuple[str, Pairs], ...] = ()
+    files: Mapping[str, Pairs] = MappingProxyType({})
 
     @property
     def idle(self) -> bool:
@@ -108,3 +131,16 @@ class Report(NamedTuple):
     def code(self) -> int:
         """The exit code: that of the first failure, 0 without one."""
         return next((result.code for result in self.results if result.error), 0)
+
+
+class Record(NamedTuple):
+    """What was last done to one thing of an environment (`image`, `dev`; `start dev`), when (Unix seconds), and why."""
+
+    object: str
+    verb: Verb
+    reason: str
+    when: float
+    seconds: float = 0.0
+    changes: tuple[Change, ...] = ()
+    steps: tuple[StepPlan, ...] = ()
+    error: str = ""

@@ -44,7 +44,7 @@ def up(receipt: Receipt, env: Mapping[str, str]) -> int | None:
     """Bring up what the receipt wants, its image being there."""
     from devenv import console
     from devenv.cli import receipt as receipts
-    from devenv.cli import show
+    from devenv.cli import show, telling
     from devenv.model.manifest import Hooks
     from devenv.model.plan import Desired
     from devenv.plan import plan
@@ -67,6 +67,7 @@ def up(receipt: Receipt, env: Mapping[str, str]) -> int | None:
             return None
         with console.progress(sys.stderr, env, time.monotonic) as sink:
             report = provision(plan(wanted, state), engine, _nothing_to_build, sink, time.monotonic)
+        telling.keep(engine, report, {})
         if report.ok:
             receipts.renew(engine, receipt, wanted)
     show.report(report, engine.containers(wanted.environment.id), env)

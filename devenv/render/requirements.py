@@ -1,4 +1,4 @@
-"""The project's requirements files → the facts that rendering needs: which further files they name. Reads these files.
+"""The project's requirements files → which further files they name. Reads these files.
 
 The format is pip's (requirements file format): `-r FILE` and `-c FILE` are relative to the file that has them.
 """
@@ -13,7 +13,6 @@ from collections.abc import Callable
 
 from devenv.errors import Fault, InputError
 from devenv.model.manifest import Manifest
-from devenv.render.containerfile import Facts
 
 SIZE = 1024 * 1024
 """Size limit of a requirements file in bytes."""
@@ -23,10 +22,10 @@ _INCLUDE = re.compile(r"(?:-r|-c|--requirements?|--constraints?)(?:\s*=\s*|\s+|(
 _LOCAL = re.compile(r"(?:(?:-e|--editable)[\s=]\s*(?!git\+|https?:)\S+|\.{1,2}(?:[/\[]\S*|\s|$)|/\S*|file:\S+)")
 
 
-def facts(manifest: Manifest, arch: str) -> Facts:
-    """The facts for a manifest whose project folder is here. `arch` is Debian's name. Raises InputError."""
+def included_by(manifest: Manifest) -> tuple[str, ...]:
+    """The files that a manifest's requirements files name, its project folder being here. Raises InputError."""
     wanted = manifest.python.requirements if manifest.python else ()
-    return Facts(arch, included(wanted, lambda path: _read(manifest.folder, path)))
+    return included(wanted, lambda path: _read(manifest.folder, path))
 
 
 def included(files: tuple[str, ...], read: Callable[[str], str | None]) -> tuple[str, ...]:

@@ -6,15 +6,17 @@ import argparse
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 
-from . import builds, contenders, page, sandbox, topics
+from . import builds, contenders, page, sandbox, stores, topics
+from .builders import Builder, Devenv, Docker, Podman
 from .contenders import HOME, Contender
 from .measure import say
 
 CHECKOUT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-KEPT = frozenset({"base.tar", "npm", "lock", "uv"})
+TOPICS = ("day", "build", "node", "store", "growth")
+KEPT = frozenset({"base.tar", "npm", "node", "lock", "uv"})
 """What `make bench-peers` installed, and what costs a download to make again."""
 NOTES = (
     "Everybody runs in one network namespace of the benchmark's own, reaching the outside through a veth pair and NAT, "
@@ -50,9 +52,7 @@ def main(argv: Sequence[str]) -> int:
 def _options(argv: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="fewer rounds; the page goes to stdout")
-    parser.add_argument(
-        "--only", action="append", choices=("day", "growth", "build"), help="one topic; the page goes to stdout"
-    )
+    parser.add_argument("--only", action="append", choices=TOPICS, help="one topic; the page goes to stdout")
     parser.add_argument("--without", action="append", default=[], metavar="NAME", help="leave a contender out")
     parser.add_argument("--output", help="where the page goes (default: docs/benchmarks.md, when all is measured)")
     parser.add_argument(sandbox.INSIDE, action="store_true", help=argparse.SUPPRESS)
@@ -60,24 +60,30 @@ def _options(argv: Sequence[str]) -> argparse.Namespace:
 
 
 def _bench(options: argparse.Namespace) -> int:
-    wanted, started = options.only or ["day", "build", "growth"], time.time()
+    wanted, started = options.only or list(TOPICS), time.time()
     load = os.getloadavg()[0]
     done: list[topics.Topic] = []
     with ExitStack() as stack:
-        present, absent, builders = _gather(stack, options, "build" in wanted)
+        present, absent = _gather(stack, options)
         say(
-            f"measuring {', '.join(f'{each.name} {each.version}' for each in present)}"
+            f"measuring {', '.join(f'{each.name} {each.version}' for each in present.values())}"
             + (f"; absent: {', '.join(absent)}" if absent else "")
         )
         if "day" in wanted:
-            done.append(topics.every_day(present, 4 if options.quick else 12))
+            done.append(topics.every_day(list(present.values()), 4 if options.quick else 12))
         if "growth" in wanted:
-            some = [each for each in present if each.name in ("devenv", "Docker", "Podman")]
+            some = [each for name, each in present.items() if name in ("devenv", "Docker", "Podman")]
             done.append(topics.growth(some, topics.SIZES[:2] if options.quick else topics.SIZES))
+        makers = _Makers(present)
         if "build" in wanted:
-            done.append(builds.building(builders))
+            done.append(builds.python(_plans(makers, options.quick)))
+        if "node" in wanted:
+            some_makers = [each for each in (makers.devenv(), makers.docker("cached")) if each]
+            done.append(builds.node(some_makers, f"{CHECKOUT}/examples/node-api", 1 if options.quick else 5))
+        if "store" in wanted:
+            done += _stores(makers, options.quick)
     date = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(started))
-    versions = [(each.name, each.version) for each in present]
+    versions = [(each.name, each.version) for each in present.values()]
     setting = page.Setting(date, versions, absent, NOTES, (load, os.getloadavg()[0]))
     text = page.page(done, setting)
     say(f"done in {(time.time() - started) / 60:.1f} minutes")
@@ -94,33 +100,66 @@ def _bench(options: argparse.Namespace) -> int:
     return 0
 
 
-def _gather(
-    stack: ExitStack, options: argparse.Namespace, build: bool
-) -> tuple[list[Contender], list[str], list[builds.Builder]]:
-    """Start who is installed: the contenders, the names of those who are absent, and the builders among them."""
+def _gather(stack: ExitStack, options: argparse.Namespace) -> tuple[dict[str, Contender], list[str]]:
+    """Start who is installed: the contenders, and the names of those who are absent."""
     found: dict[str, Contender | None] = {}
-    builders: list[builds.Builder] = []
-    once, twice = (1, 1) if options.quick else (1, 2)
     if "devenv" not in options.without:
-        program = contenders.install_devenv(CHECKOUT)
-        found["devenv"] = contenders.devenv(program, f"{HOME}/store")
-        builders.append(builds.of_devenv(contenders.devenv(program, f"{HOME}/builder"), program, twice, once))
+        found["devenv"] = contenders.devenv(contenders.install_devenv(CHECKOUT), f"{HOME}/store")
     if "Docker" not in options.without:
         daemon = stack.enter_context(contenders.dockerd())
-        docker = contenders.docker(*daemon) if daemon else None
-        found["Docker"] = docker
+        found["Docker"] = contenders.docker(*daemon) if daemon else None
         found["docker-compose"] = contenders.compose(*daemon) if daemon else None
         found["devcontainers CLI"] = contenders.devcontainer(*daemon) if daemon else None
-        if docker and daemon:
-            for flavour in builds.FLAVOURS if build else ():
-                builders.append(
-                    builds.of_docker(docker, daemon[0], flavour, *((twice, 0) if flavour == "plain" else (once, once)))
-                )
     if "Podman" not in options.without:
-        podman = found["Podman"] = contenders.podman()
-        if podman and build and not options.quick:
-            builders.append(builds.of_podman(podman, once))
-    return [each for each in found.values() if each], [name for name, each in found.items() if not each], builders
+        found["Podman"] = contenders.podman()
+    return {name: each for name, each in found.items() if each}, [name for name, each in found.items() if not each]
+
+
+class _Makers:
+    """Builders of whoever is present."""
+
+    def __init__(self, present: Mapping[str, Contender]) -> None:
+        self.present = present
+
+    def devenv(self, store: str = "builder", folder: str = "devenv") -> Devenv | None:
+        if "devenv" not in self.present:
+            return None
+        program = self.present["devenv"].up("")[0]
+        return Devenv(contenders.devenv(program, f"{HOME}/{store}"), program, folder)
+
+    def docker(self, flavour: str, folder: str = "docker") -> Docker | None:
+        if "Docker" not in self.present:
+            return None
+        return Docker(self.present["Docker"], self.present["Docker"].up("")[0], flavour, folder)
+
+    def podman(self) -> Podman | None:
+        return Podman(self.present["Podman"]) if "Podman" in self.present else None
+
+
+def _plans(makers: _Makers, quick: bool) -> list[builds.Plan]:
+    """Each takes part as often as its figures need: the ones that targets are about most."""
+    taking: list[tuple[Builder | None, int, int, int]] = [
+        (makers.devenv(), 2, 2, 5),
+        (makers.docker("plain"), 2, 0, 0),
+        (makers.docker("cached"), 1, 0, 5),
+        (makers.docker("uv"), 1, 0, 2),
+        (None if quick else makers.podman(), 1, 0, 0),
+    ]
+    return [
+        builds.Plan(each, *(min(1, times) if quick else times for times in rounds)) for each, *rounds in taking if each
+    ]
+
+
+def _stores(makers: _Makers, quick: bool) -> list[topics.Topic]:
+    pairs: list[tuple[Builder, Builder]] = []
+    one, same, other = makers.devenv(), makers.devenv(folder="devenv-second"), makers.devenv("second", "devenv-other")
+    if one and same:
+        pairs.append((one, same))
+    first, second = makers.docker("cached"), makers.docker("cached", "docker-second")
+    if first and second:
+        pairs.append((first, second))
+    done = [stores.disk(pairs)]
+    return [*done, stores.handed_on(one, other, 1 if quick else 3)] if one and other else done
 
 
 if __name__ == "__main__":

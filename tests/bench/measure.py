@@ -70,10 +70,10 @@ def seconds(argv: Argv, folder: str, env: Mapping[str, str], limit: float = 240)
     return spent
 
 
-def output(argv: Argv, env: Mapping[str, str]) -> str | None:
+def output(argv: Argv, env: Mapping[str, str], folder: str | None = None) -> str | None:
     """A command's stdout, stripped, or None when it is missing or fails."""
     try:
-        done = subprocess.run(argv, env=env, capture_output=True, text=True, timeout=60, check=True)
+        done = subprocess.run(argv, env=env, cwd=folder, capture_output=True, text=True, timeout=60, check=True)
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip()

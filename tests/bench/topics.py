@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, TypeVar
 
 from .contenders import DAEMONS, HOME, Contender, project
 from .measure import Argv, Failed, Row, outside_memory, say, seconds
 
 SIZES = (1, 5, 20)
+
+
+class _Named(Protocol):
+    @property
+    def name(self) -> str: ...
+
+
+_T = TypeVar("_T", bound=_Named)
 
 
 class Topic(NamedTuple):
@@ -35,14 +44,20 @@ def _clear(contender: Contender, folder: str) -> None:
 
 
 @contextmanager
-def _tolerated(contender: Contender, topic: Topic, alive: list[Contender]) -> Iterator[None]:
+def tolerated(each: _T, topic: Topic, alive: list[_T]) -> Iterator[None]:
     """A contender that fails leaves the topic, with a note; the others go on."""
     try:
         yield
-    except Failed as fault:
-        say(f"{contender.name} is out: {fault}")
-        topic.failures.append(f"{contender.name}: `{str(fault).splitlines()[0].replace(HOME, '…')}`")
-        alive.remove(contender)
+    except (Failed, subprocess.CalledProcessError) as fault:
+        say(f"{each.name} is out: {fault}")
+        topic.failures.append(f"{each.name}: `{str(fault).splitlines()[0].replace(HOME, '…')}`")
+        alive.remove(each)
+
+
+def in_turn(alive: Sequence[_T], number: int) -> list[_T]:
+    """Who goes first changes from round to round."""
+    first = number % max(1, len(alive))
+    return [*alive[first:], *alive[:first]]
 
 
 def every_day(contenders: Sequence[Contender], rounds: int) -> Topic:
@@ -59,9 +74,8 @@ def every_day(contenders: Sequence[Contender], rounds: int) -> Topic:
     folders = {each.name: project(f"{HOME}/projects/{_slug(each)}-day") for each in contenders}
     alive = list(contenders)
     for number in range(rounds + 1):
-        first = number % max(1, len(alive))
-        for contender in [*alive[first:], *alive[:first]]:
-            with _tolerated(contender, topic, alive):
+        for contender in in_turn(alive, number):
+            with tolerated(contender, topic, alive):
                 taken = _day(contender, folders[contender.name], prove=number == 0)
                 if number:
                     for row, value in taken.items():
@@ -116,7 +130,7 @@ def growth(contenders: Sequence[Contender], sizes: Sequence[int]) -> Topic:
     alive = list(contenders)
     for contender in contenders:
         folders = [f"{HOME}/projects/{_slug(contender)}-{number}" for number in range(max(sizes))]
-        with _tolerated(contender, topic, alive):
+        with tolerated(contender, topic, alive):
             _grow(contender, folders, sizes, rows)
         for folder in filter(os.path.exists, folders):
             _clear(contender, folder)

@@ -25,5 +25,5 @@ def test_base_of_each_release_runs(new: New, suite: str, python: str) -> None:
     assert suite in release or suite == "sid"
     assert place("exec", "--", "python", "--version").out.startswith(python)
     # The host's proxies and its word on old archives were lent to the bootstrap, and are not in what it made.
-    assert place("exec", "--", "cat", "/etc/apt/apt.conf.d/99mmdebstrap").out == 'APT::Install-Recommends "false";\n'
+    assert place("exec", "--", "cat", "/etc/apt/apt.conf.d/99devenv").out == 'APT::Install-Recommends "false";\n'
     place("exec", "--", "sh", "-c", "tree --version && python -c 'import six'")

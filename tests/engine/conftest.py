@@ -48,7 +48,7 @@ def base() -> Iterator[str]:
         project = Project(paths, f"{os.path.dirname(paths.home)}/base", "bootstrap:bookworm")
         project.write("Containerfile", "FROM bootstrap:bookworm\n")
         project.run("build", "--tag", "base", ".")
-        yield f"oci:{paths.layout}:base"
+        yield f"oci:{project.layout('base')}:base"
 
 
 @pytest.fixture(scope="module")

@@ -51,6 +51,12 @@ class Project:
             **(extra or {}),
         }
 
+    def layout(self, image: str) -> str:
+        """An OCI image layout with an image, as other tools read it."""
+        target = f"{os.path.dirname(self.paths.home)}/saved-{os.urandom(6).hex()}"
+        self.run("save", image, target)
+        return target
+
     def attempt(
         self, *words: str, input: str = "", env: Mapping[str, str] | None = None, pass_fds: Sequence[int] = ()
     ) -> subprocess.CompletedProcess[str]:

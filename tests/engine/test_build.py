@@ -163,7 +163,7 @@ def test_build_does_every_instruction(built: Built) -> None:
 
 
 def test_build_config_is_what_others_read(built: Built) -> None:
-    argv = ["skopeo", "inspect", "--config", f"oci:{built.project.paths.layout}:all"]
+    argv = ["skopeo", "inspect", "--config", f"oci:{built.project.layout('all')}:all"]
     config = json.loads(subprocess.run(argv, check=True, capture_output=True).stdout)["config"]
 
     assert config["Entrypoint"] == ["/opt/bin/tool"]

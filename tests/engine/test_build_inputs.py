@@ -31,7 +31,7 @@ def refused(project: Project, *words: str, code: int = 2) -> str:
 def listing(project: Project, image: str) -> list[str]:
     """Files of an image, as a foreign tool unpacks it."""
     target = f"{project.folder}/unpacked-{image}"
-    argv = ["umoci", "unpack", "--rootless", "--image", f"{project.paths.layout}:{image}", target]
+    argv = ["umoci", "unpack", "--rootless", "--image", f"{project.layout(image)}:{image}", target]
     subprocess.run(argv, check=True, capture_output=True)
     top = f"{target}/rootfs"
     return sorted(os.path.relpath(f"{folder}/{name}", top) for folder, _, names in os.walk(top) for name in names)

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from devenv.engine.native.packages.files import EPOCH, Files
+from devenv.engine.native.packages.tree import making
 from devenv.engine.native.state import State
 from devenv.paths import Paths
 
@@ -308,3 +310,83 @@ def _commands() -> bytes:
             except OSError:
                 continue
     return found
+
+
+def test_gc_takes_packages_that_nobody_used_for_a_month(own: Paths, place: Project) -> None:
+    collect(place)
+    files = Files(own.packages)
+    kept = []
+    for data in (b"used", b"unused"):
+        with files.writer("demo 1.0") as out:
+            out.write(data)
+        kept.append(files.path(out.sha256))
+    with making(files, "demo 1.0", "0" * 64) as draft:
+        draft.add("x", False, [b"x"])
+    tree = f"{own.packages}/unpacked/{'0' * 64}"
+    old = time.time() - 31 * 86400
+    for path in (kept[1], tree):
+        os.utime(path, (old, EPOCH))
+    os.mkdir(f"{own.packages}/drafts/of-one-who-was-killed")
+
+    gone = collect(place)
+
+    assert names(gone, "package") == [os.path.relpath(path, own.packages) for path in (kept[1], tree)]
+    # Whichever command came first after its maker's death has swept it.
+    assert os.listdir(f"{own.packages}/drafts") == []
+    assert [os.path.exists(path) for path in (*kept, tree)] == [True, False, False]
+    assert "packages/files" in names(collect(place, "--all"), "cache")
+    assert not os.path.exists(kept[0])
+
+
+def test_gc_leaves_the_layers_that_a_container_stands_on_when_the_same_image_was_built_again(place: Project) -> None:
+    """The same steps give the same digest, by layers with other numbers."""
+    place.run("up")
+    image = place.container()["image"]
+    assert place.run("build", "--no-cache").strip() == image
+    collect(place, "--all")
+
+    assert place.run("exec", "cat", "/one") == "one\n"
+    assert os.path.isfile(f"{next(one for one in mounted(place) if os.path.isfile(f'{one}/one'))}/one")
+    place.run("stop")
+    place.run("up")
+    assert place.run("exec", "cat", "/one") == "one\n"
+
+
+def mounted(place: Project) -> list[str]:
+    """The folders of the layers that there are."""
+    return [place.paths.layer(int(name)) for name in os.listdir(place.paths.layers) if name.isdecimal()]
+
+
+def test_gc_takes_the_archives_of_layers_that_an_older_store_kept(place: Project) -> None:
+    place.run("build", "--tag", "older:1")
+    collect(place)
+    state = State(place.paths.state)
+    diff_ids = [row[0] for row in state.db.execute("SELECT DISTINCT diff_id FROM layer WHERE diff_id IS NOT NULL")]
+    state.close()
+    for diff_id in diff_ids:
+        with open(f"{place.paths.layout}/blobs/sha256/{diff_id[7:]}", "wb") as file:
+            file.write(b"tar")
+
+    gone = collect(place)
+
+    assert sorted(names(gone, "blob")) == sorted(diff_id[7:19] for diff_id in diff_ids)
+    assert {one["reason"] for one in gone} == {"its layer is kept as a folder"}
+    place.run("save", "older:1", "older.tar")
+
+
+def test_gc_counts_what_it_frees_of_layers_that_share_files(place: Project) -> None:
+    found = {}
+    for number in (1, 2):
+        own = f"head -c 100000 /dev/urandom >/own{number}"
+        build(place, f"RUN head -c 3000000 /dev/zero >/same && {own}")
+        place.run("build", "--tag", f"sharing:{number}")
+        found[number] = place.paths.layer(max(int(name) for name in os.listdir(place.paths.layers) if name.isdecimal()))
+    place.run("gc", "sharing:2", "sharing:1")
+    build(place, "RUN echo other >/other")  # neither is this folder's own
+    place.run("build")
+    one, other = (os.path.basename(found[number]) for number in (1, 2))
+
+    gone = {entry["name"]: entry["size"] for entry in collect(place, "--all", "--dry-run") if entry["kind"] == "layer"}
+
+    assert os.stat(f"{found[1]}/same").st_ino == os.stat(f"{found[2]}/same").st_ino
+    assert (gone[one] < 1_000_000, gone[other] < 1_000_000) == (True, True)

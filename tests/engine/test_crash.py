@@ -52,7 +52,7 @@ def killed(process: subprocess.Popen[str]) -> None:
 
 
 def assert_whole(project: Project) -> None:
-    """The environment works, the layout is one for other tools, and nothing half made is left."""
+    """The environment works, its image's manifest is where other tools look for it, and nothing half made is left."""
     assert project.container()["status"] == "running"
     assert project.run("exec", "cat", "/etc/debian_version")
     assert os.listdir(project.paths.drafts) == []
@@ -216,7 +216,7 @@ def test_layer_emptied_by_somebody_is_made_anew_by_up(project: Project, whole_fo
     assert project.run("exec", "cat", "/made") == f"{whole_folder}\n"
 
 
-def test_blob_removed_by_somebody_is_packed_again_by_the_next_commit(project: Project) -> None:
+def test_blobs_removed_by_somebody_are_written_again_by_the_next_commit(project: Project) -> None:
     containerfile(project, "RUN echo one >/one")
     project.run("up")
     folder = f"{project.paths.layout}/blobs/sha256"
@@ -228,7 +228,7 @@ def test_blob_removed_by_somebody_is_packed_again_by_the_next_commit(project: Pr
 
     assert_whole(project)
     name = image_name(project)
-    output("skopeo", "copy", "--quiet", f"oci:{project.paths.layout}:{name}", f"dir:{project.folder}/copy")
+    output("skopeo", "copy", "--quiet", f"oci:{project.layout(name)}:{name}", f"dir:{project.folder}/copy")
 
 
 @pytest.mark.parametrize("damage", ["firewall", "bridge"])

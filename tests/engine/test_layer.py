@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from devenv.engine.native.store.layer import adopt, pack, remove_tree, shift
+from devenv.engine.native.store.adopt import adopt
+from devenv.engine.native.store.layer import pack, remove_tree, shift
 from devenv.engine.native.store.unpack import unpack
 from devenv.errors import EngineError, StoreError
 

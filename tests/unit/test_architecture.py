@@ -27,10 +27,13 @@ EFFECTS = {
     "secrets",
 }
 
-# Rooms that take values and give values. `os.path` (joining text) is not an effect.
-PURE_ROOMS = ("devenv.model", "devenv.manifest", "devenv.render", "devenv.build")
+PURE_NAMES = {"os.path", "urllib.parse"}  # joining and taking apart text
+
+# Rooms that take values and give values.
+PURE_ROOMS = ("devenv.model", "devenv.manifest", "devenv.render", "devenv.build", "devenv.lock")
 PURE_FILES = {
     "devenv.changes",
+    "devenv.reasons",
     "devenv.plan",
     "devenv.desired",
     "devenv.provision",
@@ -48,6 +51,8 @@ PURE_FILES |= {
         "record",
         "store.image",
         "store.config",
+        "store.shelf",
+        "store.transient",
         "store.untrusted",
     )
 }
@@ -59,6 +64,7 @@ EFFECTFUL = {
     *(
         f"devenv.build.{name}"
         for name in (
+            "again",
             "archive",
             "caches",
             "context",
@@ -87,6 +93,8 @@ HOMES = {
     "subprocess": {"devenv.engine.native.process"},
     "sqlite3": {"devenv.engine.native.state"},
     "zstandard": {"devenv.archive.stream"},
+    "urllib3": {"devenv.engine.native.packages.web"},
+    "packaging": {"devenv.lock.tags", "devenv.engine.native.packages.wheel"},
     "urllib.request": {"devenv.build.fetch"},
     "pathlib": set(),
     "logging": set(),
@@ -97,19 +105,26 @@ NATIVE = "devenv.engine.native"
 LEAVES = {"Json", "slot.address", "slot.ids", "mount", "process", "state", "record", "container.spec"}
 # Who puts siblings together. Nobody but composers knows a composer.
 COMPOSERS = {
+    "bases",
+    "commit",
     "container.bundle",
     "container.step",
+    "draft",
     "facade",
     "host.doctor",
     "host.kernel",
     "host.outside",
+    "inquiry",
     "ledger",
     "machine",
     "observe",
+    "pythons",
+    "share",
     "slot.doors",
     "slot.pool",
     "slot.refill",
     "store.collect",
+    "supply",
     "sweep",
     "workshop",
 }
@@ -120,6 +135,29 @@ ACQUAINTED = {
     ("store.image", "store.config"),  # one document in two parts, and how both are read
     ("store.image", "store.untrusted"),
     ("store.config", "store.untrusted"),
+    ("store.shelf", "store.untrusted"),
+    ("store.tarred", "store.layout"),  # the same blobs and index, in one file
+    ("store.adopt", "store.transient"),  # what of an upperdir is no part of the layer
+    ("store.compare", "store.differing"),  # two layers, two files
+    ("packages.fetch", "packages.files"),  # where what is fetched goes
+    ("packages.fetch", "packages.web"),
+    ("packages.index", "packages.web"),  # an index is asked as files are fetched
+    ("packages.index", "packages.fetch"),  # whose Wanted it makes
+    ("packages.tree", "packages.files"),  # unpacked beside what was fetched
+    ("packages.wheel", "packages.files"),
+    ("packages.wheel", "packages.tree"),
+    ("packages.venv", "packages.files"),
+    ("packages.venv", "packages.tree"),
+    ("packages.venv", "packages.wheel"),
+    ("packages.npm", "packages.fetch"),  # whose Wanted it makes
+    ("packages.npm", "packages.files"),
+    ("packages.npm", "packages.tree"),
+    ("packages.node_modules", "packages.files"),  # the time that everything kept there has
+    ("packages.node_modules", "packages.tree"),
+    ("packages.nodejs", "packages.node_modules"),  # npm is installed as other global packages are
+    ("packages.nodejs", "packages.tree"),
+    ("packages.archive", "packages.fetch"),  # whose Wanted it makes
+    ("packages.deb", "packages.files"),  # what is repacked is kept beside what was fetched
     ("container.snapshot", "store.layer"),  # where a file system can't idmap, layers are shifted by copying
 }
 
@@ -136,16 +174,18 @@ KNOWS = {
     "archive": set(),
     "manifest": set(),
     "render": set(),
-    "build": {"archive", "engine", "beneath"},
+    "build": {"archive", "engine", "beneath", "lock"},
     "changes": set(),
     "colours": set(),
     "desired": set(),
     "lives": set(),
-    "plan": {"changes"},
+    "lock": {"changes", "engine", "manifest", "render"},
+    "plan": {"changes", "reasons"},
     "provision": {"engine"},
-    "engine": {"beneath", "archive", "command", "lives", "paths", "signals"},
+    "engine": {"beneath", "archive", "command", "lives", "lock", "paths", "signals"},
     "console": {"colours"},
     # `up` by the quick door plans and provisions as the long way does, with what that way has written down.
+    "reasons": {"changes"},
     "quick": {
         "build",
         "cli",
@@ -168,6 +208,7 @@ KNOWS = {
         "console",
         "desired",
         "engine",
+        "lock",
         "manifest",
         "plan",
         "provision",
@@ -222,7 +263,7 @@ def test_architecture_module_is_short_documented_and_well_named(module: str) -> 
 def test_architecture_pure_rooms_have_no_effects(module: str) -> None:
     pure = module in PURE_FILES or any(module == one or module.startswith(f"{one}.") for one in PURE_ROOMS)
     if pure and module not in EFFECTFUL:
-        effects = {name for name in imports(module) if name.split(".")[0] in EFFECTS and name != "os.path"}
+        effects = {name for name in imports(module) if name.split(".")[0] in EFFECTS and name not in PURE_NAMES}
         assert effects <= ({"time"} if module in CLOCKED else set())
 
 

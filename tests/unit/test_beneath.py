@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from devenv.beneath import make_parents, remove_tree
+from devenv.beneath import make_parents, remove_tree, text_beneath
 
 
 def test_make_parents_makes_any_number_of_folders(tmp_path: Path) -> None:
@@ -31,3 +31,12 @@ def test_make_parents_goes_through_no_link_that_leads_nowhere(tmp_path: Path) ->
             make_parents(root, b"link/x")
     finally:
         os.close(root)
+
+
+def test_text_of_what_is_no_file_is_none(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "link").symlink_to("/file")
+    (tmp_path / "file").write_text("text")
+
+    assert [text_beneath(str(tmp_path), name) for name in ("folder", "fifo", "missing", "link")] == ["", "", "", "text"]

@@ -271,3 +271,24 @@ def test_open_context_says_what_is_wrong_with_an_ignore_file(root: Path) -> None
 def test_context_that_is_not_there_is_not_found(tmp_path: Path) -> None:
     with pytest.raises(NotFound, match="open the build context"):
         digest(tmp_path / "none")
+
+
+def test_context_lists_the_files_of_a_digest_for_saying_which_changed(tmp_path: Path) -> None:
+    (tmp_path / "src").mkdir()
+    (tmp_path / "src/run.sh").write_text("a")
+    os.chmod(tmp_path / "src/run.sh", 0o755)
+    os.symlink("run.sh", tmp_path / "src/ln")
+    context = Context(str(tmp_path), Matcher(()), {})
+    digest = context.digest(Copy(("src",), "/srv/"))
+    assert context.listed == {digest: (("src/ln", "777 → run.sh"), ("src/run.sh", "755 ca978112ca1b"))}
+
+
+def test_context_lists_no_more_files_than_are_worth_keeping(tmp_path: Path) -> None:
+    for number in range(2001):
+        (tmp_path / f"{number}").touch()
+    context = Context(str(tmp_path), Matcher(()), {})
+    context.digest(Copy((".",), "/srv/"))
+    assert context.listed == {}
+    os.unlink(tmp_path / "7")
+    digest = context.digest(Copy((".",), "/srv/"))
+    assert len(context.listed[digest]) == 2000

@@ -35,7 +35,7 @@ RUN third
 def annotated(text: str) -> Graph:
     names = {name: ImageConfig() for name in ("base", "devenv-base", "bootstrap:bookworm")}
     suites = {f"bootstrap:{suite}": ImageConfig() for suite in ("bullseye", "trixie", "forky", "sid")}
-    return annotate(graph(parse(text, "F"), "F", {}, "", names | suites, ["devenv-tools"]), text)
+    return annotate(graph(parse(text, "F"), "F", {}, "", names | suites, ["devenv-tools", "devenv-packages"]), text)
 
 
 def test_annotate_reads_the_comments_right_above_a_step() -> None:
@@ -61,7 +61,7 @@ def test_words_of_the_manifest_change_no_key() -> None:
 
 @pytest.mark.parametrize("name", CASES)
 def test_every_rendered_step_says_which_key_it_comes_from(name: str) -> None:
-    manifest, facts = CASES[name]
-    for stage in annotated(containerfile(manifest, templates_folder(), facts)).stages:
+    manifest, section = CASES[name]
+    for stage in annotated(containerfile(manifest, templates_folder(), section)).stages:
         for step in stage.steps:
             assert isinstance(step.operation, Configure) or step.origins, step.text

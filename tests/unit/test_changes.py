@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from devenv.changes import brief, differences, lines, own
+from devenv.changes import brief, differences, lines, own, told
 from devenv.model.plan import Change
 
 A, B = "a" * 64, "b" * 64
@@ -21,6 +21,38 @@ A, B = "a" * 64, "b" * 64
         ("env.DEBUG", "", "2", "env.DEBUG added", "+ env.DEBUG: 2"),
         ("network", "", "none", "network → none", "+ network: none"),
         ("user", "ann", "", "user removed", "- user: ann"),
+        (
+            "devenv.lock.yml",
+            "curl 7, numpy 2.1",
+            "jq 1.6, numpy 2.2",
+            "numpy 2.1 → 2.2, +jq 1.6, -curl 7",
+            "~ numpy 2.1 → 2.2|+ jq 1.6|- curl 7",
+        ),
+        (
+            "devenv.lock.yml",
+            "",
+            "a 1, b 1, c 1, d 1, e ?",
+            "+a 1, +b 1, +c 1 and 2 more",
+            "+ a 1|+ b 1|+ c 1|+ d 1|+ e",
+        ),
+        ("devenv.lock.yml", "a 1, a 2", "a 1, a 3", "a 1/2 → 1/3", "~ a 1/2 → 1/3"),
+        (
+            "from",
+            "file:deploy/Containerfile.prod",
+            "bootstrap:bookworm",
+            "from file:deploy/Containerfile.prod → bootstrap:bookworm",
+            "- from: file:deploy/Containerfile.prod|+ from: bootstrap:bookworm",
+        ),
+        ("app.py", "644 aaaaaaaaaaaa", "644 bbbbbbbbbbbb", "app.py edited", "~ app.py: edited"),
+        ("run.sh", "644 aaaaaaaaaaaa", "755 aaaaaaaaaaaa", "run.sh mode 644 → 755", "~ run.sh: mode 644 → 755"),
+        ("ln", "777 → a", "777 → b", "ln edited", "~ ln: edited"),
+        (
+            "clock",
+            "0",
+            "86400",
+            "clock 1970-01-01 00:00 → 1970-01-02 00:00",
+            "- clock: 1970-01-01 00:00|+ clock: 1970-01-02 00:00",
+        ),
         (
             "limits.memory",
             "2147483648",
@@ -117,3 +149,18 @@ def test_own_changes_of_what_an_older_devenv_remembers_are_the_command() -> None
     after = (("devenv.yml: apt", "git"), ("command", "y"))
     assert [change.name for change in own((("command", "x"),), after)] == ["command"]
     assert own((("command", "y"),), after) == ()
+
+
+def test_told_words_say_each_thing_once() -> None:
+    apt, lock = Change("apt", "git", "git, jq"), Change("devenv.lock.yml", "git 1, zlib 1", "git 1, jq 1.6, zlib 2")
+    assert told((apt, lock, apt)) == "apt +jq, zlib 1 → 2"
+    assert told((lock,)) == "zlib 1 → 2, +jq 1.6"
+    many = [Change(f"{name}.py", "644 aaaaaaaaaaaa", "644 bbbbbbbbbbbb") for name in "abcdef"]
+    assert told(many) == "a.py edited, b.py edited, c.py edited and 3 more"
+
+
+def test_own_changes_of_what_the_lock_names_are_its_packages_not_a_digest() -> None:
+    before = (("devenv.yml: apt", "git"), ("context devenv-packages apt/1", A), ("devenv.lock.yml", "git 1"))
+    after = (before[0], (before[1][0], B), ("devenv.lock.yml", "git 2"))
+    assert [change.name for change in own(before, after)] == ["devenv.lock.yml"]
+    assert [brief(change) for change in own(before, (before[0], after[1], before[2]))] == ["devenv.lock.yml edited"]

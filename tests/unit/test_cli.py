@@ -90,7 +90,7 @@ def test_each_verb_and_option_is_in_the_docs(verb: str, shop: Shop) -> None:
     assert section
     listed = re.findall(r"^  (-.*?)(?:  |$)", shop(verb, "--help").out, re.MULTILINE)
     options = set(re.findall(r"--[a-z][a-z-]+", " ".join(listed))) - {"--help"}
-    assert options or verb in ("render", "schema", "completion", "test")
+    assert options or verb in ("render", "schema", "completion", "test", "save")
     assert {option for option in options if option not in section} == set()
 
 
@@ -358,6 +358,18 @@ def test_logs_prints_the_lines(shop: Shop) -> None:
     assert shop("logs", "--tail", "1").out == "two\n"
     assert shop("logs", "--timestamps", "-n", "1").out == "1970-01-01T00:00:01.000+00:00 two\n"
     assert shop("logs", "other").code == 2
+
+
+def test_save_names_the_image_as_it_was_asked_for_and_takes_paths_from_here(shop: Shop) -> None:
+    shop.running()
+    (image,) = json.loads(shop("images", "--json").out)
+    done = shop("save", image["references"][0], "out.tar")
+    shop("save", image["digest"][:20], "/tmp/out")
+
+    assert done.out.strip() == image["digest"]
+    digest, name = image["digest"], image["references"][0]
+    assert shop.machine.workshop.exported == [(digest, f"{shop.folder}/out.tar", name), (digest, "/tmp/out", name)]
+    assert shop("save", "nobody:1", "out").code == 2
 
 
 def test_images_lists_the_store(shop: Shop) -> None:

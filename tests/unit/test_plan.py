@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from devenv.model.build import Configure, Keyed, Run, Step
 from devenv.model.container import Container, ContainerSpec, Environment, Process, State, Status
 from devenv.model.manifest import Hooks, Pairs
@@ -215,6 +217,25 @@ def test_plan_runs_on_start_at_each_start_and_on_create_once() -> None:
 
 def test_plan_ignores_a_change_of_hooks() -> None:
     assert plan(wanted(hooks=Hooks(on_create=("other",), on_start=("other",))), observed()).idle
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        (Hooks(("a",), ()), Hooks(("b",), ()), "hooks.on_create a → b, from the next new container (up --recreate) on"),
+        (Hooks((), ("a",)), Hooks((), ("a", "b")), "hooks.on_start a → a; b, from the next start on"),
+        (Hooks(("a",), ()), Hooks(("a",), ()), "nothing changed"),
+    ],
+)
+def test_plan_says_when_changed_hooks_will_run(before: Hooks, after: Hooks, said: str) -> None:
+    def row(hooks: Hooks) -> tuple[str, Pairs]:
+        return "hooks", tuple((f"hooks.{name}", "; ".join(each)) for name, each in hooks._asdict().items() if each)
+
+    desired = wanted(hooks=after)._replace(built=(row(after),))
+    answer = plan(desired, observed()._replace(built=(row(before),)))
+    assert answer.idle
+    assert told(answer)[1] == ("keep", "dev", f"it runs, and {said}")
+    assert answer.built == (() if before == after else desired.built)  # told once: `up` writes down the new ones
 
 
 def test_plan_recreates_when_asked_for() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from devenv.errors import InputError
 from devenv.model.manifest import Python
-from devenv.render import Facts, facts
+from devenv.render import included_by
 from devenv.render.requirements import included
 
 from .render_cases import manifest
@@ -63,7 +63,7 @@ def test_included_has_a_limit() -> None:
         included(("0.txt",), lambda path: f"-r {int(path[:-4]) + 1}.txt")
 
 
-def test_facts_reads_plain_files_of_the_project_only(tmp_path: str) -> None:
+def test_included_by_reads_plain_files_of_the_project_only(tmp_path: str) -> None:
     folder = os.path.join(tmp_path, "project")
     os.mkdir(folder)
     for name, text in (
@@ -75,12 +75,12 @@ def test_facts_reads_plain_files_of_the_project_only(tmp_path: str) -> None:
             file.write(text)
     given = manifest(python=Python(requirements=("requirements.txt",)))
     given = given._replace(folder=folder)
-    assert facts(given, "arm64") == Facts("arm64", ("base.txt",))
+    assert included_by(given) == ("base.txt",)
     os.unlink(os.path.join(folder, "base.txt"))
     os.symlink("../outside.txt", os.path.join(folder, "base.txt"))
     with pytest.raises(InputError):
-        facts(given, "arm64")
+        included_by(given)
     os.unlink(os.path.join(folder, "base.txt"))
     os.mkfifo(os.path.join(folder, "base.txt"))
     with pytest.raises(InputError):
-        facts(given, "arm64")
+        included_by(given)

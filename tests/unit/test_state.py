@@ -10,9 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from devenv.engine.native import ledger, observe
 from devenv.engine.native.state import Owner, State, this_process
 from devenv.errors import StoreError
 from devenv.lives import alive, boot_id, process_start
+from devenv.model.plan import Change, Record, StepPlan
+from devenv.paths import Paths
 
 DEAD = Owner(2**22 + 1, 1, boot_id())
 
@@ -117,6 +120,61 @@ def test_state_of_a_newer_schema_is_left_alone(tmp_path: Path) -> None:
     database.close()
     with pytest.raises(StoreError, match="99"):
         State(path)
+
+
+FIRST = """
+CREATE TABLE layer (id INTEGER PRIMARY KEY AUTOINCREMENT, key TEXT UNIQUE, diff_id TEXT, blob_size INTEGER,
+    size INTEGER NOT NULL DEFAULT 0, boot TEXT, created REAL NOT NULL, used REAL NOT NULL);
+CREATE INDEX layer_diff ON layer (diff_id);
+INSERT INTO layer (key, size, created, used) VALUES ('old', 5, 1.0, 1.0);
+PRAGMA user_version = 1;
+"""
+"""What was different in a store of the first schema."""
+
+
+def test_state_of_an_older_schema_is_brought_up_to_date(tmp_path: Path) -> None:
+    path = f"{tmp_path}/state.db"
+    with sqlite3.connect(path) as database:
+        database.executescript(FIRST)
+    database.close()
+    for _ in range(2):
+        state = State(path)
+        old = state.layer("old")
+        assert old is not None
+        assert state.siblings("", 9) == []
+        made = state.layer_made(state.reserve_layer(), None, 1, "root")
+        assert state.siblings("root", 1) == [made]
+        assert state.db.execute("SELECT object FROM told").fetchall() == []
+        state.close()
+
+
+def test_state_keeps_what_is_told_of_an_environment_until_it_is_forgotten(state: State, tmp_path: Path) -> None:
+    change = Change("apt", "git", "git, jq", "devenv.yml:3:12")
+    step = StepPlan("apt 2/2", "jq", False, "apt +jq", (change,), "k" * 64, 2.5, "failed")
+    record = Record("image", "build", "1 of 2 steps", 1.5, 2.5, (change,), (step,), "exit code 3")
+    listed = {"d" * 64: (("a b.py", "644 aaaaaaaaaaaa"), ("\udcff", "777 → x"))}
+    ledger.record(state, "e1", [record._replace(when=0.5)])
+    ledger.record(state, "e1", [record])
+    ledger.remember(state, "e1", (), {"c" * 64: ()})
+    ledger.remember(state, "e1", (), listed)
+    ledger.record(state, "e2", [record])
+    assert observe.records(state, "e1") == (record,)
+    assert observe.listings(state, "e1") == listed
+    ledger.forget(state, Paths(f"{tmp_path}/h", f"{tmp_path}/r"), "e1", volumes=False)
+    assert (observe.records(state, "e1"), observe.listings(state, "e1")) == ((), {})
+    assert observe.records(state, "e2") == (record,)
+
+
+def test_state_siblings_are_the_newest_that_count_first(state: State) -> None:
+    def made(parent: str) -> int:
+        return state.layer_made(state.reserve_layer(), None, 1, parent)
+
+    first, _, third, _ = made("root"), made("other"), made("root"), made("")
+    state.reserve_layer()
+    assert state.siblings("root", 9) == [third, first]
+    assert state.siblings("root", 1) == [third]
+    state.boot = "another"  # their files may not be whole
+    assert state.siblings("root", 9) == []
 
 
 @pytest.mark.parametrize("content", [b"not a database" * 100, b"SQLite format 3\0" + b"\xff" * 5000])

@@ -253,3 +253,29 @@ def test_store_index_is_what_the_spec_says(store: Store) -> None:
             }
         ],
     }
+
+
+def test_store_follows_no_link_that_stands_where_the_next_index_is_written(store: Store, tmp_path: Path) -> None:
+    (tmp_path / "precious").write_text("kept")
+    os.symlink(tmp_path / "precious", f"{store.layout}/index.json.new")
+    descriptor = store.put(b"hello", CONFIG)
+
+    store.tag("shop", descriptor)
+
+    assert (tmp_path / "precious").read_text() == "kept"
+    assert store.tags() == {"shop": descriptor}
+
+
+def test_store_retag_sees_what_had_the_name(store: Store) -> None:
+    one, two = store.put(b"one", MANIFEST), store.put(b"two", MANIFEST)
+    seen = []
+
+    def renew(before: Descriptor | None) -> Descriptor:
+        seen.append(before)
+        return two if before else one
+
+    store.retag("x", renew, "a/b")
+    store.retag("x", renew, "a/b")
+
+    assert (seen, store.tags()) == ([None, one], {"x": two})
+    assert [entry["artifactType"] for entry in json.loads(store.index())["manifests"]] == ["a/b"]

@@ -111,7 +111,7 @@ def test_cancel_goes_on_when_one_step_cant_be_killed(native: Native) -> None:
             with open(f"{native.paths.runtime}/{runtime}/broken/{name}", "w", encoding="ascii") as file:
                 file.write("{")
     shop.running.add("broken")
-    with subprocess.Popen(["sleep", "60"]) as sleeper, shop._cancelled() as started:
+    with subprocess.Popen(["sleep", "60"]) as sleeper, shop.ending.programs() as started:
         try:
             started(sleeper.pid)
             shop.cancel()

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from functools import partial
+from types import MappingProxyType
 from typing import Literal
 
 from devenv import command
@@ -20,9 +21,10 @@ from devenv.model.container import Container, ContainerSpec, Environment, Proces
 from devenv.model.container import State as Observed
 from devenv.model.image import Image
 from devenv.model.manifest import Pairs
+from devenv.model.plan import Built, Record
 from devenv.paths import Paths
 
-from . import ledger, observe, process, record, sweep
+from . import ledger, mount, observe, process, record, sweep
 from .container import bundle, defaults, monitor, runtime, snapshot
 from .container.snapshot import Stage
 from .host import lent
@@ -39,6 +41,8 @@ class Native:
     def __init__(self, paths: Paths, env: Mapping[str, str]) -> None:
         self.paths = paths
         self.env = env
+        # A container's init walks to its root as another user; and no user's habits may show in an image.
+        os.umask(0o022)
         with trouble("make the store"):
             _make_home(paths)
         self.state = State(paths.state)
@@ -81,6 +85,12 @@ class Native:
 
     def recall(self, environment: str) -> tuple[tuple[str, Pairs], ...]:
         return observe.recall(self.state, environment)
+
+    def records(self, environment: str) -> tuple[Record, ...]:
+        return observe.records(self.state, environment)
+
+    def stored(self, key: str) -> tuple[int, float] | None:
+        return observe.stored(self.state, key)
 
     def logs(self, container: str, *, follow: bool = False, tail: int | None = None) -> Iterator[LogLine]:
         self._container(container)
@@ -125,8 +135,11 @@ class Native:
     def keep_receipt(self, folder: str, receipt: str, door: str) -> None:
         ledger.keep_receipt(self.paths, folder, receipt, door)
 
-    def remember(self, environment: str, built: Sequence[tuple[str, Pairs]]) -> None:
-        ledger.remember(self.state, environment, built)
+    def remember(self, environment: str, built: Built, files: Mapping[str, Pairs] = MappingProxyType({})) -> None:
+        ledger.remember(self.state, environment, built, files)
+
+    def record(self, environment: str, records: Sequence[Record]) -> None:
+        ledger.record(self.state, environment, records)
 
     def forget(self, environment: str, *, volumes: bool = False) -> None:
         if self.containers(environment):
@@ -167,7 +180,7 @@ class Native:
     @trouble("start a container")
     def start(self, container: str) -> Container:
         found = self._container(container)
-        if found.status == "running":
+        if observe.rooted(self.state, self.paths, found).status == "running":
             return found
         self.begin()
         spec, slot = self._spec(container)
@@ -177,6 +190,8 @@ class Native:
         image = self._image(spec.image)
         place, loans = self._place(container, spec, slot)
         engine = self._runtime(container, spec)
+        # What it stands on isn't removed, even if its image has other layers one day.
+        os.close(bundle.own(self.paths.bundle(container), bundle.Owner(engine.path, image.layers)))
         with self.stage().staging() as staging:
             folder = bundle.write(self.paths, staging, spec, place, image.config, image.layers)
             pid = monitor.launch(engine, container, bundle=folder, folder=self.paths.container(container))
@@ -419,6 +434,7 @@ def _make_home(paths: Paths) -> None:
     """The folders that must be there. The store is for its owner alone; run-time folders can be walked through."""
     for folder in (paths.home, paths.layers, paths.drafts, paths.locks, f"{paths.home}/containers"):
         os.makedirs(folder, 0o700, exist_ok=True)
+    mount.spread(paths.drafts)
     if os.stat(paths.home).st_mode & 0o077:  # the user's own folder, made beforehand
         os.chmod(paths.home, 0o700)
     # A container's init walks to its root in its bundle as its own user; what is in there is 0600.

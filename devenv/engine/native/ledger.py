@@ -5,15 +5,17 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 
 from devenv.beneath import remove_tree
 from devenv.model.container import Environment
 from devenv.model.manifest import Pairs
+from devenv.model.plan import Built, Record
 from devenv.paths import Paths
 
 from . import observe
+from .record import told_text
 from .state import State
 
 
@@ -40,11 +42,20 @@ def register(state: State, environment: Environment) -> None:
     )
 
 
-def remember(state: State, environment: str, built: Sequence[tuple[str, Pairs]]) -> None:
+def remember(state: State, environment: str, built: Built, files: Mapping[str, Pairs]) -> None:
     with state.transaction() as db:
         db.execute("DELETE FROM built WHERE environment = ?", (environment,))
         rows = [(environment, position, json.dumps(inputs)) for position, inputs in built]
         db.executemany("INSERT INTO built VALUES (?, ?, ?)", rows)
+        db.execute("DELETE FROM told WHERE environment = ? AND object LIKE ?", (environment, f"{observe.FILES}%"))
+        rows = [(environment, f"{observe.FILES}{digest}", json.dumps(listed)) for digest, listed in files.items()]
+        db.executemany("INSERT INTO told VALUES (?, ?, ?)", rows)
+
+
+def record(state: State, environment: str, records: Sequence[Record]) -> None:
+    rows = [(environment, one.object, told_text(one)) for one in records]
+    with state.transaction() as db:
+        db.executemany("INSERT OR REPLACE INTO told VALUES (?, ?, ?)", rows)
 
 
 def forget(state: State, paths: Paths, environment: str, *, volumes: bool) -> None:
@@ -55,6 +66,7 @@ def forget(state: State, paths: Paths, environment: str, *, volumes: bool) -> No
         return
     with state.transaction() as db:
         db.execute("DELETE FROM built WHERE environment = ?", (environment,))
+        db.execute("DELETE FROM told WHERE environment = ?", (environment,))
         db.execute("DELETE FROM environment WHERE id = ?", (environment,))
 
 

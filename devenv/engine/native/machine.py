@@ -11,7 +11,7 @@ from devenv.paths import locate
 
 from . import observe
 from .facade import Native
-from .host import bootstrap, doctor, lent
+from .host import archives, doctor, lent
 from .store import collect
 from .workshop import Shop
 
@@ -40,7 +40,7 @@ class Host:
 
     def watched(self, certificates: str) -> Sequence[str]:
         """Files of the host that what is wanted depends on, there or not: apt's sources, the bundle chosen."""
-        return [*bootstrap.source_paths(), *lent.bundles(certificates)]
+        return [*archives.source_paths(), *lent.bundles(certificates)]
 
     def layers(self, image: str) -> Sequence[str]:
         """Folders of an image's layers, which nobody may touch."""

@@ -12,16 +12,20 @@ from devenv.model.container import Container, Environment
 from devenv.model.container import State as Observed
 from devenv.model.image import Image
 from devenv.model.manifest import Pairs
+from devenv.model.plan import Record
 from devenv.paths import Paths
 
 from .container import bundle, monitor
-from .record import pairs, spec_value
+from .record import pairs, spec_value, told_value
 from .slot.address import Network
 from .state import State
 from .store.config import parse_config
 
 HOOKS: dict[Literal["on_create", "on_start"], int] = {"on_create": 1, "on_start": 2}
 """How far a container's hooks have come, as the state counts it."""
+
+FILES = "files "
+"""How the names of what is told of an environment begin that are a folder's files; the others are records."""
 
 _CONTAINER = "id, environment, image, slot, spec, created, hooks_done, pid, pid_start, boot, started, exit_code"
 
@@ -109,13 +113,12 @@ def observed(
     found = {key: state.layer(key) for key in keys}
     return Observed(
         environment=wanted,
-        containers=tuple(
-            _rooted(state, paths, container) for container in containers(state, paths, network, wanted.id)
-        ),
+        containers=tuple(rooted(state, paths, container) for container in containers(state, paths, network, wanted.id)),
         cached=frozenset(key for key, layer in found.items() if layer is not None and whole(state, paths, layer)),
         image="" if row is None or not _usable(state, paths, row[0]) else row[0],
         built=recall(state, wanted.id),
         volumes=volumes(paths, wanted.id),
+        files={} if row is not None else listings(state, wanted.id),  # read only where it is to be told what changed
     )
 
 
@@ -135,17 +138,49 @@ def _usable(state: State, paths: Paths, digest: str) -> bool:
     return row is not None and all(whole(state, paths, layer) for layer in json.loads(row[0]))
 
 
-def _rooted(state: State, paths: Paths, container: Container) -> Container:
-    """A container whose image was damaged has lost its root: it doesn't count as running, so that `up` starts it anew."""
-    if container.status != "running" or _usable(state, paths, container.image):
+def rooted(state: State, paths: Paths, container: Container) -> Container:
+    """A container whose image was damaged has lost its root: it doesn't count as running, so that `up` starts it anew.
+
+    Nor does one whose image has been mended since: it stands on the layers of before.
+    """
+    if container.status != "running" or (
+        _usable(state, paths, container.image) and not _mended(state, paths, container)
+    ):
         return container
     return container._replace(status="stopped", pid=None)
+
+
+def _mended(state: State, paths: Paths, container: Container) -> bool:
+    """Whether the image has other layers by now than those that the container was started on."""
+    used, found = bundle.owner(paths.bundle(container.id)).layers, image(state, container.image)
+    return bool(used) and found is not None and used != found.layers
 
 
 def recall(state: State, environment: str) -> tuple[tuple[str, Pairs], ...]:
     # In the order they were written: the order of the build.
     rows = state.db.execute("SELECT position, inputs FROM built WHERE environment = ? ORDER BY rowid", (environment,))
     return tuple((position, pairs(json.loads(inputs))) for position, inputs in rows)
+
+
+def listings(state: State, environment: str) -> dict[str, Pairs]:
+    """Digest of what a step of the last build read of a folder -> the files it read."""
+    rows = state.db.execute(
+        "SELECT object, text FROM told WHERE environment = ? AND object LIKE ?", (environment, f"{FILES}%")
+    )
+    return {name.removeprefix(FILES): pairs(json.loads(text)) for name, text in rows}
+
+
+def records(state: State, environment: str) -> tuple[Record, ...]:
+    rows = state.db.execute(
+        "SELECT text FROM told WHERE environment = ? AND object NOT LIKE ? ORDER BY object", (environment, f"{FILES}%")
+    )
+    return tuple(told_value(text) for (text,) in rows)
+
+
+def stored(state: State, key: str) -> tuple[int, float] | None:
+    layer = state.layer(key)
+    row = state.db.execute("SELECT size, created FROM layer WHERE id = ?", (layer,)).fetchone()
+    return None if row is None else (row[0], row[1])
 
 
 def volumes(paths: Paths, environment: str) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ import json
 from devenv.model import plain
 from devenv.model.container import ContainerSpec, Process
 from devenv.model.manifest import Limits, Pairs, Port, Source
+from devenv.model.plan import Change, Record, StepPlan
 
 from . import Json
 
@@ -33,6 +34,22 @@ def spec_value(text: str | Json) -> ContainerSpec:
             "inputs": pairs(data["inputs"]),
         }
     )
+
+
+def told_text(record: Record) -> str:
+    """A Record as JSON."""
+    return json.dumps(plain(record))
+
+
+def told_value(text: str) -> Record:
+    """The Record of `told_text`."""
+    data: Json = json.loads(text)
+    steps = (StepPlan(**{**step, "changes": _changes(step["changes"])}) for step in data["steps"])
+    return Record(**{**data, "changes": _changes(data["changes"]), "steps": tuple(steps)})
+
+
+def _changes(data: list[Json]) -> tuple[Change, ...]:
+    return tuple(Change(**change) for change in data)
 
 
 def pairs(data: list[list[str]]) -> Pairs:

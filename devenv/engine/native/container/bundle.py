@@ -19,15 +19,16 @@ from devenv.model.manifest import Pairs
 from devenv.paths import Paths
 
 from .. import Json, process
-from ..host import lent
+from ..host import archives, lent
 from ..slot import namespace
 from ..slot.ids import COUNT, host_start
-from ..store import layer
+from ..store.adopt import adopt
 from . import identity, seccomp, snapshot, spec
 from .snapshot import Staging
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _INIT = "/run/devenv/init"
+_SOURCES = "etc/apt/sources.list"
 _REAL = ("dev", "etc", "proc", "run", "sys")
 
 
@@ -84,7 +85,7 @@ def write(
         ]
         # Outer targets first, or they would hide the inner ones.
         given.sort(key=lambda attachment: attachment.target.count("/"))
-        attachments = [*_system_files(staging, wanted, place, start), *given]
+        attachments = [*_system_files(staging, wanted, place, root, start), *given]
         asked = _process(wanted, place, config, who)
         refuse(root, asked, wanted.process.argv or (_INIT,), attachments, config.workdir)
     finally:
@@ -288,11 +289,20 @@ def further_process(base: Json, wanted: Process, who: spec.Identity | None) -> J
     return result
 
 
-def _system_files(staging: Staging, wanted: ContainerSpec, place: Place, start: int) -> list[spec.Attachment]:
+def package_sources(root: str, mirror: str) -> dict[str, bytes]:
+    """What lies over the sources.list of a root whose base we made: no mirror's name is ever in an image."""
+    found = archives.lent(text_beneath(root, _SOURCES), mirror)
+    return {f"/{_SOURCES}": found} if found else {}
+
+
+def _system_files(
+    staging: Staging, wanted: ContainerSpec, place: Place, root: str, start: int
+) -> list[spec.Attachment]:
     files = {
         "/etc/hosts": lent.hosts(wanted.hostname, (wanted.name,), place.address),
         "/etc/hostname": f"{wanted.hostname}\n".encode(),
         "/etc/resolv.conf": lent.resolv_conf(place.gateway) if place.address else b"",
+        **(package_sources(root, wanted.mirror) if place.address else {}),
     }
     attached = [
         spec.Attachment(staging.file(content, owner=start), target, readonly=True) for target, content in files.items()
@@ -362,4 +372,4 @@ def _like_image(folder: str, root: str, target: str, start: int) -> None:
     finally:
         os.close(found)
     # The root shows ids shifted into the container's range; volumes hold the image's own.
-    layer.adopt(folder, start, COUNT)
+    adopt(folder, start, COUNT)

@@ -77,8 +77,9 @@ class Step:
                     volatile=True,  # the commit syncs
                 )
                 bundle.refuse_links(paths, self.layers)
-                missing = _missing(root, [bind.target for bind in self.binds])
                 config = self._config(identifier, staging, root, userns)
+                mounted = [*(one.target for one in config.attachments), *(one.target for one in config.tmpfs)]
+                missing = _missing(root, mounted)
                 if refused := self._refused(root, config):
                     output(refused.message)
                     return refused.exit_code
@@ -123,7 +124,7 @@ class Step:
             network_namespace=f"{slot}/net" if online else "",
             cgroup=f"/devenv/{identifier}",
             seccomp=bundle.filter_for(root, self.shop.architecture, chroot=True),
-            attachments=(*self._files(staging, certificates, online), *self._attachments(staging, userns)),
+            attachments=(*self._files(staging, root, certificates, online), *self._attachments(staging, userns)),
             tmpfs=tuple(
                 spec.Tmpfs(bind.target, bind.size, bind.mode if bind.mode is not None else 0o1777, bind.owner)
                 for bind in self.binds
@@ -137,7 +138,7 @@ class Step:
         own = tuple(self.env.items())
         return bundle.merge((("PATH", bundle.PATH), ("HOME", who.home)), borrowed, apt, own)
 
-    def _files(self, staging: Staging, certificates: str, online: bool) -> list[spec.Attachment]:
+    def _files(self, staging: Staging, root: str, certificates: str, online: bool) -> list[spec.Attachment]:
         network = pool.network(self.shop.paths, self.shop.state)
         files = {
             "/etc/hosts": lent.hosts("build", (), ""),
@@ -147,6 +148,8 @@ class Step:
         settings = lent.apt_settings(certificates, self.lent, lent.apt_age())
         if settings:
             files[_APT_CONF] = settings
+        if online:
+            files |= bundle.package_sources(root, self.shop.lending.mirror or "")
         attached = [
             spec.Attachment(staging.file(content, owner=self.start), target, readonly=True)
             for target, content in files.items()

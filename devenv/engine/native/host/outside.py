@@ -9,7 +9,7 @@ from devenv.errors import EngineError
 from devenv.model.host import Check
 
 from ..slot import address
-from . import bootstrap
+from . import archives
 from .attempt import read
 
 _PATIENCE = 0.7  # seconds that a name or a mirror may take to answer
@@ -23,7 +23,7 @@ class Outside:
         self.trouble = ""
         self.uri = ""
         try:
-            self.uri = bootstrap.archive().main
+            self.uri = archives.archive().main
         except EngineError as error:
             self.trouble = error.message
         self.proxy = _proxy(self.uri, env)

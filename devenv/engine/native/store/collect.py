@@ -20,6 +20,7 @@ from devenv.paths import Paths
 from .. import observe, sweep
 from ..container import snapshot
 from ..facade import Native
+from ..packages import files
 from ..slot import pool
 from ..slot.ids import host_start
 from ..state import State
@@ -85,6 +86,10 @@ def _left(native: Native, locks: ExitStack) -> Iterator[_Find]:
         finally:
             os.close(lock)  # its number is never given again; removing it twice is nothing
         yield _Find(garbage, partial(sweep.remove_draft, state, path))
+    for path, lock in sweep.unlocked(f"{paths.packages}/drafts"):
+        os.close(lock)
+        garbage = Garbage("draft", f"packages/{os.path.basename(path)[:12]}", _size(path), "its command was killed")
+        yield _Find(garbage, partial(remove_tree, path))
 
 
 def _stored(native: Native, unwanted: frozenset[str], everything: bool) -> Iterator[_Find]:
@@ -105,11 +110,24 @@ def _stored(native: Native, unwanted: frozenset[str], everything: bool) -> Itera
     yield from _layers(paths, state, layers, everything)
     yield from _copies(paths, state, everything)
     if store is not None:
-        yield from _blobs(paths, store, kept)
+        yield from _blobs(paths, state, store, kept)
+    yield from _packages(paths, everything)
     if everything:
         for folder, reason in ((f"{paths.home}/caches", "download cache"), (paths.tools, "lent to build steps")):
             for name in sweep.listed(folder):
                 yield _tree(paths, "cache", f"{folder}/{name}", f"{os.path.basename(folder)}/{name}", reason)
+
+
+def _packages(paths: Paths, everything: bool) -> Iterator[_Find]:
+    """What was fetched and unpacked, and nobody used lately: a lock that still names it has it fetched again."""
+    if everything:
+        for name in files.KINDS:
+            if os.path.isdir(f"{paths.packages}/{name}"):
+                yield _tree(paths, "cache", f"{paths.packages}/{name}", f"packages/{name}", "only saves fetching it")
+        return
+    for path in files.unused(paths.packages, files.UNUSED):
+        name = os.path.relpath(path, paths.packages)
+        yield _tree(paths, "package", path, name, f"nobody used it for {files.UNUSED} days")
 
 
 def _needed(state: State, images: Sequence[Image], unwanted: frozenset[str], everything: bool) -> set[str]:
@@ -218,13 +236,15 @@ def _copies(paths: Paths, state: State, everything: bool) -> Iterator[_Find]:
             yield _tree(paths, "copy", f"{paths.copies}/{name}", f"copies/{name}", "nobody has the slot")
 
 
-def _blobs(paths: Paths, store: Store, kept: Sequence[Image]) -> Iterator[_Find]:
-    """Blobs of no kept image. A layer's is packed anew when it is wanted again."""
+def _blobs(paths: Paths, state: State, store: Store, kept: Sequence[Image]) -> Iterator[_Find]:
+    """Blobs of no kept image, and layers: a store of before had them a second time, as archives."""
     wanted = {digest for image in kept for digest in _parts(paths, image.digest)}
+    layers = {row[0] for row in state.db.execute("SELECT diff_id FROM layer")}
     folder = f"{paths.layout}/blobs/sha256"
     for name in sweep.listed(folder):
         if f"sha256:{name}" not in wanted:
-            garbage = Garbage("blob", name[:12], os.lstat(f"{folder}/{name}").st_size, "no image has it")
+            reason = "its layer is kept as a folder" if f"sha256:{name}" in layers else "no image has it"
+            garbage = Garbage("blob", name[:12], os.lstat(f"{folder}/{name}").st_size, reason)
             yield _Find(garbage, partial(_sweep, store, wanted))
     for path, lock in sweep.unlocked(f"{paths.layout}/ingest"):
         os.close(lock)
@@ -237,14 +257,12 @@ def _sweep(store: Store, wanted: set[str]) -> None:
 
 
 def _parts(paths: Paths, digest: str) -> Iterator[str]:
-    """The digests of an image: its manifest, config and layers."""
+    """The digests of an image's blobs: its manifest and config."""
     yield digest
     try:
         with open(f"{paths.layout}/blobs/sha256/{digest.removeprefix('sha256:')}", "rb") as file:
             document = json.load(file)
         yield document["config"]["digest"]
-        for layer in document["layers"]:
-            yield layer["digest"]
     except (OSError, ValueError, KeyError, TypeError):
         return  # damaged: its other parts are found by nobody, and written again by the next build
 
@@ -273,9 +291,9 @@ def _unlock(paths: Paths) -> None:
 
 
 def _size(path: str) -> int:
-    """Bytes on disk of a tree, a file with several names counted once; 0 when it isn't there."""
+    """Bytes on disk that a tree alone takes, and that its removal frees; 0 when it isn't there."""
     total = 0
-    seen: set[int] = set()
+    names: dict[int, int] = {}  # of files with several, how many weren't met yet: another layer may have the others
     pending = [path]
     while pending:
         current = pending.pop()
@@ -286,7 +304,9 @@ def _size(path: str) -> int:
                     pending += [entry.path for entry in entries]
         except OSError:
             continue  # gone meanwhile, or a mount that isn't ours to look into
-        if status.st_ino not in seen:
-            seen.add(status.st_ino)
-            total += status.st_blocks * 512
+        if status.st_nlink > 1 and not stat.S_ISDIR(status.st_mode):
+            left = names[status.st_ino] = names.get(status.st_ino, status.st_nlink) - 1
+            if left:
+                continue
+        total += status.st_blocks * 512
     return total

@@ -111,6 +111,14 @@ def read(layout: Layout, tag: str, platform: str) -> ImageManifest:
     return ImageManifest(found, config, layers, diff_ids, parsed)
 
 
+def parts(layout: Layout, manifest: Descriptor) -> tuple[Descriptor, tuple[Descriptor, ...]]:
+    """Config and layers of an image manifest, bottom first. StoreError."""
+    try:
+        return _manifest(layout.read(manifest, untrusted.MAX_JSON), manifest.media_type)
+    except untrusted.Bad as error:
+        raise StoreError(f"read manifest {manifest.digest}: {error}") from error
+
+
 class _Listed(NamedTuple):
     descriptor: Descriptor
     tag: str
@@ -123,6 +131,8 @@ def _index(data: bytes, media_type: str = "") -> list[_Listed]:
     listed = []
     for entry in untrusted.items(document.get("manifests"), "manifests"):
         item = untrusted.mapping(entry, "manifests")
+        if untrusted.text(item.get("artifactType", ""), "artifactType") not in ("", *_CONFIGS):
+            continue  # no image (image-spec, descriptor.md): a cache of ours, a signature
         platform = item.get("platform")
         if platform is not None:
             fields = untrusted.mapping(platform, "platform")

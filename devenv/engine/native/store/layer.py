@@ -1,4 +1,4 @@
-"""Layer folders in overlayfs form: to a tar archive, from a container's upperdir, to a copy with shifted ids.
+"""Layer folders in overlayfs form: to a tar archive, to a copy with shifted ids.
 
 A whiteout is a 0:0 character device, an opaque folder has trusted.overlay.opaque=y; ids are the image's own.
 Nobody else writes in these folders meanwhile: their containers have ended.
@@ -7,6 +7,7 @@ Nobody else writes in these folders meanwhile: their containers have ended.
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import stat
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from typing import NamedTuple, Protocol
 from devenv.archive import marks, tar
 from devenv.beneath import remove_tree as remove_tree
 from devenv.errors import EngineError, StoreError
+from devenv.model.image import LAYER, Descriptor
 
 _BUFFER = 1 << 20
 _IDS = 65536
@@ -89,6 +91,33 @@ def pack(folder: str, out: Output, *, epoch: int | None) -> None:
         out.write(b"".join([*pending, tar.END]))
     except OSError as error:
         raise EngineError(f"pack {tar.show(path)}: {error.strerror}") from error
+
+
+def descriptor(folder: str) -> Descriptor:
+    """What `pack` would write, written nowhere: the digest is the diff id. Raises as `pack` does."""
+    packed = Digest()
+    pack(folder, packed, epoch=None)
+    return Descriptor(LAYER, packed.digest(), packed.size)
+
+
+class Digest:
+    """An Output that only counts, and hands on to another if there is one."""
+
+    __slots__ = ("_hash", "_out", "size")
+
+    def __init__(self, out: Output | None = None) -> None:
+        self._hash = hashlib.sha256()
+        self._out = out
+        self.size = 0
+
+    def write(self, data: bytes, /) -> int:
+        self._hash.update(data)
+        self.size += len(data)
+        return self._out.write(data) if self._out else len(data)
+
+    def digest(self) -> str:
+        """Of all that was written."""
+        return f"sha256:{self._hash.hexdigest()}"
 
 
 def _root_parts(root: bytes, epoch: int | None) -> Iterator[bytes]:
@@ -193,71 +222,6 @@ def _send(path: bytes, size: int, out: Output) -> None:
 def _check_length(path: bytes, got: int, size: int) -> None:
     if got != size:
         raise EngineError(f"pack {tar.show(path)}: it changed meanwhile")
-
-
-# From an upperdir ------------------------------------------------------------------------------------------------
-
-
-def adopt(upper: str, start: int, count: int) -> int:
-    """Turn the upperdir of a container with ids `start` to `start + count - 1` into a layer, in place.
-
-    Ids become the image's own; setuid bits and file capabilities survive that; overlayfs' notes go, but `opaque`;
-    access lists go. Returns the bytes of its files. EngineError, naming the path, for ids or attributes that can't be
-    the container's; the folder is then neither.
-    """
-    root = os.fsencode(upper)
-    path = root
-    total = 0
-    seen: set[int] = set()
-    try:
-        _adopt(root, os.lstat(root), start, count)
-        for path, _, info in _walk(root):
-            if marks.is_whiteout(info):
-                continue  # overlayfs makes them as host root, all one inode; who owns them means nothing
-            if info.st_nlink > 1 and not stat.S_ISDIR(info.st_mode):
-                if info.st_ino in seen:
-                    continue
-                seen.add(info.st_ino)
-            _adopt(path, info, start, count)
-            if stat.S_ISREG(info.st_mode):
-                total += info.st_size
-    except OSError as error:
-        raise EngineError(f"adopt {tar.show(path)}: {error.strerror}") from error
-    return total
-
-
-def _adopt(path: bytes, info: os.stat_result, start: int, count: int) -> None:
-    uid, gid = info.st_uid - start, info.st_gid - start
-    if not (0 <= uid < count and 0 <= gid < count):
-        raise EngineError(
-            f"adopt {tar.show(path)}: it belongs to {info.st_uid}:{info.st_gid}, not to one of {count} ids from {start}"
-        )
-    regular, folder = stat.S_ISREG(info.st_mode), stat.S_ISDIR(info.st_mode)
-    mode = stat.S_IMODE(info.st_mode)
-    capability = b""
-    for name in os.listxattr(path, follow_symlinks=False):
-        if name == marks.CAPABILITY:
-            capability = _own_capability(path, start)
-        elif name == marks.ACCESS_ACL:
-            mode = marks.without_acl(mode, os.getxattr(path, name, follow_symlinks=False))
-            os.removexattr(path, name, follow_symlinks=False)
-        elif name in ("trusted.overlay.redirect", "trusted.overlay.metacopy"):
-            raise EngineError(f"adopt {tar.show(path)}: overlayfs kept only a reference to another layer ({name})")
-        elif name.startswith("system.posix_acl") or (marks.steers_overlayfs(name) and name != marks.OPAQUE):
-            os.removexattr(path, name, follow_symlinks=False)
-    if start:
-        os.chown(path, uid, gid, follow_symlinks=False)
-    if (regular and mode & 0o6000) or ((regular or folder) and mode != stat.S_IMODE(info.st_mode)):
-        os.chmod(path, mode)  # chown took setuid and setgid
-    if capability:
-        os.setxattr(path, marks.CAPABILITY, capability, follow_symlinks=False)
-
-
-def _own_capability(path: bytes, start: int) -> bytes:
-    value = marks.unrooted(os.getxattr(path, marks.CAPABILITY, follow_symlinks=False), start)
-    if value is None:
-        raise EngineError(f"adopt {tar.show(path)}: its file capability is for another root than {start}")
-    return value
 
 
 # A copy with shifted ids -----------------------------------------------------------------------------------------

@@ -8,18 +8,27 @@ import json
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, BinaryIO
+from typing import Any, Protocol
 
 from devenv.errors import EngineError, StoreError
 from devenv.model.image import INDEX, Descriptor
 
 REF_NAME = "org.opencontainers.image.ref.name"
+VERSION = b'{"imageLayoutVersion":"1.0.0"}'
+"""What a layout's `oci-layout` says."""
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _MAX_JSON = 4 << 20
 _CHUNK = 1 << 20
+
+
+class Stream(Protocol):
+    """Bytes to read; b"" at the end."""
+
+    def read(self, size: int, /) -> bytes: ...
+    def close(self) -> None: ...
 
 
 class Writer:
@@ -52,7 +61,7 @@ class Reader:
 
     __slots__ = ("_descriptor", "_file", "_hash", "_read")
 
-    def __init__(self, file: BinaryIO, descriptor: Descriptor) -> None:
+    def __init__(self, file: Stream, descriptor: Descriptor) -> None:
         self._file = file
         self._descriptor = descriptor
         self._hash = hashlib.sha256()
@@ -86,22 +95,33 @@ class Reader:
 
 
 class Store:
-    """The layout in the folder `layout`. Any number of processes may use it at once."""
+    """The layout in the folder `layout`. Any number of processes may use it at once.
 
-    __slots__ = ("layout",)
+    `mode` is that of its folders, and, but for the search bits, of its files.
+    """
 
-    def __init__(self, layout: str) -> None:
+    __slots__ = ("layout", "mode")
+
+    def __init__(self, layout: str, mode: int = 0o700) -> None:
         self.layout = layout
+        self.mode = mode
 
-    def init(self) -> None:
-        """Make the layout, or leave the one that is there as it is."""
-        for folder in (self.layout, f"{self.layout}/blobs", f"{self.layout}/blobs/sha256", f"{self.layout}/ingest"):
-            os.makedirs(folder, mode=0o700, exist_ok=True)
+    def init(self, check: Callable[[], object] = lambda: None) -> None:
+        """Make the layout, or leave the one that is there as it is. `check` raises if the folder is somebody else's."""
+        self._folder(self.layout)
         with self._locked():
+            check()  # not before: another could just be making the layout
+            for folder in (f"{self.layout}/blobs", f"{self.layout}/blobs/sha256", f"{self.layout}/ingest"):
+                self._folder(folder)
             if not os.path.exists(f"{self.layout}/index.json"):
                 self._save([])
             if not os.path.exists(f"{self.layout}/oci-layout"):
-                _replace(f"{self.layout}/oci-layout", b'{"imageLayoutVersion":"1.0.0"}')
+                _replace(f"{self.layout}/oci-layout", VERSION, self.mode & 0o666)
+
+    def _folder(self, path: str) -> None:
+        if not os.path.isdir(path):
+            os.makedirs(path, exist_ok=True)
+            os.chmod(path, self.mode)
 
     # Blobs -------------------------------------------------------------------------------------
 
@@ -125,7 +145,7 @@ class Store:
                 os.fsync(fd)
             blob.descriptor = Descriptor(media_type, blob.digest(), blob.size)
             if not self.has(blob.descriptor):
-                os.chmod(fd, 0o600)
+                os.chmod(fd, self.mode & 0o666)
                 os.rename(path, self._path(blob.descriptor.digest))
                 path = ""
                 if sync:
@@ -145,8 +165,19 @@ class Store:
             return False
         return stat.S_ISREG(info.st_mode) and info.st_size == descriptor.size
 
+    def find(self, digest: str, media_type: str) -> Descriptor:
+        """What is there under a digest. StoreError when it is missing."""
+        try:
+            return Descriptor(media_type, digest, os.stat(self._path(digest)).st_size)
+        except OSError as error:
+            raise StoreError(f"find blob {digest} in {self.layout}: {error.strerror}") from error
+
     def open(self, descriptor: Descriptor) -> Reader:
         """A blob to read; see Reader. StoreError when it is missing or has another size."""
+        return Reader(self.stream(descriptor), descriptor)
+
+    def stream(self, descriptor: Descriptor) -> Stream:
+        """A blob of the right size, its bytes unchecked: for who computes their digest anyway."""
         try:
             # NONBLOCK: a fifo in somebody else's layout must not hang us.
             fd = os.open(self._path(descriptor.digest), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -157,17 +188,17 @@ class Store:
             os.close(fd)
             cause = f"{info.st_size} bytes instead of {descriptor.size}" if stat.S_ISREG(info.st_mode) else "not a file"
             raise StoreError(f"open blob {descriptor.digest} in {self.layout}: {cause}")
-        return Reader(os.fdopen(fd, "rb", buffering=0), descriptor)
+        return os.fdopen(fd, "rb", buffering=0)
 
     def read(self, descriptor: Descriptor, limit: int = _MAX_JSON) -> bytes:
         """A whole blob, verified. StoreError when it is larger than `limit` bytes."""
-        if descriptor.size > limit:
-            raise StoreError(f"read blob {descriptor.digest}: {descriptor.size} bytes, at most {limit} are accepted")
-        parts = []
-        with self.open(descriptor) as blob:
-            while part := blob.read(_CHUNK):
-                parts.append(part)
-        return b"".join(parts)
+        return verified(self.stream, descriptor, limit)
+
+    @contextmanager
+    def receive(self, descriptor: Descriptor) -> Iterator[Writer]:
+        """Stream a blob in whose digest is known; whoever writes it says whether it is that."""
+        with self.writer(descriptor.media_type) as blob:
+            yield blob
 
     def sweep(self, keep: set[str]) -> int:
         """Remove blobs whose digest isn't in `keep`, and what dead writers left. Returns the bytes freed.
@@ -178,9 +209,11 @@ class Store:
         for name in os.listdir(f"{self.layout}/blobs/sha256"):
             if f"sha256:{name}" not in keep:
                 freed += _unlink(f"{self.layout}/blobs/sha256/{name}")
-        for name in os.listdir(f"{self.layout}/ingest"):
-            freed += _unlink_abandoned(f"{self.layout}/ingest/{name}")
-        return freed
+        return freed + self.tidy()
+
+    def tidy(self) -> int:
+        """Remove what dead writers left. Returns the bytes freed."""
+        return sum(_unlink_abandoned(f"{self.layout}/ingest/{name}") for name in os.listdir(f"{self.layout}/ingest"))
 
     def _path(self, digest: str) -> str:
         if not _DIGEST.fullmatch(digest):
@@ -204,32 +237,27 @@ class Store:
 
     def index(self) -> bytes:
         """The layout's index.json, once its version is one we know. StoreError when it isn't an image layout."""
-        version = _json(_small(f"{self.layout}/oci-layout"), f"{self.layout}/oci-layout").get("imageLayoutVersion")
-        if version != "1.0.0":
-            raise StoreError(f"read {self.layout}: image layout version {version!r} is not known")
+        check_version(_small(f"{self.layout}/oci-layout"), self.layout)
         return _small(f"{self.layout}/index.json")
 
     def tags(self) -> dict[str, Descriptor]:
         """What is named, by name."""
-        return {
-            str(entry["annotations"][REF_NAME]): Descriptor(entry["mediaType"], entry["digest"], entry["size"])
-            for entry in self._entries()
-            if REF_NAME in entry.get("annotations", {})
-        }
+        return _tags(self._entries())
 
     def tag(self, reference: str, descriptor: Descriptor) -> None:
         """Name a manifest; a name that was another's moves. On disk when it returns."""
+        self.retag(reference, lambda _: descriptor)
+
+    def retag(self, reference: str, renew: Callable[[Descriptor | None], Descriptor], artifact: str = "") -> None:
+        """Give a name to what `renew` makes of what had it; nobody else changes a name meanwhile.
+
+        `artifact`: what kind of thing it is, when it is no image (image-spec, descriptor.md: artifactType).
+        """
         with self._locked():
-            entries = [entry for entry in self._entries() if not _named(entry, reference)]
-            entries.append(
-                {
-                    "annotations": {REF_NAME: reference},
-                    "digest": descriptor.digest,
-                    "mediaType": descriptor.media_type,
-                    "size": descriptor.size,
-                }
-            )
-            self._save(entries)
+            entries = self._entries()
+            descriptor = renew(_tags(entries).get(reference))
+            kept = [one for one in entries if not _named(one, reference)]
+            self._save([*kept, entry(reference, descriptor, artifact)])
 
     def untag(self, reference: str) -> None:
         """Forget a name; one that isn't there is fine."""
@@ -241,18 +269,10 @@ class Store:
 
     def _entries(self) -> list[dict[str, Any]]:
         path = f"{self.layout}/index.json"
-        entries = _json(_small(path), path).get("manifests")
-        if not isinstance(entries, list) or not all(_is_entry(entry) for entry in entries):
-            raise StoreError(f"read {path}: its list of manifests is damaged")
-        return entries
+        return _listed(_small(path), path)
 
     def _save(self, entries: list[dict[str, Any]]) -> None:
-        index = {
-            "manifests": sorted(entries, key=lambda entry: json.dumps(entry, sort_keys=True)),
-            "mediaType": INDEX,
-            "schemaVersion": 2,
-        }
-        _replace(f"{self.layout}/index.json", json.dumps(index, sort_keys=True, separators=(",", ":")).encode())
+        _replace(f"{self.layout}/index.json", index_json(entries), self.mode & 0o666)
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
@@ -262,6 +282,65 @@ class Store:
             yield
         finally:
             os.close(fd)
+
+
+def verified(stream: Callable[[Descriptor], Stream], descriptor: Descriptor, limit: int = _MAX_JSON) -> bytes:
+    """A whole blob. StoreError when its bytes have another digest, or are more than `limit`."""
+    if descriptor.size > limit:
+        raise StoreError(f"read blob {descriptor.digest}: {descriptor.size} bytes, at most {limit} are accepted")
+    parts = []
+    with Reader(stream(descriptor), descriptor) as blob:
+        while part := blob.read(_CHUNK):
+            parts.append(part)
+    return b"".join(parts)
+
+
+def check_version(text: bytes, layout: str) -> None:
+    """StoreError for an `oci-layout` of another kind."""
+    version = _json(text, f"{layout}/oci-layout").get("imageLayoutVersion")
+    if version != "1.0.0":
+        raise StoreError(f"read {layout}: image layout version {version!r} is not known")
+
+
+def named(index: bytes, path: str) -> dict[str, Descriptor]:
+    """What an index.json names, by name. StoreError with its path."""
+    return _tags(_listed(index, path))
+
+
+def index_json(entries: list[dict[str, Any]]) -> bytes:
+    """The index.json of a layout with these entries."""
+    index = {
+        "manifests": sorted(entries, key=lambda entry: json.dumps(entry, sort_keys=True)),
+        "mediaType": INDEX,
+        "schemaVersion": 2,
+    }
+    return json.dumps(index, sort_keys=True, separators=(",", ":")).encode()
+
+
+def entry(reference: str, descriptor: Descriptor, artifact: str = "") -> dict[str, Any]:
+    """What an index.json says of something with this name."""
+    return {
+        "annotations": {REF_NAME: reference},
+        "digest": descriptor.digest,
+        "mediaType": descriptor.media_type,
+        "size": descriptor.size,
+        **({"artifactType": artifact} if artifact else {}),
+    }
+
+
+def _tags(entries: list[dict[str, Any]]) -> dict[str, Descriptor]:
+    return {
+        str(entry["annotations"][REF_NAME]): Descriptor(entry["mediaType"], entry["digest"], entry["size"])
+        for entry in entries
+        if REF_NAME in entry.get("annotations", {})
+    }
+
+
+def _listed(index: bytes, path: str) -> list[dict[str, Any]]:
+    entries = _json(index, path).get("manifests")
+    if not isinstance(entries, list) or not all(_is_entry(entry) for entry in entries):
+        raise StoreError(f"read {path}: its list of manifests is damaged")
+    return entries
 
 
 def _is_entry(entry: Any) -> bool:
@@ -300,12 +379,13 @@ def _small(path: str) -> bytes:
     return data
 
 
-def _replace(path: str, data: bytes) -> None:
+def _replace(path: str, data: bytes, mode: int) -> None:
     """Temporary file, fsync, rename. One name is enough: the caller holds the lock."""
     temporary = f"{path}.new"
     try:
-        with open(temporary, "wb") as file:
-            os.fchmod(file.fileno(), 0o600)
+        _unlink(temporary)  # of a writer that died; or a link, put there by somebody who may write in the folder too
+        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:
+            os.fchmod(file.fileno(), mode)
             file.write(data)
             file.flush()
             os.fsync(file.fileno())

@@ -1,0 +1,106 @@
+"""The verb explain: what the last build and `up` did and why, and what `up` would do now; or all there is to say of one thing."""
+
+from __future__ import annotations
+
+import sys
+import time
+from difflib import get_close_matches
+from typing import Annotated
+
+import typer
+
+from devenv import console
+from devenv.cli import document, explained, options
+from devenv.cli.locking import expected
+from devenv.cli.project import BuildOptions, desire, home, known_home, load, observe, prepare, warn
+from devenv.cli.session import Session
+from devenv.cli.telling import placed
+from devenv.errors import DevenvError, NotFound
+from devenv.model.container import State
+from devenv.model.plan import Desired, Plan
+from devenv.plan import plan as decide
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb."""
+    app.command()(explain)
+
+
+def explain(
+    context: typer.Context,
+    name: Annotated[
+        str, typer.Argument(metavar="[STEP|CONTAINER]", help="A step (`apt`, `python 1/2`), or `dev`: all of it.")
+    ] = "",
+    contexts: options.Contexts = None,
+    arguments: options.Arguments = None,
+    as_json: options.Json = False,
+) -> None:
+    """Say why each step was built or not, why the container was made, and what `up` would do now.
+
+    Each input that changed is told before and after, with its place.
+
+    Example:  devenv explain
+
+    Example:  devenv explain "environment 1/2"
+    """
+    session: Session = context.obj
+    chosen = BuildOptions(
+        options.contexts(contexts, session.folder), options.pairs(arguments, "--build-arg", session.env)
+    )
+    try:
+        decided, wanted, state = _now(session, chosen)
+    except DevenvError:
+        if not name and not as_json:  # what was done is known though it can't be told what is to be done
+            _past(session)
+        raise
+    records = {one.object: one for one in session.observer().records(wanted.environment.id)}
+    if name:
+        told = _one(session, name, decided, wanted, state)
+        if as_json:
+            console.json(explained.one_document(told, records), sys.stdout)
+        else:
+            explained.one(told, records, time.time(), session.env)
+    elif as_json:
+        console.json(document.explained(decided, tuple(records.values())), sys.stdout)
+    else:
+        explained.past(records, state.containers, time.time(), session.env)
+        explained.now(decided, session.env)
+
+
+def _now(session: Session, chosen: BuildOptions) -> tuple[Plan, Desired, State]:
+    """What `up` would do, what for, and what there is."""
+    manifest, machine = load(session), session.window()
+    section, _ = expected(manifest, machine, chosen)
+    prepared = prepare(manifest, section, machine, chosen)
+    warn(prepared, session)
+    wanted = desire(manifest, prepared, section, home(machine, manifest), machine)
+    state = observe(machine, wanted)
+    return placed(decide(wanted, state), manifest, wanted), wanted, state
+
+
+def _past(session: Session) -> None:
+    observer = session.observer()
+    try:
+        here = known_home(session, observer)
+    except DevenvError:
+        return  # the error that brought us here says more
+    records = {one.object: one for one in observer.records(here.id)}
+    explained.past(records, observer.containers(here.id), time.time(), session.env)
+
+
+def _one(session: Session, name: str, decided: Plan, wanted: Desired, state: State) -> explained.One:
+    """The steps of a place (`apt 1/2`) or of a stage (`apt`), or the container of a name. Raises NotFound."""
+    steps = explained.steps(wanted, state, decided, session.observer().stored)
+    containers = {wanted.spec.name, *(known.name for known in state.containers)}
+    if name in containers:
+        return explained.One(wanted, decided, container=name, state=state)
+    found = [step for step in steps if step.place == name]
+    found = found or [step for step in steps if step.place.partition(" ")[0] == name]
+    if not found:
+        places = list(dict.fromkeys((*(step.place for step in steps), *sorted(containers))))
+        near = get_close_matches(name, places, 1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise NotFound(
+            f"explain {name}: there is no such step or container", hint=f"{hint}there are: {', '.join(places)}"
+        )
+    return explained.One(wanted, decided, tuple(found), state=state)

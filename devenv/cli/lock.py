@@ -1,0 +1,89 @@
+"""The verbs lock and outdated: what is installed, byte by byte, and what could be newer."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from devenv import console
+from devenv.cli import locking, options, show
+from devenv.cli.project import BuildOptions, debian_arch, load
+from devenv.cli.session import Session
+from devenv.errors import Fault, InputError
+from devenv.model.lock import Section
+
+if TYPE_CHECKING:
+    from devenv.lock.compare import Moved
+
+
+def register(app: typer.Typer) -> None:
+    """Add this group's verbs."""
+    app.command()(lock)
+    app.command()(outdated)
+
+
+def lock(
+    context: typer.Context,
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME…]", help="With --upgrade: these packages only.")
+    ] = None,
+    upgrade: Annotated[bool, typer.Option("--upgrade", help="Newer versions, as far as devenv.yml allows.")] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Write nothing: exit code 2, and what differs, when it isn't up to date.")
+    ] = False,
+    as_json: options.Json = False,
+) -> int:
+    """Write devenv.lock.yml: every byte that comes from outside, by version and sha256.
+
+    What is locked stays as it is; what devenv.yml asks for besides is added. `up` and `build` do that too.
+
+    Example:  devenv lock --upgrade django
+    """
+    session: Session = context.obj
+    if names and not upgrade:
+        raise InputError(Fault("lock", 0, 0, f"{' '.join(names)}: names need --upgrade", "devenv lock --upgrade NAME"))
+    manifest, machine = load(session), session.machine()
+    known = locking.known(manifest)
+    before = known.sections.get(debian_arch(), Section(debian_arch()))
+    if check:
+        locking.settled(session, manifest, machine, BuildOptions(locked=True))
+        return 0
+    from devenv.lock.compare import moved
+    from devenv.lock.resolve import EVERYTHING
+    from devenv.lock.upgrade import chosen
+
+    wanted = chosen(names or (), before) if names or not upgrade else EVERYTHING
+    with console.progress(sys.stderr, session.env, time.monotonic) as sink:
+        after = locking.renewed(manifest, machine, BuildOptions(), known, sink, wanted)
+    found = moved(before, after)
+    if as_json:
+        console.json({"path": locking.path(manifest), "changes": [one._asdict() for one in found]}, sys.stdout)
+    else:
+        show.moved(found, session.env)
+    return 0
+
+
+def outdated(context: typer.Context, as_json: options.Json = False) -> None:
+    """List what could be newer than it is locked, as far as devenv.yml allows.
+
+    Example:  devenv outdated
+    """
+    session: Session = context.obj
+    manifest, machine = load(session), session.machine()
+    section = locking.settled(session, manifest, machine, BuildOptions(locked=True))
+    with console.progress(sys.stderr, session.env, time.monotonic) as sink:
+        found = _newer(section, locking.newest(manifest, machine, section, sink))
+    if as_json:
+        console.json([one._asdict() for one in found], sys.stdout)
+    else:
+        show.moved(found, session.env)
+
+
+def _newer(section: Section, newest: Section) -> Sequence[Moved]:
+    from devenv.lock.compare import moved
+
+    return [one for one in moved(section, newest) if one.before and one.after]

@@ -1,0 +1,247 @@
+"""The project's lock: read, held against the manifest, resolved when it must be, written. What builds asks here first."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from devenv import console
+from devenv.changes import brief
+from devenv.cli.project import BuildOptions, debian_arch, prepare, read
+from devenv.cli.session import Machine, Session, Window
+from devenv.errors import DevenvError, Fault, InputError
+from devenv.model.events import Sink
+from devenv.model.lock import Lock, Section
+from devenv.model.manifest import Lending, Manifest, Pairs
+
+if TYPE_CHECKING:
+    from devenv.lock.resolve import Desk
+    from devenv.lock.wants import Wants
+    from devenv.model.image import Rootfs
+
+FILE = "devenv.lock.yml"
+
+_BYTES = 16 << 20
+_SUITE = re.compile(r"bootstrap:([a-z]+)")
+
+
+def path(manifest: Manifest) -> str:
+    """The lock file of a project."""
+    return os.path.join(manifest.folder, FILE)
+
+
+def known(manifest: Manifest) -> Lock:
+    """What is locked already. Raises InputError."""
+    from devenv.lock import document  # yaml: not for verbs that read no lock
+
+    shown = os.path.relpath(path(manifest))
+    try:
+        with open(os.open(path(manifest), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb") as file:
+            return document.read(file.read(_BYTES + 1), shown)
+    except FileNotFoundError:
+        return Lock()
+    except OSError as error:
+        raise InputError(Fault(shown, 0, 0, f"it can't be read: {error.strerror}")) from error
+
+
+def section(manifest: Manifest) -> Section | None:
+    """What is locked already for this machine. Raises InputError."""
+    return known(manifest).sections.get(debian_arch())
+
+
+def expected(manifest: Manifest, machine: Window, options: BuildOptions) -> tuple[Section, Wants]:
+    """The lock as far as it is known, for who only looks; and what is wanted of it."""
+    from devenv.lock.wants import provisional
+
+    machine.workshop.lend(lending(manifest))
+    found = known(manifest).sections.get(debian_arch())
+    wanted = _wanted(manifest, machine, options, found)
+    return provisional(wanted, found, debian_arch()), wanted
+
+
+def settled(session: Session, manifest: Manifest, machine: Machine, options: BuildOptions) -> Section:
+    """What is locked for all that the manifest asks for: resolved and written down where it wasn't.
+
+    Raises InputError where `options.locked` forbids that, naming what differs.
+    """
+    from devenv.lock.wants import differs
+
+    machine.workshop.lend(lending(manifest))
+    lock = known(manifest)
+    section = lock.sections.get(debian_arch())
+    wanted = _wanted(manifest, machine, options, section)
+    missing = differs(wanted, section)
+    if section is not None and not missing:
+        return section
+    if options.locked:
+        told = ", ".join(map(brief, missing)) or f"nothing is locked for {debian_arch()}"
+        hint = "`devenv lock` brings it up to date; commit it with devenv.yml"
+        raise InputError(
+            Fault(os.path.relpath(path(manifest)), 0, 0, f"it isn't what devenv.yml asks for: {told}", hint)
+        )
+    with console.progress(sys.stderr, session.env, time.monotonic) as sink:
+        return renewed(manifest, machine, options, lock, sink)
+
+
+def renewed(
+    manifest: Manifest,
+    machine: Machine,
+    options: BuildOptions,
+    lock: Lock,
+    sink: Sink,
+    upgrade: frozenset[str] = frozenset(),
+) -> Section:
+    """Resolve what isn't locked yet, and what is to be upgraded; write it down."""
+    from devenv.lock.resolve import resolve  # tomllib, packaging: only when there is something to resolve
+
+    machine.workshop.lend(lending(manifest))
+    arch = debian_arch()
+    section = lock.sections.get(arch) or Section(arch)
+    wanted = _wanted(manifest, machine, options, section)
+    made = resolve(wanted, section, _desk(manifest, machine, options, sink), upgrade)
+    write(manifest, Lock({**lock.sections, arch: made}))
+    return known(manifest).sections[arch]  # as everybody else will have it
+
+
+def newest(manifest: Manifest, machine: Machine, section: Section, sink: Sink) -> Section:
+    """What would be locked today, were nothing locked yet. Writes nothing."""
+    from devenv.lock.resolve import latest
+
+    wanted = _wanted(manifest, machine, BuildOptions(), section)
+    return latest(wanted, section, _desk(manifest, machine, BuildOptions(), sink))
+
+
+def _desk(manifest: Manifest, machine: Machine, options: BuildOptions, sink: Sink) -> Desk:
+    from devenv.lock.resolve import Desk
+
+    def root(section: Section, stage: str) -> Rootfs:
+        from devenv.build.execute import root as execute
+
+        prepared = prepare(manifest, section, machine, replace(options, target=stage))
+        return execute(prepared, machine.workshop, sink, jobs=os.cpu_count() or 1)
+
+    return Desk(manifest, machine.workshop, root, contents(manifest), int(time.time()), sink)
+
+
+def fetched(machine: Machine, section: Section, target: str) -> None:
+    """Write what is locked to a new folder, as the build context `devenv-packages` of other builders."""
+    import shutil  # 10 ms
+
+    from devenv.lock.parcels import parcels
+
+    if os.path.lexists(target) and (not os.path.isdir(target) or os.listdir(target)):
+        raise InputError(Fault(target, 0, 0, "is there already", "name a new folder"))
+    machine.workshop.use(section)
+    for path, parcel in parcels(section).items():
+        with machine.workshop.parcel(parcel) as folder:
+            shutil.copytree(folder, os.path.join(target, path), symlinks=True)
+
+
+def lending(manifest: Manifest) -> Lending:
+    """What a build of this manifest is lent."""
+    return Lending(manifest.certificates, manifest.proxy, manifest.mirror, manifest.snapshot)
+
+
+def read_of(manifest: Manifest) -> tuple[str, ...]:
+    """The files that `contents` reads, as absolute paths."""
+    return tuple(os.path.join(manifest.folder, file) for file in _files(manifest))
+
+
+def contents(manifest: Manifest) -> Mapping[str, bytes]:
+    """The files of the project that say which packages are wanted, by path."""
+    return {file: _content(manifest.folder, file) for file in sorted(set(_files(manifest)))}
+
+
+def _files(manifest: Manifest) -> Iterator[str]:
+    from devenv.render.requirements import included_by
+
+    if manifest.python:
+        for file in (*manifest.python.requirements, *included_by(manifest)):
+            yield os.path.normpath(file)
+            if os.path.basename(file) == "uv.lock":
+                yield os.path.normpath(os.path.join(os.path.dirname(file), "pyproject.toml"))
+    if manifest.node and manifest.node.lock:
+        yield os.path.normpath(manifest.node.lock)
+
+
+def _content(folder: str, file: str) -> bytes:
+    """A file of the project, wherever links lead as long as it is in there."""
+    real = os.path.realpath(os.path.join(folder, file))
+    if not real.startswith(os.path.realpath(folder).rstrip("/") + "/"):
+        raise InputError(Fault(file, 0, 0, "is outside the project folder", "put the file itself there"))
+    try:
+        with open(os.open(real, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb") as stream:
+            content = stream.read(_BYTES + 1)
+    except OSError as error:
+        raise InputError(
+            Fault(file, 0, 0, f"can't be read: {error.strerror}", "make the file, or take it out")
+        ) from error
+    if len(content) > _BYTES:
+        raise InputError(Fault(file, 0, 0, f"is larger than {_BYTES >> 20} MiB", "is it the right file?"))
+    return content
+
+
+def _wanted(manifest: Manifest, machine: Window, options: BuildOptions, section: Section | None) -> Wants:
+    from devenv.lock.wants import wants
+    from devenv.render.containerfile import system_packages
+
+    needs = section.python.needs if section and section.python and manifest.python else ()
+    system = tuple(sorted({*system_packages(manifest), *needs}))
+    images = tuple((name, machine.workshop.image_digest(reference)) for name, reference in _images(manifest, options))
+    return wants(manifest, tuple(sorted(set(_suites(manifest, options)))), images, system, contents(manifest))
+
+
+def _contexts(manifest: Manifest, options: BuildOptions) -> Pairs:
+    return tuple({**dict(manifest.contexts), **dict(options.contexts)}.items())
+
+
+def _suites(manifest: Manifest, options: BuildOptions) -> Iterator[str]:
+    """The Debian bases that may be made for this manifest."""
+    if manifest.base.kind == "bootstrap":
+        yield manifest.base.value
+    if manifest.base.kind == "file":
+        yield from _SUITE.findall(read(os.path.join(manifest.folder, manifest.base.value)))
+        for _, value in _contexts(manifest, options):
+            yield from _SUITE.findall(value)
+
+
+def _images(manifest: Manifest, options: BuildOptions) -> Iterator[tuple[str, str]]:
+    """Bases that are images of some layout: (as they are named, which is the same everywhere, as an absolute reference)."""
+    named = [str(manifest.base)]
+    if manifest.base.kind == "file":
+        named += [value for _, value in _contexts(manifest, options)]
+    for value in sorted(set(named)):
+        if value.startswith("oci:"):
+            yield value, f"oci:{os.path.normpath(os.path.join(manifest.folder, value[4:]))}"
+
+
+def write(manifest: Manifest, lock: Lock) -> None:
+    """The project's lock file, whole or not at all; one that says the same already isn't touched."""
+    from devenv.lock import document
+
+    target = path(manifest)
+    text = document.write(lock)
+    try:
+        with open(target, encoding="utf-8") as file:
+            if file.read() == text:
+                return
+    except (OSError, UnicodeDecodeError):
+        pass
+    draft = f"{target}.{os.getpid()}.new"
+    try:
+        with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o644), "w") as file:
+            if os.geteuid() == 0:  # what root writes into somebody's project belongs to them
+                owner = os.stat(manifest.folder)
+                os.fchown(file.fileno(), owner.st_uid, owner.st_gid)
+            file.write(text)
+        os.replace(draft, target)
+    except OSError as error:
+        if os.path.lexists(draft):
+            os.unlink(draft)
+        hint = f"the lock belongs beside devenv.yml: make the folder writable, or commit a {FILE}"
+        raise DevenvError(f"write {os.path.relpath(target)}: {error.strerror}", hint=hint) from error

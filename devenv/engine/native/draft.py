@@ -1,0 +1,76 @@
+"""A step's key -> a number and a folder to make its layer in, alone; and that folder -> the layer."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from devenv.beneath import remove_tree
+
+if TYPE_CHECKING:
+    from .workshop import Shop
+
+
+class Draft:
+    """A layer being made: `found` is the one that was there already."""
+
+    def __init__(self, shop: Shop, key: str | None, identifier: int, folder: str, found: int | None) -> None:
+        self.shop = shop
+        self.key = key
+        self.identifier = identifier
+        self.folder = folder
+        self.found = found
+        self.result = identifier
+
+    def keep(self, upper: str, size: int, parent: str = "") -> None:
+        """`upper` is whole: it becomes the layer. `parent`: as in Workshop.run."""
+        if self.found is not None:
+            return
+        target = self.shop.paths.layer(self.identifier)
+        remove_tree(target)  # of a store whose database was lost: nothing vouches for it
+        os.rename(upper, target)
+        self.result = self.shop.state.layer_made(self.identifier, self.key, size, parent)
+
+
+@contextmanager
+def drafting(shop: Shop, key: str, *, anyway: bool = False) -> Iterator[Draft]:
+    """A folder to make the layer `key` in, alone: who comes second waits, and finds it made.
+
+    `anyway`: it gets a folder all the same, for a caller that can't stop; what is in it then goes.
+    """
+    path = f"{shop.paths.locks}/{key[:40]}"
+    lock = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        found = shop.layer(key)
+        if found is not None and not anyway:
+            yield Draft(shop, key, found, "", found)
+            return
+        identifier, folder, owner = new_draft(shop)
+        try:
+            yield Draft(shop, key, identifier, folder, found)
+        finally:
+            remove_tree(folder)
+            os.close(owner)
+            shop.state.drop_reserved(identifier)
+    finally:
+        os.close(lock)
+
+
+def new_draft(shop: Shop) -> tuple[int, str, int]:
+    """A new number, its draft folder, and the lock that says somebody is at work there."""
+    while True:
+        identifier = shop.state.reserve_layer()
+        folder = f"{shop.paths.drafts}/{identifier}"
+        os.mkdir(folder, 0o700)
+        try:
+            owner = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            continue
+        fcntl.flock(owner, fcntl.LOCK_EX)
+        if os.path.isdir(folder):
+            return identifier, folder, owner
+        os.close(owner)  # swept before it was locked

@@ -1,0 +1,56 @@
+"""Two locked sections → which packages came, went, or have another version. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from devenv.model.lock import Section
+
+
+class Moved(NamedTuple):
+    """One package: what it belongs to, its versions before and after, "" for none.
+
+    That is a suite (`bookworm`), `from` (an image), `apt`, `python`, `python (build)`, `node`, `node.packages`, `node.lock`, or
+    `files`.
+    """
+
+    group: str
+    name: str
+    before: str
+    after: str
+
+
+def moved(before: Section, after: Section) -> tuple[Moved, ...]:
+    """Every package that isn't the same, by group and name. Bytes that changed under one version count too."""
+    old, new = dict(_packages(before)), dict(_packages(after))
+    changed = sorted(key for key in {*old, *new} if old.get(key) != new.get(key))
+    return tuple(Moved(*key, old.get(key, ("", ""))[0], new.get(key, ("", ""))[0]) for key in changed)
+
+
+def _packages(section: Section) -> Iterator[tuple[tuple[str, str], tuple[str, str]]]:
+    """(group, name) → (version, digest)."""
+    for base in section.bases:
+        yield from (
+            ((base.suite, _debian(deb.name, deb.arch, section)), (deb.version, deb.sha256)) for deb in base.packages
+        )
+    yield from ((("from", reference), (digest[:19], digest)) for reference, digest in section.images)
+    if section.apt:
+        yield from (
+            (("apt", _debian(deb.name, deb.arch, section)), (deb.version, deb.sha256)) for deb in section.apt.packages
+        )
+    if section.python:
+        yield from ((("python", dist.name), (dist.version, dist.sha256)) for dist in section.python.packages)
+        yield from ((("python (build)", dist.file), (dist.version, dist.sha256)) for dist in section.python.build)
+        if section.python.interpreter:
+            yield ("python", "python"), (section.python.version, section.python.interpreter.sha256)
+    if section.node:
+        parts = (("node", section.node.runtime), ("node.packages", section.node.tools))
+        for group, modules in (*parts, ("node.lock", section.node.project)):
+            for module in modules:
+                yield (group, module.path.removeprefix("node_modules/")), (module.version, module.integrity)
+    yield from ((("files", remote.url), ("fetched", remote.sha256)) for remote in section.files)
+
+
+def _debian(name: str, arch: str, section: Section) -> str:
+    return name if arch in ("all", section.arch) else f"{name}:{arch}"

@@ -1,0 +1,312 @@
+"""What a lock must answer → a section of it, through the engine: bases by mmdebstrap's apt, the rest by apt, uv and npm in throwaway roots."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import ExitStack
+from typing import NamedTuple, TypeVar
+
+from devenv.engine import Bind, Workshop
+from devenv.errors import EngineError, StepFailed
+from devenv.model import npm
+from devenv.model.build import Run
+from devenv.model.events import Event, Sink
+from devenv.model.image import Rootfs
+from devenv.model.lock import AptLock, Deb, Dist, Module, NodeLock, Parcel, PythonLock, Section
+from devenv.model.manifest import Manifest, Pairs
+from devenv.render.containerfile import NODE, managed
+
+from . import apt, node, python, tags
+from .wants import Wants, stale
+
+T = TypeVar("T")
+
+EVERYTHING = frozenset("*")
+"""An upgrade of all there is."""
+
+_DAY = 86400
+_MACHINES = {"amd64": "x86_64", "arm64": "aarch64", "armhf": "armv7", "i386": "i686", "ppc64el": "powerpc64le"}
+"""Debian's names of architectures: uv's."""
+
+_PATH = (("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"), ("UV_CACHE_DIR", "/root/.cache/uv"))
+
+
+class Desk(NamedTuple):
+    """What resolving works with.
+
+    `root` builds a stage of the rendered Containerfile, from what is locked so far. `contents` are the project's files
+    that say what is wanted, by path. `now`: Unix seconds.
+    """
+
+    manifest: Manifest
+    workshop: Workshop
+    root: Callable[[Section, str], Rootfs]
+    contents: Mapping[str, bytes]
+    now: int
+    sink: Sink
+
+
+def resolve(wanted: Wants, section: Section, desk: Desk, upgrade: frozenset[str] = frozenset()) -> Section:
+    """The section with all that is wanted in it; what it has already stays, but for the names in `upgrade`.
+
+    Raises InputError, EngineError, StepFailed for what can't be found.
+    """
+    parts = stale(wanted, section)
+    if upgrade == EVERYTHING:
+        parts |= {"bases", "apt", "python", "node"}
+    if "bases" in parts:
+        section = _bases(wanted, section, desk)
+    section = section._replace(
+        apt=section.apt if wanted.apt else None,
+        python=section.python if wanted.python is not None else None,
+        node=section.node if wanted.node is not None else None,
+    )
+    needs = _needs(wanted, section, desk) if "python" in parts or "bases" in parts else ()
+    if needs and not set(needs) <= set(wanted.apt or ()):
+        wanted = wanted._replace(apt=tuple(sorted({*(wanted.apt or ()), *needs})))
+        parts |= {"apt"}
+    if wanted.apt and ("apt" in parts or _named(upgrade, section.apt.packages if section.apt else ())):
+        section = section._replace(apt=_timed("lock apt", desk, lambda: _apt(wanted.apt or (), section, desk, upgrade)))
+    if wanted.python is not None and (
+        "python" in {*parts, *upgrade} or _named(upgrade, section.python.packages if section.python else ())
+    ):
+        asked = wanted.python
+        section = section._replace(python=_timed("lock python", desk, lambda: _python(asked, section, desk, upgrade)))
+    if wanted.node is not None and ("node" in parts or _renewed(upgrade, section.node)):
+        wishes = wanted.node
+        section = section._replace(node=_timed("lock node", desk, lambda: _node(wishes, section, desk, upgrade)))
+    return section
+
+
+def _needs(wanted: Wants, section: Section, desk: Desk) -> tuple[str, ...]:
+    """The Debian packages that bring the interpreter where it should be the base's own, and that has none."""
+    if wanted.python is None or managed(desk.manifest) or desk.manifest.base.kind == "bootstrap":
+        return ()
+    rootfs = desk.root(section._replace(apt=None, python=None, node=None), "base")
+    found = python.probed(_ask(desk, rootfs, python.probe("python3"), (), python.ANSWER))
+    return () if found else ("python3",)
+
+
+def latest(wanted: Wants, section: Section, desk: Desk) -> Section:
+    """What would be locked were nothing locked yet: each part upon what is locked now, so that nothing must be built."""
+    found = section._replace(bases=tuple(desk.workshop.resolve_base(base.suite, desk.sink) for base in section.bases))
+    if wanted.apt:
+        found = found._replace(apt=_apt(wanted.apt, section, desk, EVERYTHING))
+    if wanted.python is not None:
+        found = found._replace(python=_python(wanted.python, section, desk, EVERYTHING))
+    if wanted.node is not None:
+        found = found._replace(node=_node(wanted.node, section, desk, EVERYTHING))
+    return found
+
+
+def _named(upgrade: frozenset[str], packages: Sequence[Deb | Dist]) -> bool:
+    return any(one.name in upgrade for one in packages)
+
+
+def _timed(name: str, desk: Desk, work: Callable[[], T]) -> T:
+    desk.sink(Event("started", name))
+    found = work()
+    desk.sink(Event("done", name))
+    return found
+
+
+def _bases(wanted: Wants, section: Section, desk: Desk) -> Section:
+    bases = tuple(desk.workshop.resolve_base(suite, desk.sink) for suite in wanted.suites)
+    clock = max((base.clock for base in bases), default=desk.now // _DAY * _DAY)
+    return Section(section.arch, clock, bases, wanted.images, files=section.files)
+
+
+# apt ---------------------------------------------------------------------------------------------
+
+
+def _apt(asked: tuple[str, ...], section: Section, desk: Desk, upgrade: frozenset[str]) -> AptLock:
+    """Pinned to what is locked; without, when that can't be had any more together with what is new."""
+    before = section.apt.packages if section.apt and upgrade != EVERYTHING else ()
+    renewed = {deb.version for deb in before if deb.name in upgrade}  # the packages of one source go together
+    kept = tuple(deb for deb in before if deb.version not in renewed)
+    rootfs = desk.root(section._replace(apt=None, python=None, node=None), "base")
+    try:
+        found = _installed(asked, kept, rootfs, desk)
+    except StepFailed:
+        if not kept:
+            raise
+        found = _installed(asked, (), rootfs, desk)
+    return AptLock(asked, apt.layered(before, found), desk.now // _DAY * _DAY)
+
+
+def _installed(asked: Sequence[str], kept: tuple[Deb, ...], rootfs: Rootfs, desk: Desk) -> tuple[Deb, ...]:
+    # A cache of their own for what this base's sources say: apt takes lists it doesn't know for outdated.
+    lists = desk.workshop.cache(f"lock-apt-{rootfs.key[:16]}", 0o755, (0, 0))
+    binds = [Bind("cache", apt.LISTS, lists, readonly=False, locked=True)]
+    with ExitStack() as held:
+        if kept:
+            folder = held.enter_context(desk.workshop.parcel(Parcel("debs", debs=kept)))
+            binds.append(Bind("bind", apt.LOCKED, folder))
+        answer = _ask(desk, rootfs, apt.question(asked, pinned=bool(kept)), binds, apt.ANSWER)
+    return apt.answered(answer, kept, desk.workshop.archives())
+
+
+# python ------------------------------------------------------------------------------------------
+
+
+def _python(asked: Pairs, section: Section, desk: Desk, upgrade: frozenset[str]) -> PythonLock:
+    before = section.python.packages if section.python and upgrade != EVERYTHING else ()
+    rootfs, have = _interpreter(asked, section, desk, upgrade)
+    version, command, libc = have.version, have.command, have.libc
+    answer = _ask(desk, rootfs, _compile(command, desk, before, upgrade), _uv(desk, before), python.ANSWER)
+
+    def best(files: Sequence[str]) -> str | None:
+        return tags.best(files, python=version, arch=section.arch, glibc=_numbers(libc))
+
+    foreign = _foreign(answer, rootfs, command, desk) if python.names_indexes(desk.contents) else ()
+    packages = python.layered(before, python.distributions(answer, best, foreign))
+    build = _build(tuple(dist for dist in packages if not dist.is_wheel), rootfs, command, best, desk)
+    return have._replace(packages=packages, build=build)
+
+
+def _foreign(resolved: str, rootfs: Rootfs, command: str, desk: Desk) -> Collection[str]:
+    """The packages that the project has from an index of its own."""
+    wanted = desk.manifest.python
+    assert wanted is not None
+    files = tuple(file for file in wanted.requirements if not file.endswith("uv.lock"))
+    binds = [bind for bind in _uv(desk, ()) if bind.target != python.ASKED]
+    binds.append(Bind("secret", python.ASKED, content=python.versions(resolved).encode(), mode=0o444))
+    answer = _ask(desk, rootfs, python.index_command(command, files), binds, python.ANSWER)
+    return python.foreign(answer, desk.contents)
+
+
+def _interpreter(asked: Pairs, section: Section, desk: Desk, upgrade: frozenset[str]) -> tuple[Rootfs, PythonLock]:
+    """A root with the interpreter in it, and what is to be said of that."""
+    bare = section._replace(python=None, node=None)
+    stage = "apt" if section.apt and section.apt.packages else "base"
+    if not managed(desk.manifest):
+        rootfs = desk.root(bare, stage)
+        # That of an image comes first on its PATH; a Debian of our own has but one.
+        own = "/usr/bin/python3" if desk.manifest.base.kind == "bootstrap" else "python3"
+        found = python.probed(_ask(desk, rootfs, python.probe(own), (), python.ANSWER))
+        if found is not None:
+            return rootfs, PythonLock(asked, *found, needs=_needs(Wants(python=asked), section, desk))
+        raise EngineError("lock python: the base has no Python", hint="say which one: `python: {version: …}`")
+    known = section.python if section.python and not upgrade & {"*", "python"} else None
+    wanted = dict(asked).get("version", "")
+    if known and known.interpreter and f"{known.version}.".startswith(f"{wanted}."):
+        version, remote = known.version, known.interpreter
+    else:
+        version, remote = desk.workshop.interpreter(wanted)
+    lock = PythonLock(asked, version, interpreter=remote)
+    rootfs = desk.root(bare._replace(python=lock), "python")
+    command = f"/opt/python/cpython-{version}-linux-{_MACHINES.get(section.arch, section.arch)}-gnu/bin/python3"
+    found = python.probed(_ask(desk, rootfs, python.probe(command), (), python.ANSWER))
+    if found is None:
+        raise EngineError(f"lock python: uv put no Python {version} at {command}")
+    return rootfs, lock._replace(command=found[1], libc=found[2])
+
+
+def _build(sources: Sequence[Dist], rootfs: Rootfs, command: str, best: python.Best, desk: Desk) -> tuple[Dist, ...]:
+    """The wheels that source archives are built with, as they say it themselves (PEP 518)."""
+    if not sources:
+        return ()
+    with desk.workshop.parcel(Parcel("wheels", dists=tuple(sources))) as folder:
+        bind = Bind("bind", python.SOURCES, folder)
+        said = _ask(desk, rootfs, python.projects(command), (bind,), python.ANSWER)
+    wishes = python.build_requirements(said)
+    found: set[Dist] = set()
+    for wish in sorted(set(wishes)):
+        binds = [*_uv(desk, ()), Bind("secret", python.BUILD, content=wish.encode(), mode=0o444)]
+        answer = _ask(desk, rootfs, python.compile_build(command), binds, python.ANSWER)
+        found.update(python.distributions(answer, best))
+    for dist in found:
+        if not dist.is_wheel:
+            raise EngineError(
+                f"lock {dist.name} {dist.version}: it is needed to build another package, and has no wheel",
+                hint="name packages that have wheels",
+            )
+    return tuple(sorted(found))
+
+
+def _compile(command: str, desk: Desk, before: Sequence[Dist], upgrade: frozenset[str]) -> tuple[str, ...]:
+    wanted = desk.manifest.python
+    assert wanted is not None
+    locks = tuple(file for file in wanted.requirements if file.endswith("uv.lock"))
+    files = tuple(file for file in wanted.requirements if file not in locks)
+    folders = tuple(file.rpartition("/")[0] for file in locks)
+    names = sorted(dist.name for dist in before if dist.name in upgrade)
+    return python.compile_command(command, files, folders, names, pinned=bool(before))
+
+
+def _uv(desk: Desk, before: Sequence[Dist]) -> list[Bind]:
+    wanted = desk.manifest.python
+    assert wanted is not None
+    asked = "".join(f"{package}\n" for package in sorted({"pip", *wanted.packages}))
+    files = {f"{python.PROJECT}/{name}": content for name, content in desk.contents.items()}
+    files |= {python.ASKED: asked.encode(), python.PINS: python.pins(before).encode()}
+    return [
+        Bind("bind", python.UV, desk.workshop.tool("uv")),
+        Bind("cache", "/root/.cache/uv", desk.workshop.cache("uv", 0o755, (0, 0)), readonly=False),
+        *(Bind("secret", target, content=content, mode=0o444) for target, content in sorted(files.items())),
+    ]
+
+
+# node --------------------------------------------------------------------------------------------
+
+
+def _node(asked: Pairs, section: Section, desk: Desk, upgrade: frozenset[str]) -> NodeLock:
+    """npm is only asked for what isn't known: a package-lock.json says all about itself."""
+    wanted = desk.manifest.node
+    assert wanted is not None
+    before = section.node if section.node and upgrade != EVERYTHING else NodeLock()
+    said, now = dict(before.asked), dict(asked)
+    registry = desk.workshop.registry()
+    groups: dict[str, dict[str, str]] = {}
+    if not before.runtime or said.get("version") != now.get("version") or upgrade & {"node", "npm"}:
+        groups["runtime"] = node.wishes(node.runtime_packages(wanted.version or NODE, section.arch))
+    named = any(npm.name(module) in upgrade for module in before.tools)
+    if wanted.packages and (said.get("packages") != now.get("packages") or named):
+        gone = node.gone(said.get("packages", ""), wanted.packages)
+        groups["tools"] = node.wishes(wanted.packages, before.tools, {*gone, *upgrade})
+    answers = dict(zip(groups, _npm(tuple(groups.values()), section, desk), strict=True)) if groups else {}
+    runtime, tools = before.runtime, before.tools if wanted.packages else ()
+    if "runtime" in answers:
+        runtime = node.runtime(answers["runtime"], section.arch, registry)
+    if "tools" in answers:
+        tools = node.tools(wanted.packages, answers["tools"], section.arch, () if named else before.tools, registry)
+    project: tuple[Module, ...] = ()
+    if wanted.lock:
+        text = desk.contents[posixpath.normpath(wanted.lock)].decode(errors="replace")
+        project = node.project(text, section.arch, wanted.lock, registry)
+    return NodeLock(asked, runtime, tools, project)
+
+
+def _npm(groups: Sequence[Mapping[str, str]], section: Section, desk: Desk) -> tuple[str, ...]:
+    rootfs = desk.root(section._replace(apt=None, python=None, node=None), "base")
+    binds = (
+        Bind("bind", node.TOOL, desk.workshop.tool("node")),
+        Bind("cache", "/root/.npm", desk.workshop.cache("npm", 0o755, (0, 0)), readonly=False),
+    )
+    argv = ("sh", "-c", f'"$@" > {node.ANSWER}', "sh", *node.ask(node.COMMAND, groups))
+    return node.answers(_ask(desk, rootfs, argv, binds, node.ANSWER), len(groups))
+
+
+def _renewed(upgrade: frozenset[str], lock: NodeLock | None) -> bool:
+    return lock is not None and bool(upgrade & {"node", "npm", *map(npm.name, lock.tools)})
+
+
+def _numbers(version: str) -> tuple[int, int]:
+    major, _, minor = version.partition(".")
+    return (int(major), int(minor)) if major.isdigit() and minor.isdigit() else (2, 17)
+
+
+def _ask(desk: Desk, rootfs: Rootfs, argv: tuple[str, ...], binds: Sequence[Bind], answer: str) -> str:
+    """What a command writes to the file `answer`, in a root that is thrown away."""
+    said: list[str] = []
+
+    def hear(line: str) -> None:
+        said.append(line)
+        del said[:-50]
+
+    try:
+        return desk.workshop.ask(rootfs.layers, Run(argv), env=dict(_PATH), binds=binds, output=hear, answer=answer)
+    except StepFailed as error:
+        error.output = tuple(said)
+        raise

@@ -1,0 +1,164 @@
+"""What `devenv.lock.yml` says: every byte that comes from outside, by name, version and sha256 (docs/lock.md)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Literal, NamedTuple
+
+from .manifest import Pairs
+
+EPOCH = 315532800
+"""1980-01-01, the first moment a zip can say: the clock where no lock says another, and the time of whatever is put in place
+by name, whose own times mean nothing: files of a checkout, packages.
+"""
+
+
+class Deb(NamedTuple):
+    """A Debian package. `path` is beneath the archive's root: `pool/main/c/curl/curl_7.88.1-10_amd64.deb`.
+
+    `url` is "" where the package comes from the host's or the manifest's own archive, else the whole address: a source
+    of a foreign base. `layer` counts from 1: packages of one layer are installed together, after those of the layers before.
+    """
+
+    name: str
+    version: str
+    arch: str
+    size: int
+    sha256: str
+    path: str
+    url: str = ""
+    layer: int = 1
+
+
+class Dist(NamedTuple):
+    """A Python distribution: a wheel, or a source archive that is built here. `name` is normalised (PEP 503).
+
+    `url` is "" where it comes from the host's index. `layer` as in Deb: distributions of one layer are one image layer.
+    """
+
+    name: str
+    version: str
+    size: int
+    sha256: str
+    file: str
+    url: str = ""
+    layer: int = 1
+
+    @property
+    def is_wheel(self) -> bool:
+        return self.file.endswith(".whl")
+
+
+class Module(NamedTuple):
+    """An npm package at its `path` in the tree (`node_modules/a/node_modules/b`; the name is what follows the last
+    `node_modules/`, unless `name` says another: an alias).
+
+    `integrity` is npm's (`sha512-BASE64`, Subresource Integrity). `url` "": the host's registry. `bins` are (command,
+    file). `scripts`: it has install scripts.
+    """
+
+    path: str
+    version: str
+    integrity: str
+    name: str = ""
+    url: str = ""
+    bins: Pairs = ()
+    scripts: bool = False
+
+
+class Remote(NamedTuple):
+    """A file fetched by URL."""
+
+    url: str
+    size: int
+    sha256: str
+
+
+class BaseLock(NamedTuple):
+    """A Debian base. Both times are Unix seconds.
+
+    `clock`: the Date of the suite's own Release file, which moves with point releases only: what the base is told the time
+    is, so that equal packages make one base for all projects. `release`: the newest Date of all archives it was resolved
+    from, for a snapshot archive.
+    """
+
+    suite: str
+    release: int
+    packages: tuple[Deb, ...]
+    clock: int = 0
+
+
+class AptLock(NamedTuple):
+    """`asked` is what it was resolved for, as the manifest has it; `release` when, in Unix seconds, to the day."""
+
+    asked: tuple[str, ...] = ()
+    packages: tuple[Deb, ...] = ()
+    release: int = 0
+
+
+class PythonLock(NamedTuple):
+    """`asked`: named inputs, as for a step (`packages`, `version`, file name → sha256 of its meaning).
+
+    `version` and `command` are the interpreter's (3.11.2, /usr/bin/python3), `libc` the C library's (2.36), `needs` the
+    Debian packages it comes with; `interpreter` is the archive it is unpacked from, None for the base's own.
+    `build` are the wheels that source archives are built with.
+    """
+
+    asked: Pairs = ()
+    version: str = ""
+    command: str = ""
+    libc: str = ""
+    needs: tuple[str, ...] = ()
+    packages: tuple[Dist, ...] = ()
+    build: tuple[Dist, ...] = ()
+    interpreter: Remote | None = None
+
+
+class NodeLock(NamedTuple):
+    """`runtime` is Node.js and its npm, `tools` what `node.packages` asks for, `project` what `node.lock` locks."""
+
+    asked: Pairs = ()
+    runtime: tuple[Module, ...] = ()
+    tools: tuple[Module, ...] = ()
+    project: tuple[Module, ...] = ()
+
+
+class Parcel(NamedTuple):
+    """What a path in the build context `devenv-packages` stands for (lock/parcels.py).
+
+    `debs`: a folder with a flat apt repository. `wheels`: a folder of files, a Python's list among them where there is
+    one. `site`: a virtual environment with these distributions (`version`: of its Python, `command`: where that is;
+    "": only what is in site-packages and bin, a further layer of it). `runtime`: Node.js and npm. `tools`, `modules`: npm
+    packages, installed for everyone or as a project's.
+    """
+
+    kind: Literal["debs", "wheels", "site", "runtime", "tools", "modules"]
+    debs: tuple[Deb, ...] = ()
+    dists: tuple[Dist, ...] = ()
+    modules: tuple[Module, ...] = ()
+    version: str = ""
+    command: str = ""
+    interpreter: Remote | None = None
+
+
+class Section(NamedTuple):
+    """Everything for one architecture (Debian's name). `clock` is SOURCE_DATE_EPOCH, in Unix seconds.
+
+    `images` are the image references that bases come from, each with its digest.
+    """
+
+    arch: str
+    clock: int = 0
+    bases: tuple[BaseLock, ...] = ()
+    images: Pairs = ()
+    apt: AptLock | None = None
+    python: PythonLock | None = None
+    node: NodeLock | None = None
+    files: tuple[Remote, ...] = ()
+
+
+class Lock(NamedTuple):
+    """A whole `devenv.lock.yml`: a section for each architecture it was written on."""
+
+    sections: Mapping[str, Section] = MappingProxyType({})

@@ -8,12 +8,13 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from devenv.build.origin import origins_above
-from devenv.errors import Fault, InputError
+from devenv.errors import Fault, InputError, StepFailed
 from devenv.model.build import Run, Step
 from devenv.model.manifest import Manifest
 
 _LARGEST = 1 << 20
 _WIDEST = 60
+_SAID = 5
 # What apt, uv and npm begin a line with that says why; what uv goes on with has a frame.
 _TELLING = re.compile(r"^(E: |\s*(×|├─▶|╰─▶|error\b|cause: |hint: )|npm (error|ERR!))|No solution|Because ")
 _NETWORK = re.compile(
@@ -54,6 +55,15 @@ def blame(manifest: Manifest, step: Step, output: Sequence[str]) -> tuple[str, s
         hint,
         [*telling[:1], *telling[1:][-4:]] or output,
     )
+
+
+def failed(manifest: Manifest, keys: Sequence[str], error: StepFailed) -> StepFailed:
+    """The same error, of a command that found out what to install for these keys, with who is to blame."""
+    words = tuple((key, ", ".join(value for _, value in _items(manifest, key)) or key) for key in keys)
+    step = Step(0, "", Run(()), origins=words)
+    where, hint, telling = blame(manifest, step, error.output)
+    said = "".join(f"\n  │ {line}" for line in telling[-_SAID:])
+    return StepFailed(f"{where}: {error.message}{said}", code=error.code, hint=error.hint or hint)
 
 
 def located(error: InputError, manifest: Manifest, text: str, file: str) -> InputError:

@@ -8,13 +8,14 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from devenv import console
 from devenv.changes import brief
 from devenv.cli.project import BuildOptions, debian_arch, prepare, read
 from devenv.cli.session import Machine, Session, Window
-from devenv.errors import DevenvError, Fault, InputError
+from devenv.errors import DevenvError, Fault, InputError, StepFailed, StoreError
 from devenv.model.events import Sink
 from devenv.model.lock import Lock, Section
 from devenv.model.manifest import Lending, Manifest, Pairs
@@ -125,7 +126,7 @@ def _desk(manifest: Manifest, machine: Machine, options: BuildOptions, sink: Sin
         prepared = prepare(manifest, section, machine, replace(options, target=stage))
         return execute(prepared, machine.workshop, sink, jobs=os.cpu_count() or 1)
 
-    return Desk(manifest, machine.workshop, root, contents(manifest), int(time.time()), sink)
+    return Desk(manifest, machine.workshop, root, contents(manifest), time.time, sink, partial(_blamed, manifest))
 
 
 def fetched(machine: Machine, section: Section, target: str) -> None:
@@ -140,6 +141,18 @@ def fetched(machine: Machine, section: Section, target: str) -> None:
     for path, parcel in parcels(section).items():
         with machine.workshop.parcel(parcel) as folder:
             shutil.copytree(folder, os.path.join(target, path), symlinks=True)
+
+
+def _blamed(manifest: Manifest, part: str, error: StepFailed) -> DevenvError:
+    """The same error, with what of the manifest it is about, and the lines that say why."""
+    from devenv.cli.blame import failed
+
+    keys = {
+        "apt": ("apt",),
+        "python": ("python.packages", "python.requirements"),
+        "node": ("node.packages", "node.version"),
+    }
+    return failed(manifest, keys[part], error)
 
 
 def lending(manifest: Manifest) -> Lending:
@@ -192,8 +205,18 @@ def _wanted(manifest: Manifest, machine: Window, options: BuildOptions, section:
 
     needs = section.python.needs if section and section.python and manifest.python else ()
     system = tuple(sorted({*system_packages(manifest), *needs}))
-    images = tuple((name, machine.workshop.image_digest(reference)) for name, reference in _images(manifest, options))
+    images = tuple((name, _digest(manifest, reference, machine)) for name, reference in _images(manifest, options))
     return wants(manifest, tuple(sorted(set(_suites(manifest, options)))), images, system, contents(manifest))
+
+
+def _digest(manifest: Manifest, reference: str, machine: Window) -> str:
+    try:
+        return machine.workshop.image_digest(reference)
+    except StoreError as error:
+        place = manifest.places.get("from", (0, 0))
+        raise InputError(
+            Fault(os.path.relpath(manifest.path), *place, f"`from`: {error.message}", error.hint)
+        ) from error
 
 
 def _contexts(manifest: Manifest, options: BuildOptions) -> Pairs:

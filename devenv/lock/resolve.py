@@ -8,12 +8,12 @@ from contextlib import ExitStack
 from typing import NamedTuple, TypeVar
 
 from devenv.engine import Bind, Workshop
-from devenv.errors import EngineError, StepFailed
+from devenv.errors import DevenvError, EngineError, StepFailed
 from devenv.model import npm
 from devenv.model.build import Run
 from devenv.model.events import Event, Sink
 from devenv.model.image import Rootfs
-from devenv.model.lock import AptLock, Deb, Dist, Module, NodeLock, Parcel, PythonLock, Section
+from devenv.model.lock import EPOCH, AptLock, Deb, Dist, Module, NodeLock, Parcel, PythonLock, Section
 from devenv.model.manifest import Manifest, Pairs
 from devenv.render.containerfile import NODE, managed
 
@@ -36,15 +36,17 @@ class Desk(NamedTuple):
     """What resolving works with.
 
     `root` builds a stage of the rendered Containerfile, from what is locked so far. `contents` are the project's files
-    that say what is wanted, by path. `now`: Unix seconds.
+    that say what is wanted, by path. `clock` gives Unix seconds. `blamed` says which line of theirs makes a part (`apt`,
+    `python`, `node`) fail.
     """
 
     manifest: Manifest
     workshop: Workshop
     root: Callable[[Section, str], Rootfs]
     contents: Mapping[str, bytes]
-    now: int
+    clock: Callable[[], float]
     sink: Sink
+    blamed: Callable[[str, StepFailed], DevenvError]
 
 
 def resolve(wanted: Wants, section: Section, desk: Desk, upgrade: frozenset[str] = frozenset()) -> Section:
@@ -67,15 +69,15 @@ def resolve(wanted: Wants, section: Section, desk: Desk, upgrade: frozenset[str]
         wanted = wanted._replace(apt=tuple(sorted({*(wanted.apt or ()), *needs})))
         parts |= {"apt"}
     if wanted.apt and ("apt" in parts or _named(upgrade, section.apt.packages if section.apt else ())):
-        section = section._replace(apt=_timed("lock apt", desk, lambda: _apt(wanted.apt or (), section, desk, upgrade)))
+        section = section._replace(apt=_timed("apt", desk, lambda: _apt(wanted.apt or (), section, desk, upgrade)))
     if wanted.python is not None and (
         "python" in {*parts, *upgrade} or _named(upgrade, section.python.packages if section.python else ())
     ):
         asked = wanted.python
-        section = section._replace(python=_timed("lock python", desk, lambda: _python(asked, section, desk, upgrade)))
+        section = section._replace(python=_timed("python", desk, lambda: _python(asked, section, desk, upgrade)))
     if wanted.node is not None and ("node" in parts or _renewed(upgrade, section.node)):
         wishes = wanted.node
-        section = section._replace(node=_timed("lock node", desk, lambda: _node(wishes, section, desk, upgrade)))
+        section = section._replace(node=_timed("node", desk, lambda: _node(wishes, section, desk, upgrade)))
     return section
 
 
@@ -104,16 +106,24 @@ def _named(upgrade: frozenset[str], packages: Sequence[Deb | Dist]) -> bool:
     return any(one.name in upgrade for one in packages)
 
 
-def _timed(name: str, desk: Desk, work: Callable[[], T]) -> T:
+def _timed(part: str, desk: Desk, work: Callable[[], T]) -> T:
+    name = f"lock {part}"
     desk.sink(Event("started", name))
-    found = work()
-    desk.sink(Event("done", name))
+    begun = desk.clock()
+    try:
+        found = work()
+    except DevenvError as error:
+        desk.sink(Event("failed", name, str(error), desk.clock() - begun))
+        if isinstance(error, StepFailed) and error.output:
+            raise desk.blamed(part, error) from error
+        raise
+    desk.sink(Event("done", name, seconds=desk.clock() - begun))
     return found
 
 
 def _bases(wanted: Wants, section: Section, desk: Desk) -> Section:
     bases = tuple(desk.workshop.resolve_base(suite, desk.sink) for suite in wanted.suites)
-    clock = max((base.clock for base in bases), default=desk.now // _DAY * _DAY)
+    clock = max((base.clock for base in bases), default=EPOCH)
     return Section(section.arch, clock, bases, wanted.images, files=section.files)
 
 
@@ -132,7 +142,7 @@ def _apt(asked: tuple[str, ...], section: Section, desk: Desk, upgrade: frozense
         if not kept:
             raise
         found = _installed(asked, (), rootfs, desk)
-    return AptLock(asked, apt.layered(before, found), desk.now // _DAY * _DAY)
+    return AptLock(asked, apt.layered(before, found), int(desk.clock()) // _DAY * _DAY)
 
 
 def _installed(asked: Sequence[str], kept: tuple[Deb, ...], rootfs: Rootfs, desk: Desk) -> tuple[Deb, ...]:
@@ -196,7 +206,8 @@ def _interpreter(asked: Pairs, section: Section, desk: Desk, upgrade: frozenset[
         version, remote = desk.workshop.interpreter(wanted)
     lock = PythonLock(asked, version, interpreter=remote)
     rootfs = desk.root(bare._replace(python=lock), "python")
-    command = f"/opt/python/cpython-{version}-linux-{_MACHINES.get(section.arch, section.arch)}-gnu/bin/python3"
+    short = ".".join(version.split(".")[:2])
+    command = f"/opt/python/cpython-{version}-linux-{_MACHINES.get(section.arch, section.arch)}-gnu/bin/python{short}"
     found = python.probed(_ask(desk, rootfs, python.probe(command), (), python.ANSWER))
     if found is None:
         raise EngineError(f"lock python: uv put no Python {version} at {command}")

@@ -11,7 +11,7 @@ from .builders import Builder, Caches, settle
 from .contenders import HOME, SUITE
 from .measure import Argv, Row, say
 from .recipes import APT, NODE, PIP, PYTHON, Content
-from .topics import Topic, in_turn, tolerated
+from .topics import Topic, in_turn, tolerated, twice
 
 MORE_APT, MORE_PIP, MORE_NPM, MORE_TOOL = "jq", "rich", "zod", "prettier"
 TOOL = "typescript@5"
@@ -118,17 +118,22 @@ def _round(
 ) -> None:
     """One builder's builds in a row. The first round of a kind proves that what was built works."""
     key, caches, number = kind
-    builder.forget(caches)
-    settle()
-    for step in steps:
-        builder.write(step.content, f"{key}{number}")
-        spent = builder.spent()
-        row = topic.rows[key + step.suffix]
-        if counted:
-            row.add(builder.name, spent)
-        say(f"build, {row.title}: {builder.name} {spent:.2f} s" + ("" if counted else " (warm-up)"))
-        if number == 0:
-            builder.prove(*step.proof)
+
+    def once() -> list[float]:
+        taken = []
+        builder.forget(caches)
+        settle()
+        for step in steps:
+            builder.write(step.content, f"{key}{number}")
+            taken.append(builder.spent())
+            say(f"round {number}, {topic.rows[key + step.suffix].title}: {builder.name} {taken[-1]:.2f} s")
+            if number == 0:
+                builder.prove(*step.proof)
+        return taken
+
+    taken = twice(once)
+    for step, spent in zip(steps, taken, strict=True) if counted else ():
+        topic.rows[key + step.suffix].add(builder.name, spent)
 
 
 def _same(builder: Builder, topic: Topic) -> None:

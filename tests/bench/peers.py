@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from . import npm
 from .contenders import HOME, make_base
 
 PACKAGES = (
@@ -41,8 +42,12 @@ def main() -> int:
     os.makedirs(HOME, exist_ok=True)
     if shutil.which("npm"):
         subprocess.run(["npm", "install", "--no-save", "--prefix", f"{HOME}/npm", "@devcontainers/cli"], check=True)
+        npm.node_files()
     else:
-        print("bench-peers: no npm here, so the devcontainers CLI is left out (apt-get install npm)", file=sys.stderr)
+        print(
+            "bench-peers: no npm here, so the devcontainers CLI and npm builds are left out (apt-get install npm)",
+            file=sys.stderr,
+        )
     make_base()
     print(f"bench-peers: ready; `make bench` starts and stops them. What isn't a Debian package is in {HOME}")
     return 0

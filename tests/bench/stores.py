@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from functools import partial
 
 from .builders import Builder, Devenv, du, settle
 from .builds import MORE_APT, MORE_PIP
 from .contenders import HOME
-from .measure import Failed, Row, output, say
+from .measure import Argv, Failed, Row, output, say
 from .recipes import APT, PIP, PYTHON
-from .topics import Topic, tolerated
+from .topics import Topic, tolerated, twice
 
 _SECOND = PYTHON._replace(apt=(*APT, MORE_APT), pip=(*PIP, MORE_PIP))
 
@@ -27,17 +28,22 @@ def disk(pairs: Sequence[tuple[Builder, Builder]]) -> Topic:
     for first, second in pairs:
         with tolerated(first, topic, alive):
             first.prepare(PYTHON)
-            first.forget("empty")
-            first.write(PYTHON, "disk")
-            first.spent()
-            before = first.disk()
-            second.write(_SECOND, "disk")
-            second.spent()
-            after = first.disk()
+            before, after = twice(partial(_grown, first, second))
             rows["disk"].add(first.name, before)
             rows["disksecond"].add(first.name, after - before)
             say(f"disk: {first.name} {before:.0f} MB, and {after - before:.0f} MB")
     return topic
+
+
+def _grown(first: Builder, second: Builder) -> tuple[float, float]:
+    """MB of the store before and after the second project's build."""
+    first.forget("empty")
+    first.write(PYTHON, "disk")
+    first.spent()
+    before = first.disk()
+    second.write(_SECOND, "disk")
+    second.spent()
+    return before, first.disk()
 
 
 def handed_on(devenv: Devenv, other: Devenv, rounds: int) -> Topic:
@@ -63,9 +69,7 @@ def handed_on(devenv: Devenv, other: Devenv, rounds: int) -> Topic:
             settle()
             rows["export"].add(devenv.name, devenv.spent((*devenv.build, "--cache-to", cache)))
             for key, option in (("alone", ()), ("import", ("--cache-from", cache))):
-                shutil.rmtree(other.store, ignore_errors=True)
-                settle()
-                spent = other.spent((*other.build, *option))
+                spent = twice(partial(_anew, other, option))
                 rows[key].add(devenv.name, spent)
                 say(f"second store, {rows[key].title}: {spent:.1f} s")
                 if number == 0:
@@ -74,6 +78,13 @@ def handed_on(devenv: Devenv, other: Devenv, rounds: int) -> Topic:
     for place in (cache, other.store):
         shutil.rmtree(place, ignore_errors=True)
     return topic
+
+
+def _anew(devenv: Devenv, options: Argv) -> float:
+    """Seconds of a build in an empty store."""
+    shutil.rmtree(devenv.store, ignore_errors=True)
+    settle()
+    return devenv.spent((*devenv.build, *options))
 
 
 def _equal(one: Devenv, other: Devenv) -> None:

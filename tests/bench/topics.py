@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import NamedTuple, Protocol, TypeVar
 
@@ -22,6 +22,7 @@ class _Named(Protocol):
 
 
 _T = TypeVar("_T", bound=_Named)
+_R = TypeVar("_R")
 
 
 class Topic(NamedTuple):
@@ -52,6 +53,15 @@ def tolerated(each: _T, topic: Topic, alive: list[_T]) -> Iterator[None]:
         say(f"{each.name} is out: {fault}")
         topic.failures.append(f"{each.name}: `{str(fault).splitlines()[0].replace(HOME, '…')}`")
         alive.remove(each)
+
+
+def twice(action: Callable[[], _R]) -> _R:
+    """Do it, and once more when it fails: a mirror on the way does at times."""
+    try:
+        return action()
+    except Failed as fault:
+        say(f"once more, after: {fault}")
+        return action()
 
 
 def in_turn(alive: Sequence[_T], number: int) -> list[_T]:

@@ -31,7 +31,14 @@ class Done:
     @property
     def ran(self) -> set[str]:
         """The stages of which a build step ran (`stage-1` is one without a name)."""
-        return set(re.findall(r"^✓ ([a-z0-9-]+) ", self.err, re.M)) - {"create", "start", "replace", "layer"}
+        return set(re.findall(r"^✓ ([a-z0-9-]+) ", self.err, re.M)) - {
+            "create",
+            "start",
+            "replace",
+            "layer",
+            "lock",
+            "resolve",
+        }
 
 
 @dataclass(frozen=True, slots=True)

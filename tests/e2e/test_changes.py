@@ -39,9 +39,9 @@ def test_a_python_package_more_keeps_apt(place: Place) -> None:
     plan = place("plan").out
     assert "python.packages +toolz" in plan and "apt" not in plan
     done = place("up")
-    assert done.ran == {"python", "environment"}
+    assert done.ran == {"environment"}
     assert "another image" in done.out
-    assert len(place.layers() - layers) == 3  # the packages, their copy, the workdir above it
+    assert len(place.layers() - layers) == 2  # the packages that are new, the workdir above them
     assert place("exec", "--", "python", "-c", "import six, toolz; print(toolz.__name__)").out == "toolz\n"
 
 
@@ -72,15 +72,13 @@ def test_a_variable_changed_replaces_the_container_and_builds_nothing(place: Pla
 def test_steps_are_counted_in_one_way(place: Place) -> None:
     place.change("devenv.yml", "[six]", "[six, iniconfig]")
     action = place.json("plan")["actions"][0]
-    assert action["reason"].startswith("3 of 5 steps: ")
-    assert [step["position"] for step in action["steps"]] == ["apt", "python 1/2", "python 2/2"] + [
-        f"environment {number}/2" for number in (1, 2)
-    ]
+    assert action["reason"].startswith("2 of 4 steps: ")
+    assert [step["position"] for step in action["steps"]] == ["apt"] + [f"environment {n}/3" for n in (1, 2, 3)]
     done = place("up", "--no-cache")
     assert {line.split("  ")[0].split(" ", 1)[1] for line in done.err.splitlines() if line[:1] == "✓"} >= {
         "apt tree, python3",
-        "python 2/2 iniconfig, six",
-        "environment 1/2 /opt/venv",
+        "environment 2/3 iniconfig, six",
+        "environment 3/3 /workspace",
     }
 
 
@@ -99,7 +97,6 @@ def test_a_package_that_is_not_there_is_told_by_its_place(place: Place, before: 
     place.change("devenv.yml", before, after)
     done = place.attempt("up")
     assert done.code == 1 and f"error: {told}\n  │ " in done.err and "(rendered)" not in done.err
-    assert told in place.attempt("up", "--json").out
 
 
 def test_a_hook_changed_replaces_nothing(place: Place) -> None:

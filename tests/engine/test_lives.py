@@ -116,7 +116,7 @@ def test_a_folder_of_any_name_is_a_project(project: Project) -> None:
         for _ in range(2):
             assert "next:" in odd.run("up")
         for verb in ("exec", "run"):
-            assert odd.run(verb, "--", "ls", "/workspace") == "devenv.yml\n"
+            assert odd.run(verb, "--", "ls", "/workspace") == "devenv.lock.yml\ndevenv.yml\n"
         assert odd.container()["status"] == "running"
         (line,) = [line for line in odd.run("ps").splitlines() if "%2F" in line]
         assert line.endswith("a,b c:d%2F\\e\\nf'\"$g\\t{{ h }}")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from devenv.errors import EngineError, StepFailed
+from devenv.errors import DevenvError, EngineError, StepFailed
 from devenv.lock.resolve import EVERYTHING, Desk, resolve
 from devenv.lock.wants import Wants, wants
 from devenv.model.image import Rootfs
@@ -64,7 +64,10 @@ class Office:
             self.stages.append(stage)
             return Rootfs(stage, (1,))
 
-        desk = Desk(self.given, self.workshop, root, self.contents, 1_764_000_000, lambda _: None)
+        def blamed(part: str, error: StepFailed) -> DevenvError:
+            return EngineError(f"{part}: {error.message}")
+
+        desk = Desk(self.given, self.workshop, root, self.contents, lambda: 1_764_000_000.0, lambda _: None, blamed)
         return resolve(self.wanted(), known, desk, frozenset(upgrade))
 
     def asked(self, words: str) -> list[str]:

@@ -164,6 +164,28 @@ def test_source_archives_are_built_on_apt_when_something_may_need_it(
     assert f"FROM {parent} AS python" in containerfile(given, templates_folder(), SOURCES)
 
 
+def test_what_uv_notes_of_its_own_is_no_part_of_the_environment(tmp_path: Path) -> None:
+    """Of what was built here only: other packages' files stay the links that they are."""
+    noted, other = (tmp_path / f"venv/lib/python3.11/site-packages/{name}-1.dist-info" for name in ("x", "other"))
+    records = {"METADATA": "x-1.dist-info/METADATA,sha256=a,1\n", "x": "x/uv_cache.json.py,sha256=a,1\n"}
+    notes = {
+        name: f"x-1.dist-info/{name},sha256=a,1\n" for name in ("uv_cache.json", "uv_build.json", "direct_url.json")
+    }
+    for folder in (noted, other):
+        folder.mkdir(parents=True)
+        (folder / "RECORD").write_text("".join((records | notes).values()))
+    for name in ("METADATA", *notes):
+        (noted / name).write_text("x")
+    (other / "direct_url.json").write_text("x")
+    before = os.stat(other / "RECORD").st_ino
+    command = next(one for one in commands(rendered("python-source-archives")) if "uv pip install" in one)
+    command = f"true {command[command.index('&& for note') :]}".replace("/opt/", f"{tmp_path}/")
+    subprocess.run(["sh", "-c", command.partition("&& rm -rf")[0]], check=True)
+    assert sorted(os.listdir(noted)) == ["METADATA", "RECORD"]
+    assert (noted / "RECORD").read_text() == "".join(records.values())
+    assert os.stat(other / "RECORD").st_ino == before and (other / "direct_url.json").exists()
+
+
 def test_a_plain_name_is_this_machine_s_package() -> None:
     """Asked for `gcc:arm64`, gcc of this machine's own is there for others only; the other way round too."""
     both = ["zlib1g zlib1g:arm64"]

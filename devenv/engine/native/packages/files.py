@@ -21,6 +21,7 @@ from devenv.beneath import remove_tree
 from devenv.errors import StoreError
 from devenv.model.lock import EPOCH as EPOCH
 
+from ..mount import spread
 from ..trouble import trouble
 
 KINDS = ("files", "unpacked", "integrity")
@@ -146,7 +147,9 @@ class Files:
         """
         folder = f"{self.folder}/drafts"
         with trouble(f"write in {self.folder}"):
-            os.makedirs(folder, 0o700, exist_ok=True)
+            if not os.path.isdir(folder):
+                os.makedirs(folder, 0o700, exist_ok=True)
+                spread(folder)
             path, lock = _locked(folder)
         try:
             yield path

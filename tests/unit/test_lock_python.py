@@ -239,7 +239,9 @@ HOSTILE = ("a b.txt", "$(touch pwned).txt", "it's.txt", "-x.txt", "a;touch pwned
 def script(command: tuple[str, ...], folder: Path, uv: str) -> str:
     """A command's shell script, with the places of a root elsewhere."""
     assert command[:2] == ("/bin/sh", "-c")
-    text = command[2].replace(lock.UV, "UV").replace("/tmp/", f"{folder}/tmp/").replace("/run/devenv", f"{folder}/run")
+    # By name: this Python may itself be somewhere beneath /tmp.
+    text = re.sub(r"/tmp/(?=pylock\.toml|lock\d)", f"{folder}/tmp/", command[2].replace(lock.UV, "UV"))
+    text = text.replace("/run/devenv", f"{folder}/run")
     return text.replace("UV", uv)
 
 
@@ -316,7 +318,7 @@ def test_uv_says_which_versions_it_was_asked_about(root: Path) -> None:
 
 def test_probe_says_which_python_there_is(tmp_path: Path) -> None:
     for command, there in ((sys.executable, True), ("/nowhere/python3", False)):
-        argv = [word.replace("/tmp/", f"{tmp_path}/") for word in lock.probe(command)]
+        argv = [word.replace(lock.ANSWER, f"{tmp_path}/pylock.toml") for word in lock.probe(command)]
         subprocess.run(argv, check=True)
         found = tmp_path / "pylock.toml"
         answer = lock.probed(found.read_text() if found.exists() else "")

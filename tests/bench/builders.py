@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import ClassVar, Literal
 
 from . import npm, recipes
-from .contenders import BASE, HOME, Contender, make_base
+from .contenders import HOME, Contender
 from .measure import Argv, say, seconds
 from .recipes import Content
 
@@ -30,6 +30,8 @@ class Builder:
     def __init__(self, name: str, folder: str, contender: Contender, build: Argv, run: Argv) -> None:
         self.name, self.folder, self.env = name, f"{HOME}/builds/{folder}", dict(contender.env)
         self.build, self.run = build, run
+        self.lock = ""
+        """What is committed beside the description; "" for nothing."""
         self.up: Argv = ()
         self.down: Argv = ()
         os.makedirs(self.folder, exist_ok=True)
@@ -82,7 +84,7 @@ class Devenv(Builder):
 
     def __init__(self, contender: Contender, program: str, folder: str = "devenv") -> None:
         super().__init__("devenv", folder, contender, (program, "build"), (program, "run", "--"))
-        self.program, self.store, self.lock = program, self.env["DEVENV_HOME"], ""
+        self.program, self.store = program, self.env["DEVENV_HOME"]
         self.up, self.down = (program, "up"), (program, "down")
 
     def prepare(self, first: Content) -> None:
@@ -171,25 +173,6 @@ class Docker(Builder):
 
     def disk(self) -> float:
         return du(f"{HOME}/docker", f"--exclude={HOME}/docker/containers")
-
-
-class Podman(Builder):
-    """Podman's build (buildah), by the Dockerfile with cache mounts."""
-
-    def __init__(self, contender: Contender) -> None:
-        build = ("podman", "build", "-q", "-t", "devenv-bench/podman", *_proxies(), ".")
-        run = ("podman", "run", "--rm", "devenv-bench/podman")
-        super().__init__("Podman, cache mounts", "podman", contender, build, run)
-        _lend(self.folder, "cached")
-
-    def write(self, content: Content, number: str) -> None:
-        self._write({"Dockerfile": recipes.dockerfile(content, "cached", number)})
-
-    def forget(self, caches: Caches) -> None:
-        if caches == "empty":
-            shutil.rmtree(f"{self.env['TMPDIR']}/buildah-cache", ignore_errors=True)
-        for argv in (["podman", "rmi", "-af"], ["podman", "import", "-q", make_base(), BASE]):
-            subprocess.run(argv, env=self.env, check=True, capture_output=True)
 
 
 def _lend(folder: str, flavour: str) -> None:

@@ -84,7 +84,7 @@ def node(builders: Sequence[Builder], example: str, rounds: int) -> Topic:
     rows = {
         "node": Row("npm project: build with the base present, download caches full", "s"),
         "nodenpm": Row(f"then one more npm package ({MORE_NPM})", "s"),
-        "tool": Row(f"{TOOL} as a global tool: the same", "s"),
+        "tool": Row(f"global tool ({TOOL}): build with the base present, download caches full", "s"),
         "toolmore": Row(f"then one more global tool ({MORE_TOOL})", "s"),
     }
     intro = f"The package.json and package-lock.json of examples/node-api, on a minimal {SUITE} with Node.js {NODE}."
@@ -102,11 +102,11 @@ def node(builders: Sequence[Builder], example: str, rounds: int) -> Topic:
         Step("more", Content(tools=(TOOL, MORE_TOOL)), (MORE_TOOL, "--version")),
     )
     alive = list(builders)
-    for key, steps in (("node", project), ("tool", tools)):
+    for key, steps, times in (("node", project, rounds), ("tool", tools, min(rounds, 3))):
         for builder in list(alive):
             with tolerated(builder, topic, alive):
                 builder.prepare(steps[0].content)
-        for number in range(rounds + 1):
+        for number in range(times + 1):
             for builder in in_turn(alive, number):
                 with tolerated(builder, topic, alive):
                     _round(builder, topic, (key, "full", number), steps, counted=number > 0)

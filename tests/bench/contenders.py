@@ -226,10 +226,8 @@ def podman() -> Contender | None:
         f"{folder}/storage.conf",
         f'[storage]\ndriver = "overlay"\ngraphroot = "{folder}/root"\nrunroot = "{folder}/run"\n',
     )
-    os.makedirs(f"{folder}/tmp", exist_ok=True)
     env = {
         **environment(),
-        "TMPDIR": f"{folder}/tmp",  # where builds have their cache mounts
         "CONTAINERS_CONF": f"{folder}/containers.conf",
         "CONTAINERS_STORAGE_CONF": f"{folder}/storage.conf",
     }

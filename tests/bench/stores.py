@@ -28,6 +28,7 @@ def disk(pairs: Sequence[tuple[Builder, Builder]]) -> Topic:
     for first, second in pairs:
         with tolerated(first, topic, alive):
             first.prepare(PYTHON)
+            first.lock = ""  # the package lists that resolving needs are the machine's, not the second project's
             before, after = twice(partial(_grown, first, second))
             rows["disk"].add(first.name, before)
             rows["disksecond"].add(first.name, after - before)

@@ -261,6 +261,11 @@ class FakeWorkshop:
             raise StoreError(f"read {reference}: there is no such image")
         return self.digests[reference]
 
+    def kept(self, remote: Remote) -> str:
+        path = f"{self.folders}/{remote.sha256}"
+        open(path, "wb").close()
+        return path
+
     def remote(self, url: str) -> Remote:
         if url not in self.remotes:
             raise EngineError(f"fetch {url}: not found")

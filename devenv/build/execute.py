@@ -355,6 +355,9 @@ class Build:
         with ExitStack() as stack:
             fetched = {}
             for url in operation.urls:
+                if not operation.checksum and url in self.prepared.files:
+                    fetched[url] = self.workshop.kept(self.prepared.files[url])
+                    continue
                 folder = stack.enter_context(tempfile.TemporaryDirectory())
                 fetched[url] = f"{folder}/file"
                 self._fetch(url, fetched[url], operation.checksum)

@@ -30,6 +30,7 @@ from urllib.request import (
 )
 
 from devenv.errors import EngineError, Fault, InputError
+from devenv.guard import Reaches, Unreached, connected
 
 MAX_BYTES = 8 << 30
 MAX_SECONDS = 3600.0
@@ -37,9 +38,6 @@ _CHUNK = 1 << 20
 _TIMEOUT = 30.0  # seconds of silence
 _TICK = 0.1
 _HOST = re.compile(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?")
-
-Reaches = Callable[[str], bool]
-"""Whether a step could reach this IP address."""
 
 
 def fetch(
@@ -228,26 +226,8 @@ class _Tls(HTTPSConnection):
 
 
 def _connected(host: str, port: int, reaches: Reaches) -> socket.socket:
-    """A connection to the first of a host's addresses that may be reached and answers.
-
-    The address that was looked at is the one that is used: a name may mean another one at the next look.
-    """
-    failed: OSError | None = None
-    refused: list[str] = []
-    for family, kind, protocol, _, place in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
-        address = str(place[0])
-        if not reaches(address):
-            refused.append(address)
-            continue
-        connection = socket.socket(family, kind, protocol)
-        try:
-            connection.settimeout(_TIMEOUT)
-            connection.connect(place)
-            return connection
-        except OSError as error:
-            connection.close()
-            failed = error
-    if failed is not None:
-        raise failed
-    message = f"is {' and '.join(dict.fromkeys(refused))}, which no build step reaches"
-    raise InputError(Fault(f"{host}:{port}", 0, 0, message, "COPY the file, or allow the address with DEVENV_ADD_FROM"))
+    try:
+        return connected(host, port, reaches, _TIMEOUT)
+    except Unreached as error:
+        hint = "COPY the file, or allow the address with DEVENV_ADD_FROM"
+        raise InputError(Fault(f"{host}:{port}", 0, 0, str(error), hint)) from error

@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from typing import NamedTuple
 
 from devenv.errors import Fault, InputError
-from devenv.model.build import Configure, Graph, Run, Stage, Step
+from devenv.model.build import Graph, Run, Stage, Step
 from devenv.model.image import ImageConfig
 from devenv.model.manifest import Pairs
 
@@ -395,8 +395,3 @@ def undeclared(args: Collection[str], declared: Collection[str]) -> tuple[str, .
         near = get_close_matches(name, sorted(declared), 1)
         warnings.append(f"--build-arg {name}: no ARG declares it" + (f"; did you mean {near[0]}?" if near else ""))
     return tuple(warnings)
-
-
-def changes_files(step: Step) -> bool:
-    """Whether a step makes a layer; the others only change the config."""
-    return not isinstance(step.operation, Configure)

@@ -24,14 +24,19 @@ Digest = Callable[[str, Copy | Mount], str]
 _SHOWN = 200  # characters of an input's value that are kept for explaining
 
 
-def keys(graph: Graph, bases: Mapping[str, Rootfs], digest: Digest, clock: int = 0) -> tuple[Keyed, ...]:
+def keys(
+    graph: Graph, bases: Mapping[str, Rootfs], digest: Digest, clock: int = 0, files: Pairs = ()
+) -> tuple[Keyed, ...]:
     """Every step of every stage, in file order, with its key.
 
     `bases`: each FROM (and --from) that is no stage and no folder. `clock`: what steps are told the time is.
+    `files`: the digests (sha256:…) of the URLs that are locked.
     What `digest` raises as NotFound or InputError becomes one InputError with the lines of the steps.
     """
     results: dict[str, str] = {}
-    chain = _Chain(graph, bases, digest, clock, results, {stage.name: stage.index for stage in graph.stages}, [])
+    chain = _Chain(
+        graph, bases, digest, clock, dict(files), results, {stage.name: stage.index for stage in graph.stages}, []
+    )
     made: list[Keyed] = []
     for stage in graph.stages:
         parent = start(stage, bases, results)
@@ -82,6 +87,7 @@ class _Chain(NamedTuple):
     bases: Mapping[str, Rootfs]
     digest: Digest
     clock: int
+    files: Mapping[str, str]
     results: Mapping[str, str]
     numbers: Mapping[str, int]
     faults: list[Fault]
@@ -170,7 +176,7 @@ def _copy_parts(chain: _Chain, step: Step, copy: Copy) -> Pairs:
     how |= {"parents": "yes" if copy.parents else "", "unpack": "yes" if copy.unpack else ""}
     parts = [("target", copy.target), *((name, value) for name, value in how.items() if value)]
     parts += [(f"heredoc {heredoc.name}", heredoc.content) for heredoc in copy.heredocs]
-    parts += [(f"url {url}", copy.checksum) for url in copy.urls]
+    parts += [(f"url {url}", copy.checksum or chain.files.get(url, "")) for url in copy.urls]
     if copy.sources:
         parts.append(("sources", json.dumps(copy.sources)))
         parts.append(chain.source(step, copy.source_from, " ".join(copy.sources), copy))

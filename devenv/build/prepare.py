@@ -16,8 +16,8 @@ from devenv.lock.parcels import listing
 from devenv.model import plain
 from devenv.model.build import Copy, Graph, Keyed, Mount, Run, Stage, Step
 from devenv.model.image import ImageConfig, Rootfs
-from devenv.model.lock import EPOCH, Parcel
-from devenv.model.manifest import FROM_LOCK
+from devenv.model.lock import EPOCH, Parcel, Remote
+from devenv.model.manifest import FROM_LOCK, Pairs
 
 from . import hashes as hash_cache
 from .configure import SCRATCH, configure
@@ -80,6 +80,8 @@ class Prepared:
     parcels: Mapping[str, Parcel] = field(default_factory=dict)
     """What the paths of the context `devenv-packages` stand for."""
     clock: int = EPOCH
+    files: Mapping[str, Remote] = field(default_factory=dict)
+    """What ADD's URLs lead to, as far as it is locked."""
     """SOURCE_DATE_EPOCH of the steps."""
 
 
@@ -98,6 +100,7 @@ def prepare(
     blame: Blame | None = None,
     parcels: Mapping[str, Parcel] = MappingProxyType({}),
     clock: int = EPOCH,
+    files: Sequence[Remote] = (),
 ) -> Prepared:
     """Parse, expand and key a Containerfile. Raises InputError with every fault found.
 
@@ -105,13 +108,13 @@ def prepare(
     contexts); paths are relative to `folder`, which is the build context too. `file` is for messages. When it is there,
     its ignore file counts, and contexts stand for its stages of their name. A rendered text is no file: it names each
     file it reads, so an ignore file made for another has no say in it, nor have names made for another file's stages.
-    `parcels` and `clock` are the lock's.
+    `parcels`, `clock` and `files` are the lock's.
     """
     place = workshop.memory(folder)
     before = hash_cache.load(place) if cache is None else {}
     hashes = dict(before) if cache is None else cache
     instructions = parse(text, file)
-    found = _Names(contexts, folder, file, args, workshop, platform, hashes, nesting, clock)
+    found = _Names(contexts, folder, file, args, workshop, platform, hashes, nesting, clock, files)
     is_file = os.path.isfile(file)
     if is_file:
         instructions = overridden(instructions, *found.kinds())
@@ -136,7 +139,7 @@ def prepare(
         digests[name, operation] = found
         return found
 
-    steps = tuple(_listed(keyed, parcels) for keyed in keys(graph, rootfs, digest, clock))
+    steps = tuple(_listed(keyed, parcels) for keyed in keys(graph, rootfs, digest, clock, digests_of(files)))
     result = results(graph, rootfs, steps)[graph.stages[-1].name]
     config = stage_config(graph, graph.stages[-1], configs)
     if is_file:
@@ -168,7 +171,21 @@ def prepare(
         blame,
         parcels,
         clock,
+        {remote.url: remote for remote in files},
     )
+
+
+def digests_of(files: Sequence[Remote]) -> Pairs:
+    """What goes into the keys of steps that fetch them."""
+    return tuple((remote.url, f"sha256:{remote.sha256}") for remote in files)
+
+
+def addresses(prepared: Prepared) -> frozenset[str]:
+    """The URLs that ADD fetches and no --checksum vouches for, here and in the bases that are themselves built."""
+    copies = (keyed.step.operation for keyed in prepared.steps if isinstance(keyed.step.operation, Copy))
+    found = {url for copy in copies if not copy.checksum for url in copy.urls}
+    nested = (addresses(base.prepared) for base in prepared.bases.values() if base.prepared)
+    return frozenset(found.union(*nested))
 
 
 def locked(parcels: Mapping[str, Parcel], operation: Copy | Mount) -> Parcel:
@@ -238,8 +255,10 @@ class _Names:
         cache: MutableMapping[str, str],
         nesting: int,
         clock: int,
+        files: Sequence[Remote],
     ) -> None:
         self.clock = clock
+        self.files = files
         self.given = {normal(name): value for name, value in contexts.items()}
         self.contexts = contexts
         self.folder = folder
@@ -325,6 +344,7 @@ class _Names:
             cache=self.cache,
             nesting=self.nesting + 1,
             clock=self.clock,
+            files=self.files,
         )
         return Base(Rootfs(prepared.result, (), prepared.config), prepared=prepared)
 

@@ -4,20 +4,36 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Iterable, Sequence
 from typing import Annotated
 
 import typer
 
 from devenv import console
-from devenv.cli import complete, options
-from devenv.cli.project import find, find_container, find_image, load, project_spec, running
-from devenv.cli.session import Session
+from devenv.cli import complete, options, receipt
+from devenv.cli.locking import settled
+from devenv.cli.project import (
+    BuildOptions,
+    builder,
+    desire,
+    find,
+    find_container,
+    find_image,
+    home,
+    load,
+    observe,
+    prepare,
+    running,
+    tag,
+    warn,
+)
+from devenv.cli.session import Machine, Session
 from devenv.command import matching
 from devenv.desired import MAIN, SHELL, bare, one_shot, without_sources
 from devenv.engine import Engine
 from devenv.errors import Fault, InputError, NotFound
-from devenv.model.container import Container, Process
+from devenv.model.container import Container, ContainerSpec, Process
 from devenv.model.image import ImageConfig
 from devenv.model.manifest import Pairs
 
@@ -130,7 +146,7 @@ def run(
         process = process._replace(argv=_words(found.config, process.argv, entrypoint))
         spec = bare(name, found.digest, process, machine.certificates("host"))
     else:
-        spec = project_spec(session, machine)
+        spec = _project_spec(session, machine)
         spec = without_sources(spec) if no_source else spec
         within = _matching(session, [(source.path, source.target) for source in spec.sources])
         spec = one_shot(spec, process._replace(workdir=process.workdir or within), name)
@@ -159,6 +175,24 @@ def test(
     _, container = running(session, engine)
     command = [*SHELL, f'{manifest.test} "$@"', "sh", *(extra or ())]
     return engine.execute(container.id, _process(session, command, "", "", None, no_terminal))
+
+
+def _project_spec(session: Session, machine: Machine) -> ContainerSpec:
+    """The project's main container with its image, built now if it must be."""
+    manifest = load(session)
+    here = home(machine, manifest)
+    options = BuildOptions(tags=(tag(here),))
+    section = settled(session, manifest, machine, options)
+    prepared = prepare(manifest, section, machine, options)
+    warn(prepared, session)
+    wanted = desire(manifest, prepared, section, here, machine)
+    image = observe(machine, wanted).image
+    if not image:
+        with console.progress(sys.stderr, session.env, time.monotonic) as sink:
+            image = builder(prepared, machine, options, sink)().digest
+    machine.engine.register(here)
+    receipt.write(session, machine, manifest, section, prepared, wanted)
+    return wanted.spec._replace(image=image)
 
 
 def _process(

@@ -15,8 +15,9 @@ from devenv import console
 from devenv.changes import brief
 from devenv.cli.project import BuildOptions, debian_arch, prepare, read
 from devenv.cli.session import Machine, Session, Window
+from devenv.cli.written import write_new
 from devenv.errors import DevenvError, Fault, InputError, StepFailed, StoreError
-from devenv.model.events import Sink
+from devenv.model.events import Event, Sink
 from devenv.model.lock import Lock, Section
 from devenv.model.manifest import Lending, Manifest, Pairs
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 FILE = "devenv.lock.yml"
 
 _BYTES = 16 << 20
+_ADD = re.compile(r"^\s*ADD\s", re.MULTILINE | re.IGNORECASE)
 _SUITE = re.compile(r"bootstrap:([a-z]+)")
 
 
@@ -78,13 +80,11 @@ def settled(session: Session, manifest: Manifest, machine: Machine, options: Bui
     wanted = _wanted(manifest, machine, options, section)
     missing = differs(wanted, section)
     if section is not None and not missing:
-        return section
+        with console.progress(sys.stderr, session.env, time.monotonic) as sink:
+            return _filed(manifest, machine, options, lock, section, sink)
     if options.locked:
         told = ", ".join(map(brief, missing)) or f"nothing is locked for {debian_arch()}"
-        hint = "`devenv lock` brings it up to date; commit it with devenv.yml"
-        raise InputError(
-            Fault(os.path.relpath(path(manifest)), 0, 0, f"it isn't what devenv.yml asks for: {told}", hint)
-        )
+        raise _stale(manifest, told)
     with console.progress(sys.stderr, session.env, time.monotonic) as sink:
         return renewed(manifest, machine, options, lock, sink)
 
@@ -105,8 +105,47 @@ def renewed(
     section = lock.sections.get(arch) or Section(arch)
     wanted = _wanted(manifest, machine, options, section)
     made = resolve(wanted, section, _desk(manifest, machine, options, sink), upgrade)
-    write(manifest, Lock({**lock.sections, arch: made}))
-    return known(manifest).sections[arch]  # as everybody else will have it
+    kept = () if "*" in upgrade else tuple(remote for remote in made.files if remote.url not in upgrade)
+    write(manifest, Lock({**lock.sections, arch: made._replace(files=kept)}))
+    lock = known(manifest)  # as everybody else will have it
+    return _filed(manifest, machine, options, lock, lock.sections[arch], sink)
+
+
+def _filed(
+    manifest: Manifest, machine: Machine, options: BuildOptions, lock: Lock, section: Section, sink: Sink
+) -> Section:
+    """The section with all that ADD fetches by URL in it, and nothing else; written down where it wasn't."""
+    from devenv.build.prepare import addresses
+
+    if not any(map(_ADD.search, _recipes(manifest, options))):
+        return section
+    wanted = addresses(prepare(manifest, section, machine, options))
+    have = {remote.url: remote for remote in section.files if remote.url in wanted}
+    missing = sorted(wanted - have.keys())
+    if missing and options.locked:
+        raise _stale(manifest, f"ADD {', ADD '.join(missing)}")
+    if not missing and len(have) == len(section.files):
+        return section
+    for url in missing:
+        sink(Event("started", f"lock {url}"))
+        have[url] = machine.workshop.remote(url)
+        sink(Event("done", f"lock {url}"))
+    write(manifest, Lock({**lock.sections, section.arch: section._replace(files=tuple(have.values()))}))
+    return known(manifest).sections[section.arch]
+
+
+def _recipes(manifest: Manifest, options: BuildOptions) -> Iterator[str]:
+    """The texts of all Containerfiles that a manifest builds from."""
+    named = [str(manifest.base), *(value for _, value in _contexts(manifest, options))]
+    for value in named if manifest.base.kind == "file" else ():
+        if value.startswith("file:"):
+            yield read(os.path.join(manifest.folder, value.removeprefix("file:")))
+
+
+def _stale(manifest: Manifest, told: str) -> InputError:
+    """The error that a lock isn't what it should be, where nothing may be resolved."""
+    hint = "`devenv lock` brings it up to date; commit it with devenv.yml"
+    return InputError(Fault(os.path.relpath(path(manifest)), 0, 0, f"it isn't what devenv.yml asks for: {told}", hint))
 
 
 def newest(manifest: Manifest, machine: Machine, section: Section, sink: Sink) -> Section:
@@ -228,7 +267,8 @@ def _suites(manifest: Manifest, options: BuildOptions) -> Iterator[str]:
     if manifest.base.kind == "bootstrap":
         yield manifest.base.value
     if manifest.base.kind == "file":
-        yield from _SUITE.findall(read(os.path.join(manifest.folder, manifest.base.value)))
+        for text in _recipes(manifest, options):
+            yield from _SUITE.findall(text)
         for _, value in _contexts(manifest, options):
             yield from _SUITE.findall(value)
 
@@ -255,16 +295,9 @@ def write(manifest: Manifest, lock: Lock) -> None:
                 return
     except (OSError, UnicodeDecodeError):
         pass
-    draft = f"{target}.{os.getpid()}.new"
-    try:
-        with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o644), "w") as file:
-            if os.geteuid() == 0:  # what root writes into somebody's project belongs to them
-                owner = os.stat(manifest.folder)
-                os.fchown(file.fileno(), owner.st_uid, owner.st_gid)
-            file.write(text)
-        os.replace(draft, target)
-    except OSError as error:
-        if os.path.lexists(draft):
-            os.unlink(draft)
-        hint = f"the lock belongs beside devenv.yml: make the folder writable, or commit a {FILE}"
-        raise DevenvError(f"write {os.path.relpath(target)}: {error.strerror}", hint=hint) from error
+    write_new(
+        target,
+        text,
+        force=True,
+        hint=f"the lock belongs beside devenv.yml: make the folder writable, or commit a {FILE}",
+    )

@@ -15,7 +15,8 @@ from devenv.cli.locking import expected, fetched, settled
 from devenv.cli.project import FILE, BuildOptions, desire, home, load, observe, prepare, recipe, warn
 from devenv.cli.session import Session
 from devenv.cli.telling import placed
-from devenv.errors import DevenvError, Fault, InputError
+from devenv.cli.written import write_new
+from devenv.errors import Fault, InputError
 from devenv.plan import plan as decide
 
 _LARGEST = 4 << 20
@@ -144,31 +145,3 @@ def known_files(folder: str) -> dict[str, str]:
             with open(path, encoding="utf-8", errors="replace") as file:
                 files[name] = file.read()
     return files
-
-
-def write_new(path: str, text: str, *, force: bool) -> None:
-    """Write a file whole or not at all. Raises InputError when there is one and `force` is False."""
-    draft = f"{path}.{os.getpid()}.new"
-    try:
-        with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o644), "w") as file:
-            _give_to_owner(file.fileno(), os.path.dirname(path))
-            file.write(text)
-        if force:
-            os.replace(draft, path)
-        else:
-            os.link(draft, path)  # fails when the name is taken, which rename doesn't
-            os.unlink(draft)
-    except FileExistsError as error:
-        os.unlink(draft)
-        raise InputError(
-            Fault(path, 0, 0, "is there already", "--force replaces it, --print shows the new one")
-        ) from error
-    except OSError as error:
-        raise DevenvError(f"write {path}: {error.strerror}") from error
-
-
-def _give_to_owner(fd: int, folder: str) -> None:
-    """What root writes into somebody's project belongs to them. Not by path: they could put a link there."""
-    if os.geteuid() == 0:
-        owner = os.stat(folder)
-        os.fchown(fd, owner.st_uid, owner.st_gid)

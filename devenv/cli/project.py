@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from time import monotonic
 from typing import TYPE_CHECKING
 
 from devenv import desired as wanting
 from devenv.cli import remembered
 from devenv.cli.session import Machine, Session, Window, here, places
-from devenv.console import progress, warning
+from devenv.console import warning
 from devenv.engine import Observer
 from devenv.errors import DevenvError, Fault, InputError, NotFound
 from devenv.model.build import Keyed, Step
-from devenv.model.container import Container, ContainerSpec, Environment, State
+from devenv.model.container import Container, Environment, State
 from devenv.model.events import Sink
 from devenv.model.image import Image, Unlike, environment_tag, failed_tag
 from devenv.model.lock import EPOCH, Section
@@ -176,6 +174,7 @@ def prepare_file(
         blame=blame,
         parcels=parcels(section) if section else {},
         clock=(section.clock if section else 0) or EPOCH,
+        files=section.files if section else (),
     )
 
 
@@ -346,24 +345,3 @@ def find_image(engine: Observer, reference: str) -> Image:
         ):
             return image
     raise NotFound(f"image {reference}: isn't in the store", hint="`devenv images` lists what is")
-
-
-def project_spec(session: Session, machine: Machine) -> ContainerSpec:
-    """The project's main container with its image, built now if it must be."""
-    from devenv.cli import receipt
-    from devenv.cli.locking import settled
-
-    manifest = load(session)
-    here = home(machine, manifest)
-    options = BuildOptions(tags=(tag(here),))
-    section = settled(session, manifest, machine, options)
-    prepared = prepare(manifest, section, machine, options)
-    warn(prepared, session)
-    wanted = desire(manifest, prepared, section, here, machine)
-    image = observe(machine, wanted).image
-    if not image:
-        with progress(sys.stderr, session.env, monotonic) as sink:
-            image = builder(prepared, machine, options, sink)().digest
-    machine.engine.register(here)
-    receipt.write(session, machine, manifest, section, prepared, wanted)
-    return wanted.spec._replace(image=image)

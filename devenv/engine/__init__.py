@@ -247,6 +247,9 @@ class Workshop(Protocol):
     def remote(self, url: str) -> Remote:
         """What a project's URL leads to: fetched, as ADD would, and measured."""
 
+    def kept(self, remote: Remote) -> str:
+        """The path of a file that is locked, fetched if it isn't there, verified. Never to be written."""
+
     def interpreter(self, version: str) -> tuple[str, Remote]:
         """The newest Python of a version (`3.12`) that uv could bring: its full version, and its archive, measured."""
 

@@ -7,6 +7,7 @@ import posixpath
 import re
 import tomllib
 from collections.abc import Callable, Collection, Mapping, Sequence
+from shlex import quote
 from typing import Any
 from urllib.parse import unquote
 
@@ -82,14 +83,16 @@ def compile_command(
     lines = ["set -eu"]
     if pinned:
         lines.append(f"cp {PINS} {ANSWER}")
-    words = [f"{UV} pip compile --quiet --no-header --format pylock.toml --python {_sh(command)}"]
-    words += [f"--upgrade-package {_sh(name)}" for name in upgrade]
+    words = [f"{UV} pip compile --quiet --no-header --format pylock.toml --python {quote(command)}"]
+    words += [f"--upgrade-package {quote(name)}" for name in upgrade]
     for number, folder in enumerate(locks, 1):
         text = f"/tmp/lock{number}.txt"
         export = f"{UV} export --quiet --frozen --no-header --no-emit-project --directory"
-        lines.append(f"{export} {_sh(posixpath.join(PROJECT, folder))} --python {_sh(command)} --output-file {text}")
+        lines.append(
+            f"{export} {quote(posixpath.join(PROJECT, folder))} --python {quote(command)} --output-file {text}"
+        )
         words.append(text)
-    words += [_sh(posixpath.join(PROJECT, file)) for file in requirements]
+    words += [quote(posixpath.join(PROJECT, file)) for file in requirements]
     lines.append(f"{' '.join(words)} {ASKED} --output-file {ANSWER}")
     return ("/bin/sh", "-c", "\n".join(lines))
 
@@ -115,7 +118,7 @@ def build_requirements(text: str) -> tuple[str, ...]:
 
 def compile_build(command: str) -> tuple[str, ...]:
     """The command that resolves the requirements in BUILD."""
-    words = f"{UV} pip compile --quiet --no-header --no-build --format pylock.toml --python {_sh(command)}"
+    words = f"{UV} pip compile --quiet --no-header --no-build --format pylock.toml --python {quote(command)}"
     return ("/bin/sh", "-c", f"{words} {BUILD} --output-file {ANSWER}")
 
 
@@ -133,8 +136,8 @@ def names_indexes(contents: Mapping[str, bytes]) -> bool:
 def index_command(command: str, requirements: Sequence[str]) -> tuple[str, ...]:
     """The command that says of the versions in ASKED which index they come from: pylock.toml doesn't have it from uv."""
     words = [f"{UV} pip compile --quiet --no-deps --no-header --no-annotate --emit-index-annotation"]
-    words += [f"--format requirements.txt --python {_sh(command)}"]
-    words += [_sh(posixpath.join(PROJECT, file)) for file in requirements]
+    words += [f"--format requirements.txt --python {quote(command)}"]
+    words += [quote(posixpath.join(PROJECT, file)) for file in requirements]
     return ("/bin/sh", "-c", f"{' '.join(words)} {ASKED} --output-file {ANSWER}")
 
 
@@ -222,7 +225,3 @@ def layered(before: Sequence[Dist], after: Sequence[Dist], most: int = 8) -> tup
     layers = {dist.name: dist.layer for dist in before}
     added = min(max(layers.values(), default=0) + 1, most)
     return tuple(dist._replace(layer=layers.get(dist.name, added)) for dist in after)
-
-
-def _sh(text: str) -> str:
-    return "'" + text.replace("'", "'\\''") + "'"

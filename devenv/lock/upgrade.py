@@ -35,6 +35,7 @@ def _known(section: Section) -> Iterator[str]:
     if section.node:
         yield from ("node", "npm")
         yield from map(npm.name, section.node.tools)
+    yield from (remote.url for remote in section.files)
 
 
 def _refused(name: str, known: Iterable[str], section: Section) -> tuple[str, str]:

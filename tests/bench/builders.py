@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import ClassVar, Literal
@@ -24,7 +25,7 @@ UNPACKED = "packages/unpacked"
 BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
 
 
-class Builder:
+class Builder(ABC):
     """Somebody who builds images of what `write` was given last."""
 
     def __init__(self, name: str, folder: str, contender: Contender, build: Argv, run: Argv) -> None:
@@ -36,20 +37,21 @@ class Builder:
         self.down: Argv = ()
         os.makedirs(self.folder, exist_ok=True)
 
+    @abstractmethod
     def prepare(self, first: Content) -> None:
         """Have at hand what a teammate has before the first build: a committed lock, an image with Node.js."""
 
+    @abstractmethod
     def write(self, content: Content, number: str) -> None:
         """Write the description; `number` is the round's name."""
-        raise NotImplementedError
 
+    @abstractmethod
     def forget(self, caches: Caches) -> None:
         """Forget every layer but the base."""
-        raise NotImplementedError
 
+    @abstractmethod
     def disk(self) -> float:
         """MB that its whole store takes: hard links once, containers not."""
-        raise NotImplementedError
 
     def spent(self, argv: Argv = ()) -> float:
         """Seconds of a build, or of another command, when what was written before has reached the disk."""

@@ -117,6 +117,7 @@ COMPOSERS = {
     "inquiry",
     "ledger",
     "machine",
+    "obtain",
     "observe",
     "pythons",
     "share",
@@ -167,6 +168,7 @@ FORBIDDEN_NAMES = {"utils", "util", "helpers", "helper", "core", "base", "manage
 KNOWS = {
     "model": set(),
     "errors": set(),
+    "guard": set(),
     "paths": set(),
     "signals": set(),
     "beneath": set(),
@@ -174,7 +176,7 @@ KNOWS = {
     "archive": set(),
     "manifest": set(),
     "render": set(),
-    "build": {"archive", "engine", "beneath", "lock"},
+    "build": {"guard", "archive", "engine", "beneath", "lock"},
     "changes": set(),
     "colours": set(),
     "desired": set(),
@@ -182,7 +184,7 @@ KNOWS = {
     "lock": {"changes", "engine", "manifest", "render"},
     "plan": {"changes", "reasons"},
     "provision": {"engine"},
-    "engine": {"beneath", "archive", "command", "lives", "lock", "paths", "signals"},
+    "engine": {"guard", "beneath", "archive", "command", "lives", "lock", "paths", "signals"},
     "console": {"colours"},
     # `up` by the quick door plans and provisions as the long way does, with what that way has written down.
     "reasons": {"changes"},

@@ -74,7 +74,7 @@ def test_looking_writes_no_lock(verb: str, shop: Shop) -> None:
 def test_upgrade_by_a_name_spelled_otherwise(shop: Shop) -> None:
     shop("lock")
     shop.machine.workshop.answers["pip compile"] = "asked otherwise"
-    newer = {"--upgrade-package 'django'": uv("django==6.0", "pip==1")}
+    newer = {"--upgrade-package django": uv("django==6.0", "pip==1")}
     shop.machine.workshop.answers = newer | shop.machine.workshop.answers
     code, out, _ = shop("lock", "--upgrade", "Django")
     assert code == 0 and out.split()[-4:] == ["python", "django", "5.2", "6.0"]

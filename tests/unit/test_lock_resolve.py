@@ -121,7 +121,7 @@ def test_what_cant_be_had_with_what_is_locked_is_resolved_without(tmp_path: Path
 
 
 def test_an_upgrade_by_name_asks_for_that_alone(tmp_path: Path) -> None:
-    office = Office(tmp_path, GIVEN, {"--upgrade-package 'six'": uv("pip==1", "six==1.17.0")})
+    office = Office(tmp_path, GIVEN, {"--upgrade-package six": uv("pip==1", "six==1.17.0")})
     before = known(office)
     found = office.resolve(before, "six")
     assert found.python and [(one.name, one.version, one.layer) for one in found.python.packages] == [

@@ -57,8 +57,8 @@ class Handler(BaseHTTPRequestHandler):
             self.answer(302, Location=f"/round?{rest}x")
         elif kind in ("busy", "wait"):
             self.answer(429 if before <= int(number) else 200, Retry_After="0" if kind == "busy" else "600")
-        elif kind in ("cut", "reset"):
-            self.cut(before <= int(number), kind == "reset")
+        elif kind in ("cut", "late", "reset"):
+            self.cut(before <= int(number), kind == "reset", late=kind == "late")
         elif kind == "drip":
             self.wfile.write(b"HTTP/1.0 200 OK\r\n")
             while not self.server.dry.wait(0.05):
@@ -72,7 +72,7 @@ class Handler(BaseHTTPRequestHandler):
         else:
             self.answer(404 if kind == "missing" else 200, b"x" + BODY[1:] if kind == "other" else BODY)
 
-    def cut(self, broken: bool, reset: bool) -> None:
+    def cut(self, broken: bool, reset: bool, late: bool = False) -> None:
         begin = int(self.headers.get("Range", "bytes=0-")[6:-1])
         body = BODY[begin:]
         self.send_response(206 if begin else 200)
@@ -82,6 +82,8 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body[: len(body) // 2] if broken else body)
         if broken:
+            if late:
+                time.sleep(0.3)  # the end comes when the reader has taken all that was sent, and waits for more
             self.close_connection = True
             if reset:
                 self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER)
@@ -181,21 +183,21 @@ def test_fetch_tries_the_places_in_order_and_says_of_each_why_not(tmp_path: Path
         assert server.count("/other") == 2  # other bytes don't change by asking again
 
 
-@pytest.mark.parametrize("kind", ["busy", "cut", "reset"])
+@pytest.mark.parametrize("kind", ["busy", "cut", "late", "reset"])
 def test_fetch_asks_again_where_that_may_help(tmp_path: Path, kind: str) -> None:
     with serving() as (url, server):
         got(tmp_path, wanted(f"{url}/{kind}-2"))
         ranges = [headers.get("Range") for _, headers in server.asked]
         assert ranges[0] is None and len(ranges) == 3
-        if kind == "cut":
+        if kind in ("cut", "late"):
             assert ranges[1] == f"bytes={len(BODY) // 2}-"
 
 
 def test_fetch_begins_anew_where_a_server_knows_no_ranges(tmp_path: Path) -> None:
     class Whole(Handler):
-        def cut(self, broken: bool, reset: bool) -> None:
+        def cut(self, broken: bool, reset: bool, late: bool = False) -> None:
             del self.headers["Range"]
-            super().cut(broken, reset)
+            super().cut(broken, reset, late)
 
     with serving() as (url, server):
         server.RequestHandlerClass = Whole

@@ -157,3 +157,25 @@ def test_index_urls_are_those_of_uv_itself() -> None:
     )
     (default,) = indexes((), uv)
     assert default.startswith("https://")
+
+
+@pytest.mark.parametrize("drops", [1, 2])
+def test_index_that_hangs_up_is_asked_again(drops: int, tmp_path: Path) -> None:
+    write(tmp_path, "demo/index.html", HTML)
+
+    class Dropping(Handler):
+        asked: list[str] = []  # noqa: RUF012
+
+        def do_GET(self) -> None:
+            if len(self.asked) < drops:
+                self.asked.append("dropped")
+                self.close_connection = True
+            else:
+                super().do_GET()
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Dropping, directory=str(tmp_path))) as server:
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        found = of(f"http://127.0.0.1:{server.server_port}").offers("demo")
+        server.shutdown()
+    assert [offer.file for offer in found] == [FILE]
+    assert Dropping.asked.count("dropped") == drops

@@ -16,8 +16,8 @@ from . import mount
 from .container import snapshot
 from .container.snapshot import Staging
 from .host import archives, bootstrap, lent
+from .obtain import obtain
 from .packages import archive, deb
-from .packages.fetch import fetch
 from .packages.files import Files
 from .slot.ids import COUNT, host_start
 from .store.adopt import Normal, adopt, begin
@@ -106,16 +106,7 @@ def fetched(shop: Shop, debs: tuple[Deb, ...], moments: Sequence[int], tell: Tel
     if missing:
         tell(f"fetching {len(missing)} packages, {sum(one.size for one in missing) / 1e6:.1f} MB")
         where = _archive(shop)
-        with shop.ending.stopped() as stopped:
-            fetch(
-                [archive.wanted(one, where, moments) for one in missing],
-                files,
-                env=dict(shop.proxies()),
-                bundle=lent.bundle(shop.lending.certificates),
-                reaches=shop.reaches,
-                stopped=stopped,
-                told=lambda _: None,
-            )
+        obtain(shop, [archive.wanted(one, where, moments) for one in missing])
     return deb.repacked(debs, files)
 
 

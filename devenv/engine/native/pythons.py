@@ -13,7 +13,8 @@ from devenv.model.lock import Parcel, Remote
 
 from . import process
 from .host import lent
-from .packages.fetch import Fetched, Wanted, fetch
+from .obtain import obtain
+from .packages.fetch import Fetched, Wanted
 from .packages.files import Files
 
 if TYPE_CHECKING:
@@ -76,18 +77,8 @@ def _fetch(shop: Shop, version: str, remote: Remote) -> Fetched:
         if not remote.url.startswith(_OWN):
             yield remote.url
 
-    came: list[Fetched] = []
-    with shop.ending.stopped() as stopped:
-        fetch(
-            [Wanted(f"python {version}", remote.sha256, remote.size, places)],
-            Files(shop.paths.packages),
-            env=dict(shop.proxies()),
-            bundle=lent.bundle(shop.lending.certificates),
-            reaches=shop.reaches,
-            stopped=stopped,
-            told=came.append,
-        )
-    return came[0]
+    (found,) = obtain(shop, [Wanted(f"python {version}", remote.sha256, remote.size, places)])
+    return found
 
 
 def _listed(shop: Shop, version: str) -> list[dict[str, Any]]:

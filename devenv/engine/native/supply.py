@@ -11,8 +11,9 @@ from devenv.model.lock import Dist, Parcel, Remote
 
 from . import bases, pythons
 from .host import lent
+from .obtain import obtain
 from .packages import deb, node_modules, nodejs, npm, venv
-from .packages.fetch import Wanted, fetch
+from .packages.fetch import Wanted
 from .packages.files import EPOCH, Files
 from .packages.index import Indexes, indexes
 
@@ -67,7 +68,7 @@ def _assemble(shop: Shop, parcel: Parcel, files: Files, place: str) -> None:
         venv.site(files, place, parcel.dists, parcel.version)
         return
     own = dict(lent.registry_variables(shop.env)).get("NPM_CONFIG_REGISTRY", "")
-    fetched(shop, files, [npm.wanted(module, own, lambda: registry(shop)) for module in parcel.modules])
+    obtain(shop, [npm.wanted(module, own, lambda: registry(shop)) for module in parcel.modules])
     packages = list(zip(parcel.modules, npm.trees(files, parcel.modules), strict=True))
     if parcel.kind == "runtime":
         nodejs.runtime(place, shop.architecture, packages)
@@ -88,25 +89,16 @@ def _fetch_dists(shop: Shop, files: Files, dists: Sequence[Dist]) -> None:
     bundle = lent.bundle(shop.lending.certificates)
     urls = indexes(lent.registry_variables(shop.env), shop.tool("uv"))
     asked = Indexes(urls, env=dict(shop.proxies()), bundle=bundle)
-    fetched(shop, files, [asked.wanted(dist) for dist in dists])
+    obtain(shop, [asked.wanted(dist) for dist in dists])
 
 
 def measured(shop: Shop, url: str) -> Remote:
     """A file that a project names by its address, fetched: its size and digest."""
-    return fetched(shop, Files(shop.paths.packages), [Wanted(url, "", 0, lambda: (url,), foreign=True)])[0]
+    (found,) = obtain(shop, [Wanted(url, "", 0, lambda: (url,), foreign=True)])
+    return Remote(url, found.size, found.sha256)
 
 
-def fetched(shop: Shop, files: Files, wanted: Sequence[Wanted]) -> list[Remote]:
-    """Have these in the store; what came of each, under its name."""
-    found: list[Remote] = []
-    with shop.ending.stopped() as stopped:
-        fetch(
-            wanted,
-            files,
-            env=dict(shop.proxies()),
-            bundle=lent.bundle(shop.lending.certificates),
-            reaches=shop.reaches,
-            stopped=stopped,
-            told=lambda one: found.append(Remote(one.wanted.what, one.size, one.sha256)),
-        )
-    return found
+def kept(shop: Shop, remote: Remote) -> str:
+    """The path of a file that is locked."""
+    obtain(shop, [Wanted(remote.url, remote.sha256, remote.size, lambda: (remote.url,), foreign=True)])
+    return Files(shop.paths.packages).verified(remote.url, remote.sha256, remote.size)

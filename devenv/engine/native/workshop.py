@@ -293,6 +293,10 @@ class Shop:
     def remote(self, url: str) -> Remote:
         return supply.measured(self, url)
 
+    @trouble("fetch a file")
+    def kept(self, remote: Remote) -> str:
+        return supply.kept(self, remote)
+
     @trouble("find a Python")
     def interpreter(self, version: str) -> tuple[str, Remote]:
         return pythons.find(self, version)

@@ -18,8 +18,10 @@ MAX_BYTES = 4 << 30
 """What a file may have whose size isn't known."""
 MAX_SECONDS = 1800.0
 """For one file from one place."""
-_PAUSES = (0.2, 0.5, 1.0)
-_PATIENCE = 20.0  # seconds that a server may ask us to wait
+PAUSES = (0.2, 0.5, 1.0)
+"""Seconds before each further attempt, where the last one brought nothing."""
+PATIENCE = 20.0
+"""Seconds that a server may ask us to wait."""
 _ATTEMPTS = 20  # at one place, as long as each brings something
 _TICK = 0.1
 
@@ -146,9 +148,9 @@ class _Fetch:
                     break
                 except Failed as error:
                     fruitless = fruitless + 1 if out.size <= had else 0
-                    if not error.passing or fruitless > len(_PAUSES) or error.after > _PATIENCE:
+                    if not error.passing or fruitless > len(PAUSES) or error.after > PATIENCE:
                         raise
-                    if self.over.wait(max(_PAUSES[max(fruitless - 1, 0)], error.after)):
+                    if self.over.wait(max(PAUSES[max(fruitless - 1, 0)], error.after)):
                         raise
             else:
                 raise Failed(f"it broke off {_ATTEMPTS} times")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from html.parser import HTMLParser
 from typing import Any, NamedTuple
@@ -14,7 +15,7 @@ from devenv.model.lock import Dist
 from devenv.model.manifest import Pairs
 
 from .. import process
-from .fetch import Wanted
+from .fetch import PATIENCE, PAUSES, Wanted
 from .web import Failed, Web, shown
 
 _JSON = "application/vnd.pypi.simple.v1+json"
@@ -111,12 +112,23 @@ class Indexes:
 
     def _asked(self, index: str, name: str) -> tuple[Offer, ...] | EngineError:
         try:
-            with self._web.get(_page(index, name), accept=_ACCEPT, stopped=self._stopped) as answer:
-                kind, url, text = answer.kind, answer.url, answer.text(_MAX_PAGE)
+            kind, url, text = self._read(_page(index, name))
             found = _of_json(text) if kind == _JSON else _of_html(text)
         except EngineError as error:
             return error
         return tuple(_placed(offer, url, index) for offer in found if _is_safe(offer, url))
+
+    def _read(self, page: str) -> tuple[str, str, bytes]:
+        """(media type, address it came from, content), asked for again where that may help."""
+        for pause in (*PAUSES, None):
+            try:
+                with self._web.get(page, accept=_ACCEPT, stopped=self._stopped) as answer:
+                    return answer.kind, answer.url, answer.text(_MAX_PAGE)
+            except Failed as error:
+                if not error.passing or pause is None or error.after > PATIENCE or self._stopped():
+                    raise
+                time.sleep(max(pause, error.after))
+        raise AssertionError("the last attempt returns or raises")
 
 
 def _page(index: str, name: str) -> str:

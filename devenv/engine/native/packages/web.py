@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 from urllib.parse import SplitResult, unquote, urljoin, urlsplit, urlunsplit
 
 from devenv.errors import EngineError
+from devenv.guard import Reaches as Reaches
+from devenv.guard import Unreached, connected
 
 if TYPE_CHECKING:  # 60 ms, and what is kept already needs no web
     from urllib3 import BaseHTTPResponse, PoolManager
@@ -24,9 +26,6 @@ CONNECT = 15.0
 SILENCE = 30.0
 """Seconds without a byte."""
 MAX_REDIRECTS = 5
-
-Reaches = Callable[[str], bool]
-"""Whether a build step could reach this IP address."""
 
 _CHUNK = 1 << 18
 _MOVED = (301, 302, 303, 307, 308)
@@ -91,7 +90,7 @@ class Web:
         try:
             response, url = self._followed(url, headers, foreign)
             yield _answer(response, url, begin, stopped)
-        except (HTTPError, _Unreached) as error:
+        except (HTTPError, Unreached) as error:
             raise _failure(error) from error
         finally:
             if response is not None:
@@ -261,10 +260,6 @@ def _after(value: str) -> float:
     return float(value) if value.isdecimal() and len(value) < 8 else 0.0
 
 
-class _Unreached(Exception):
-    """Not one of urllib3's, so that it passes through it as it is."""
-
-
 def _guarded(reaches: Reaches) -> dict[str, type[HTTPConnectionPool]]:
     """Pools whose connections lead only where a build step could go."""
     from urllib3.connection import HTTPConnection, HTTPSConnection
@@ -288,27 +283,10 @@ def _guarded(reaches: Reaches) -> dict[str, type[HTTPConnectionPool]]:
 
 
 def _connected(host: str, port: int | None, reaches: Reaches) -> socket.socket:
-    """A connection to the first of a host's addresses that may be reached and answers.
-
-    The address that was looked at is the one that is used: a name may mean another one at the next look.
-    """
-    failed: OSError | None = None
-    refused = []
-    for family, kind, protocol, _, place in socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM):
-        if not reaches(str(place[0])):
-            refused.append(str(place[0]))
-            continue
-        connection = socket.socket(family, kind, protocol)
-        try:
-            connection.settimeout(CONNECT)
-            connection.connect(place)
-            return connection
-        except OSError as error:
-            connection.close()
-            failed = error
-    if failed is not None:
-        raise failed
-    raise _Unreached(f"{host} is {' and '.join(dict.fromkeys(refused))}, which no build step reaches")
+    try:
+        return connected(host, port, reaches, CONNECT)
+    except Unreached as error:
+        raise Unreached(f"{host} {error}") from error
 
 
 def _failure(error: BaseException) -> Failed:
@@ -327,7 +305,7 @@ def _failure(error: BaseException) -> Failed:
     if isinstance(error, socket.gaierror):
         return Failed(f"its host: {error.strerror}", passing=error.errno == socket.EAI_AGAIN)
     said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    lasting = isinstance(error, (_Unreached, ConnectionRefusedError))
+    lasting = isinstance(error, (Unreached, ConnectionRefusedError))
     return Failed(said or type(error).__name__, passing=not lasting)
 
 

@@ -94,6 +94,8 @@ def _unpack(path: str, dist: Dist, what: str, python: str, draft: Draft) -> None
             members = _members(archive, what, os.stat(path).st_size)
             wheel = _Wheel(what, archive, members, _stem(members, dist, what), python)
             _install(wheel, draft)
+    # zipfile's: another archive, another version of zip, cut short. Those of what is in it: no UTF-8, no base64, no number
+    # (ValueError), a header folded without end (RecursionError). A wheel is anybody's.
     except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, NotImplementedError, RecursionError) as error:
         raise _broken(what, str(error) or type(error).__name__) from error
 

@@ -64,7 +64,7 @@ def steps(desired: Desired, state: State, compared: Compared) -> tuple[StepPlan,
         reason, changes = _reason(position, keyed, state, compared, causes)
         place = keyed.step.place or position
         is_there = keyed.key in state.cached
-        found.append(StepPlan(place, keyed.step.words, is_there, reason, changes, keyed.key))
+        found.append(StepPlan(place, keyed.step.words, is_there, reason, changes, keyed.key, online=keyed.step.online))
         # The first cause is what helps, not the last link of the chain to it.
         cause = place if changes or not causes else causes[0]
         if not is_there or changes or causes:

@@ -266,7 +266,7 @@ class FakeWorkshop:
         open(path, "wb").close()
         return path
 
-    def remote(self, url: str) -> Remote:
+    def remote(self, url: str, sha256: str = "") -> Remote:
         if url not in self.remotes:
             raise EngineError(f"fetch {url}: not found")
         return self.remotes[url]
@@ -352,9 +352,6 @@ class FakeWorkshop:
 
     def memory(self, folder: str) -> str:
         return f"{self.folders}/memory"
-
-    def reaches(self, address: str) -> bool:
-        return True
 
     def tool(self, name: str) -> str:
         return f"{self.cache('tools', 0o755, (0, 0))}/{name}"

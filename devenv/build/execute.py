@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import posixpath
-import tempfile
 import threading
 import time
 from collections import deque
@@ -18,7 +17,7 @@ from devenv.errors import DevenvError, EngineError, Fault, InputError, NotFound,
 from devenv.model.build import Configure, Copy, Keyed, Mount, Run, Stage, Workdir
 from devenv.model.events import Event, Sink
 from devenv.model.image import Image, Rootfs
-from devenv.model.lock import EPOCH
+from devenv.model.lock import EPOCH, Remote
 
 from .caches import private
 from .caption import caption, title
@@ -353,14 +352,7 @@ class Build:
 
     def _copy(self, operation: Copy, root: str) -> None:
         with ExitStack() as stack:
-            fetched = {}
-            for url in operation.urls:
-                if not operation.checksum and url in self.prepared.files:
-                    fetched[url] = self.workshop.kept(self.prepared.files[url])
-                    continue
-                folder = stack.enter_context(tempfile.TemporaryDirectory())
-                fetched[url] = f"{folder}/file"
-                self._fetch(url, fetched[url], operation.checksum)
+            fetched = {url: self.workshop.kept(self._remote(url, operation.checksum)) for url in operation.urls}
             name = operation.source_from
             if name in self.stages or name in self.prepared.bases:
                 layers = self._named(name).result().layers
@@ -387,10 +379,10 @@ class Build:
             if operation.sources:
                 self._unchanged(name, operation)
 
-    def _fetch(self, url: str, path: str, checksum: str) -> None:
-        from .fetch import fetch  # http and TLS: only for the rare ADD of a URL
-
-        fetch(url, path, checksum, reaches=self.workshop.reaches, stopped=self.stop.is_set)
+    def _remote(self, url: str, checksum: str) -> Remote:
+        if not checksum and url in self.prepared.files:
+            return self.prepared.files[url]
+        return self.workshop.remote(url, checksum.removeprefix("sha256:"))
 
     def _unchanged(self, name: str, operation: Copy | Mount) -> None:
         """What was read of a context is what went into the key, or an edit meanwhile would be in the cache for good."""

@@ -26,6 +26,7 @@ from devenv.cli.project import (
     observe,
     prepare,
     tag,
+    told_late,
     untouched,
     warn,
 )
@@ -78,7 +79,8 @@ def bring_up(
         telling.keep(machine.engine, report, taken)
         if report.ok and not (chosen.contexts or chosen.arguments):
             receipt.write(session, machine, manifest, section, prepared, wanted)
-    return told(report, machine, session, as_json, prepared.warnings)
+    late = told_late(prepared, manifest, taken, session)
+    return told(report, machine, session, as_json, (*prepared.warnings, *late))
 
 
 def halt_all(session: Session, name: str = "", *, as_json: bool = False) -> int:

@@ -48,6 +48,8 @@ def blame(manifest: Manifest, step: Step, output: Sequence[str]) -> tuple[str, s
         guilty = _Suspect(_place(manifest, keys[0]), f"`{keys[0]}`", wanted)
     what = "installing" if isinstance(step.operation, Run) else "making"
     hint = _HINTS.get(keys[0].partition(".")[0], "")
+    if "Git executable not found" in "\n".join(output):
+        hint = "add `git` under `apt:`: repositories are fetched with it"
     if _NETWORK.search("\n".join(output)):
         hint = "the network or the package archive failed: try again, `devenv doctor` checks both"
     return (
@@ -91,6 +93,9 @@ def _guilty(suspects: Sequence[_Suspect], telling: str) -> _Suspect | None:
 
 
 def _suspects(manifest: Manifest, key: str) -> Iterator[_Suspect]:
+    if key == "python.network":  # what it installs is asked for elsewhere
+        yield from (one for asking in ("python.packages", "python.requirements") for one in _suspects(manifest, asking))
+        return
     if key == "python.requirements" and manifest.python:
         for file in manifest.python.requirements:
             yield from _required(manifest, file)

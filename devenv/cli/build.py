@@ -11,9 +11,21 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from devenv import console
-from devenv.cli import caches, complete, document, options, show, telling
+from devenv.cli import caches, complete, document, online, options, show, telling
 from devenv.cli.locking import settled
-from devenv.cli.project import BuildOptions, builder, desire, home, load, prepare, prepare_file, read, rebuilt, warn
+from devenv.cli.project import (
+    BuildOptions,
+    builder,
+    desire,
+    home,
+    load,
+    prepare,
+    prepare_file,
+    read,
+    rebuilt,
+    told_late,
+    warn,
+)
 from devenv.cli.project import tag as named
 from devenv.cli.session import Machine, Session
 from devenv.errors import NotFound
@@ -97,19 +109,22 @@ def build(
     )
     prepared, chosen, project = _prepared(session, machine, folder, file, chosen)
     warn(prepared, session)
-    with console.progress(sys.stderr, session.env, time.monotonic, verbose=verbose) as sink:
+    taken: telling.Taken = {}
+    with console.progress(sys.stderr, session.env, time.monotonic, verbose=verbose) as shown:
+        sink = telling.timed(shown, taken)
         caches.take(prepared, machine, session, chosen, sink)
         image = _built(prepared, machine, chosen, project, sink)
         unlike = rebuilt(prepared, machine, chosen, sink) if check else ()
         if not unlike:
             caches.give(prepared, machine, chosen, image.digest, sink)
+    late = () if check else told_late(prepared, project[0] if project else None, taken, session)
     if as_json:
-        found = {"unlike": plain(unlike)} if check else {}
-        console.json({**document.image(image), **found, "warnings": [*prepared.warnings]}, sys.stdout)
+        found = {"unlike": plain(unlike), "network": [*online.titles(prepared)]} if check else {}
+        console.json({**document.image(image), **found, "warnings": [*prepared.warnings, *late]}, sys.stdout)
     else:
         print(image.digest)
         if check:
-            show.unlike(unlike, session.env)
+            show.unlike(unlike, online.told(prepared, project[0] if project else None), session.env)
     return UNLIKE if unlike else 0
 
 
@@ -128,8 +143,10 @@ def digest(
     session: Session = context.obj
     machine = session.machine()
     prepared, chosen, project = _prepared(session, machine, "", "", BuildOptions(locked=locked))
-    with console.progress(sys.stderr, session.env, time.monotonic, verbose=verbose) as sink:
-        image = _built(prepared, machine, chosen, project, sink)
+    taken: telling.Taken = {}
+    with console.progress(sys.stderr, session.env, time.monotonic, verbose=verbose) as shown:
+        image = _built(prepared, machine, chosen, project, telling.timed(shown, taken))
+    told_late(prepared, project[0] if project else None, taken, session)
     if as_json:
         console.json(document.image(image), sys.stdout)
     else:

@@ -102,6 +102,7 @@ def step(one: StepPlan) -> Document:
         "cached": one.cached,
         "reason": one.reason,
         "changes": [change(each) for each in one.changes],
+        "network": one.online,
     }
 
 

@@ -138,6 +138,8 @@ def one(told: One, records: Mapping[str, Record], now: float, env: Mapping[str, 
             _changes(view.changes, colour, 4, whole=True)
         _row("key", view.keyed.key[:12])
         _row("on", f"{view.parent}  {view.keyed.parent[:12]}")
+        if view.keyed.step.online:
+            _row("online", "it has network, and nothing locks what it fetches: no promise that it does the same twice")
         if view.size is not None:
             _row("layer", f"{size(view.size)}, made {show.age(now - (view.made or now))} ago")
         if view.packages:
@@ -169,6 +171,7 @@ def one_document(told: One, records: Mapping[str, Record]) -> document.Document:
                 "changes": [document.change(one) for one in view.changes],
                 "size": view.size,
                 "made": view.made,
+                "network": view.keyed.step.online,
                 "inputs": dict(view.inputs),
                 "packages": list(view.packages),
                 "last": last_steps.get(view.place),
@@ -226,7 +229,7 @@ def _steps(found: Sequence[StepPlan], colour: bool) -> None:
     texts = [clean(caption(step.text, _TEXT)) for step in found]
     place, text = (max(map(len, column), default=0) for column in ([clean(step.position) for step in found], texts))
     for step, shown in zip(found, texts, strict=True):
-        done = step.reason if step.cached else _built(step)
+        done = (step.reason if step.cached else _built(step)) + ("  (has network)" if step.online else "")
         line = f"  {clean(step.position).ljust(place)}  {shown.ljust(text)}  {clean(done)}"
         print(paint(line, "dim", colour) if step.cached else line)
         _changes(step.changes, colour, place + 4)

@@ -26,9 +26,11 @@ from devenv.cli.project import (
     prepare,
     running,
     tag,
+    told_late,
     warn,
 )
 from devenv.cli.session import Machine, Session
+from devenv.cli.telling import Taken, timed
 from devenv.command import matching
 from devenv.desired import MAIN, SHELL, bare, one_shot, without_sources
 from devenv.engine import Engine
@@ -188,8 +190,10 @@ def _project_spec(session: Session, machine: Machine) -> ContainerSpec:
     wanted = desire(manifest, prepared, section, here, machine)
     image = observe(machine, wanted).image
     if not image:
+        taken: Taken = {}
         with console.progress(sys.stderr, session.env, time.monotonic) as sink:
-            image = builder(prepared, machine, options, sink)().digest
+            image = builder(prepared, machine, options, timed(sink, taken))().digest
+        told_late(prepared, manifest, taken, session)
     machine.engine.register(here)
     receipt.write(session, machine, manifest, section, prepared, wanted)
     return wanted.spec._replace(image=image)

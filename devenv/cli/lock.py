@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -13,11 +12,8 @@ from devenv import console
 from devenv.cli import locking, options, show
 from devenv.cli.project import BuildOptions, debian_arch, load
 from devenv.cli.session import Session
-from devenv.errors import Fault, InputError
+from devenv.errors import DevenvError, Fault, InputError
 from devenv.model.lock import Section
-
-if TYPE_CHECKING:
-    from devenv.lock.compare import Moved
 
 
 def register(app: typer.Typer) -> None:
@@ -50,7 +46,9 @@ def lock(
     known = locking.known(manifest)
     before = known.sections.get(debian_arch(), Section(debian_arch()))
     if check:
-        locking.settled(session, manifest, machine, BuildOptions(locked=True))
+        section = locking.settled(session, manifest, machine, BuildOptions(locked=True))
+        for text in locking.unlocked(manifest, machine, section):
+            console.warning(text, session.env)
         return 0
     from devenv.lock.compare import moved
     from devenv.lock.resolve import EVERYTHING
@@ -59,31 +57,39 @@ def lock(
     wanted = chosen(names or (), before) if names or not upgrade else EVERYTHING
     with console.progress(sys.stderr, session.env, time.monotonic) as sink:
         after = locking.renewed(manifest, machine, BuildOptions(), known, sink, wanted)
-    found = moved(before, after)
+    found, unlocked = moved(before, after), locking.unlocked(manifest, machine, after)
+    for text in unlocked:
+        console.warning(text, session.env)
     if as_json:
-        console.json({"path": locking.path(manifest), "changes": [one._asdict() for one in found]}, sys.stdout)
+        changes = [one._asdict() for one in found]
+        console.json({"path": locking.path(manifest), "changes": changes, "warnings": [*unlocked]}, sys.stdout)
     else:
         show.moved(found, session.env)
     return 0
 
 
 def outdated(context: typer.Context, as_json: options.Json = False) -> None:
-    """List what could be newer than it is locked, as far as devenv.yml allows.
+    """List what could be newer than it is locked: as far as devenv.yml allows, and beyond.
+
+    Of Python and node.packages the newest there is is told too; Debian's packages have what their suite has.
 
     Example:  devenv outdated
     """
+    from devenv.lock.compare import outdated as compared
+    from devenv.lock.tags import newer
+
     session: Session = context.obj
     manifest, machine = load(session), session.machine()
     section = locking.settled(session, manifest, machine, BuildOptions(locked=True))
     with console.progress(sys.stderr, session.env, time.monotonic) as sink:
-        found = _newer(section, locking.newest(manifest, machine, section, sink))
+        allowed = locking.newest(manifest, machine, section, sink)
+        try:
+            latest = locking.beyond(manifest, machine, section, sink)
+        except DevenvError as error:  # one name that the host's index doesn't have, and all else would be lost
+            latest = {}
+            console.warning(f"what is newer than devenv.yml allows couldn't be found out: {error.message}", session.env)
+    found = compared(section, allowed, latest, newer)
     if as_json:
         console.json([one._asdict() for one in found], sys.stdout)
     else:
-        show.moved(found, session.env)
-
-
-def _newer(section: Section, newest: Section) -> Sequence[Moved]:
-    from devenv.lock.compare import moved
-
-    return [one for one in moved(section, newest) if one.before and one.after]
+        show.outdated(found, session.env)

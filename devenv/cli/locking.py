@@ -156,14 +156,37 @@ def newest(manifest: Manifest, machine: Machine, section: Section, sink: Sink) -
     return latest(wanted, section, _desk(manifest, machine, BuildOptions(), sink))
 
 
+def beyond(manifest: Manifest, machine: Machine, section: Section, sink: Sink) -> Mapping[tuple[str, str], str]:
+    """(group, name) → the newest version there is, whatever devenv.yml allows. Writes nothing."""
+    from devenv.lock.resolve import beyond as ask
+
+    return ask(section, _desk(manifest, machine, BuildOptions(), sink))
+
+
+def unlocked(manifest: Manifest, machine: Machine, section: Section) -> tuple[str, ...]:
+    """What no lock holds: a line for the steps that have network."""
+    from devenv.cli import online
+
+    try:
+        return online.told(prepare(manifest, section, machine, BuildOptions()), manifest)
+    except InputError:  # a Containerfile may name what only `build --build-context` says
+        return ()
+
+
 def _desk(manifest: Manifest, machine: Machine, options: BuildOptions, sink: Sink) -> Desk:
+    from devenv.cli import online
+    from devenv.cli.telling import Taken, timed
     from devenv.lock.resolve import Desk
 
     def root(section: Section, stage: str) -> Rootfs:
         from devenv.build.execute import root as execute
 
         prepared = prepare(manifest, section, machine, replace(options, target=stage))
-        return execute(prepared, machine.workshop, sink, jobs=os.cpu_count() or 1)
+        taken: Taken = {}
+        found = execute(prepared, machine.workshop, timed(sink, taken), jobs=os.cpu_count() or 1)
+        for text in online.told(prepared, manifest, taken):  # the build will find them in the store
+            sink(Event("warning", text))
+        return found
 
     return Desk(manifest, machine.workshop, root, contents(manifest), time.time, sink, partial(_blamed, manifest))
 

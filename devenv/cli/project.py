@@ -184,6 +184,20 @@ def warn(prepared: Prepared, session: Session) -> None:
         warning(text, session.env)
 
 
+def told_late(
+    prepared: Prepared, manifest: Manifest | None, taken: Mapping[str, tuple[bool, float]], session: Session
+) -> tuple[str, ...]:
+    """Say what is to be said once a build is done, of the steps that ran and nobody can promise; they are `taken`, by title."""
+    if not taken:
+        return ()
+    from devenv.cli.online import told
+
+    found = told(prepared, manifest, {name for name, (ended, _) in taken.items() if ended})
+    for text in found:
+        warning(text, session.env)
+    return found
+
+
 def builder(prepared: Prepared, machine: Machine, options: BuildOptions, sink: Sink) -> Callable[[], Image]:
     """What makes the image when a plan asks for it."""
 

@@ -15,7 +15,7 @@ from devenv.model.manifest import FROM_LOCK, FROM_MANIFEST, Manifest, Pairs
 if TYPE_CHECKING:
     from devenv.build.prepare import Prepared
 
-_KEYS = ("version", "packages")
+_KEYS = ("version", "packages", "network")
 """What a lock is asked for that isn't a file; the manifest's words say it."""
 
 

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from devenv import changes
 from devenv.build.caption import caption
 from devenv.console import clean, colours, error, fold, paint, seconds, size, table
-from devenv.lock.compare import Moved
+from devenv.lock.compare import Moved, Outdated
 from devenv.model.container import Container, Environment
 from devenv.model.host import Check, Garbage
 from devenv.model.image import Image, Unlike
@@ -68,8 +68,8 @@ def _addresses(containers: Sequence[Container], colour: bool) -> None:
         print(f"next: {paint('devenv shell', 'bold', colour)}")
 
 
-def unlike(found: Sequence[Unlike], env: Mapping[str, str]) -> None:
-    """Steps that gave two results, and each path in which these differ."""
+def unlike(found: Sequence[Unlike], online: Sequence[str], env: Mapping[str, str]) -> None:
+    """Steps that gave two results, and each path in which these differ; and those of which today's answer is no promise."""
     colour = colours(sys.stdout, env)
     if not found:
         print("every step gave the same bytes again")
@@ -82,6 +82,8 @@ def unlike(found: Sequence[Unlike], env: Mapping[str, str]) -> None:
                 print(f"    {paint(clean(line), SIGNS.get(line[:1], 'dim'), colour)}")
         if len(one.differences) > _DIFFERENCES:
             print(f"  and {len(one.differences) - _DIFFERENCES} more paths: --json lists them")
+    for line in online:
+        print(f"{paint('network', 'yellow', colour)}  {clean(line)}")
 
 
 def moved(found: Sequence[Moved], env: Mapping[str, str]) -> None:
@@ -91,6 +93,17 @@ def moved(found: Sequence[Moved], env: Mapping[str, str]) -> None:
         return
     rows = [(one.group, one.name, one.before or "-", one.after or "-") for one in found]
     table(("group", "package", "before", "after"), rows, sys.stdout, colour=colours(sys.stdout, env))
+
+
+def outdated(found: Sequence[Outdated], env: Mapping[str, str]) -> None:
+    """A line for each package that could be newer; `-` where devenv.yml allows nothing newer."""
+    if not found:
+        print("nothing is newer")
+        return
+    rows = [
+        (one.group, one.name, one.before, one.after if one.after != one.before else "-", one.latest) for one in found
+    ]
+    table(("group", "package", "locked", "allowed", "latest"), rows, sys.stdout, colour=colours(sys.stdout, env))
 
 
 def containers(
@@ -186,7 +199,8 @@ def _diff(action: Action, colour: bool) -> None:
         print(f"\n{paint(action.verb, 'bold', colour)} {clean(action.object)}")
     width = max((len(clean(step.position)) for step in steps), default=0)
     for step in steps:
-        text = f"{clean(caption(step.text, _STEP))}  ({clean(step.reason)})"
+        reason = f"{step.reason}; has network" if step.online else step.reason
+        text = f"{clean(caption(step.text, _STEP))}  ({clean(reason)})"
         print(f"  {clean(step.position).ljust(width)}  {fold(text, sys.stdout, width + 4, width + 6)}")
         _changes(step.changes, colour, width + 4)
     if not steps:

@@ -244,8 +244,11 @@ class Workshop(Protocol):
     def image_digest(self, reference: str) -> str:
         """The digest (sha256:…) of the image that `oci:DIR[:TAG]` names now. Raises StoreError."""
 
-    def remote(self, url: str) -> Remote:
-        """What a project's URL leads to: fetched, as ADD would, and measured."""
+    def remote(self, url: str, sha256: str = "") -> Remote:
+        """What a project's URL leads to: fetched from where a step could, and measured. `sha256`: that must be its digest.
+
+        Raises InputError for an address that no step could reach, EngineError for all else.
+        """
 
     def kept(self, remote: Remote) -> str:
         """The path of a file that is locked, fetched if it isn't there, verified. Never to be written."""
@@ -279,9 +282,6 @@ class Workshop(Protocol):
 
     def memory(self, folder: str) -> str:
         """The path of a file in which something about a build context can be kept. It may be gone at any time."""
-
-    def reaches(self, address: str) -> bool:
-        """Whether a step's network leads to this IP address; if not, ADD fetches nothing from there either."""
 
     def tool(self, name: str) -> str:
         """The path of a program lent to build steps (`uv`, `node`: context `devenv-tools`); fetched at first use."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from devenv.errors import EngineError
 from devenv.model.lock import Deb
@@ -32,8 +33,23 @@ def question(asked: Sequence[str], *, pinned: bool) -> tuple[str, ...]:
     return ("/bin/sh", "-c", "\n".join(lines))
 
 
-def answered(text: str, kept: Sequence[Deb], roots: Sequence[str]) -> tuple[Deb, ...]:
+def answered(text: str, asked: Sequence[str], kept: Sequence[Deb], roots: Sequence[str]) -> tuple[Deb, ...]:
     """The packages; those that came from what is locked as they are locked. `roots`: the host's own archives."""
+    return _manual(_answered(text, kept, roots), asked, debian.additional(text))
+
+
+def _manual(found: Sequence[Deb], asked: Sequence[str], additional: Collection[str]) -> tuple[Deb, ...]:
+    """Marked where they were asked for by the name of something that they provide: apt doesn't say which provides what."""
+    names = {re.split("[=/]", one)[0] for one in asked}
+    is_virtual = bool(names - {name for deb in found for name in _names(deb)})
+    return tuple(deb._replace(manual=is_virtual and not _names(deb) & {*names, *additional}) for deb in found)
+
+
+def _names(deb: Deb) -> set[str]:
+    return {deb.name, f"{deb.name}:{deb.arch}"}
+
+
+def _answered(text: str, kept: Sequence[Deb], roots: Sequence[str]) -> tuple[Deb, ...]:
     known = {(deb.name, deb.version, deb.arch): deb for deb in kept}
     found = []
     for deb in debian.uris(text, roots):

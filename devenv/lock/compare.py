@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 from devenv.model.lock import Section
@@ -28,6 +28,36 @@ def moved(before: Section, after: Section) -> tuple[Moved, ...]:
     return tuple(Moved(*key, old.get(key, ("", ""))[0], new.get(key, ("", ""))[0]) for key in changed)
 
 
+class Outdated(NamedTuple):
+    """One package: as it is locked, as `lock --upgrade` would have it, and the newest there is, "" where nobody looks."""
+
+    group: str
+    name: str
+    before: str
+    after: str
+    latest: str
+
+
+def outdated(
+    section: Section,
+    allowed: Section,
+    latest: Mapping[tuple[str, str], str],
+    newer: Callable[[str, str], bool],
+) -> tuple[Outdated, ...]:
+    """What could be newer, by group and name. `latest`: what `resolve.beyond` found; `newer` compares versions.
+
+    A Debian package has none but what its suite has.
+    """
+    old, new = dict(_packages(section)), dict(_packages(allowed))
+    found = []
+    for key in sorted(old.keys() & new.keys()):
+        before, after = old[key][0], new[key][0]
+        newest = latest.get(key, "")
+        if old[key] != new[key] or (newest and newer(newest, before)):
+            found.append(Outdated(*key, before, after, newest if newest and not newer(after, newest) else after))
+    return tuple(found)
+
+
 def _packages(section: Section) -> Iterator[tuple[tuple[str, str], tuple[str, str]]]:
     """(group, name) → (version, digest)."""
     for base in section.bases:
@@ -42,6 +72,7 @@ def _packages(section: Section) -> Iterator[tuple[tuple[str, str], tuple[str, st
     if section.python:
         yield from ((("python", dist.name), (dist.version, dist.sha256)) for dist in section.python.packages)
         yield from ((("python (build)", dist.file), (dist.version, dist.sha256)) for dist in section.python.build)
+        yield from ((("python", one.name), (one.commit[:12], one.commit)) for one in section.python.repositories)
         if section.python.interpreter:
             yield ("python", "python"), (section.python.version, section.python.interpreter.sha256)
     if section.node:

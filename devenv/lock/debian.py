@@ -14,6 +14,7 @@ _NAME = re.compile(
 )
 _SHA256 = re.compile(r"SHA256:([0-9a-f]{64})")
 _COUNT = re.compile(r"^(\d+) upgraded, (\d+) newly installed, ", re.MULTILINE)
+_ADDITIONAL = "The following additional packages will be installed:"
 _USER = re.compile(r"(?<=://)[^/@]*@")
 _ESCAPED = re.compile(r"%([0-9A-Fa-f]{2})")
 
@@ -46,6 +47,17 @@ def uris(text: str, roots: Sequence[str], *, layer: int = 1) -> tuple[Deb, ...]:
             hint="a package from a `file:` archive can't be locked; take it from one on the network",
         )
     return tuple(sorted(found))
+
+
+def additional(text: str) -> frozenset[str]:
+    """The packages, by name or name:arch, that apt would install for the sake of others, in what `resolve` printed."""
+    _, _, rest = text.partition(f"\n{_ADDITIONAL}\n")
+    found: set[str] = set()
+    for line in rest.splitlines():
+        if not line.startswith("  "):
+            break
+        found.update(line.split())
+    return frozenset(found)
 
 
 def _deb(match: re.Match[str], roots: Sequence[str], layer: int) -> Deb:

@@ -14,7 +14,7 @@ from devenv.model.lock import AptLock, BaseLock, Lock, NodeLock, PythonLock, Sec
 from devenv.model.manifest import Pairs
 
 from . import entry
-from .entry import BUILD, DEB, DIST, MODULE, REMOTE, Kind, T
+from .entry import BUILD, DEB, DIST, MODULE, REMOTE, REPOSITORY, Kind, T
 
 VERSION = 1
 
@@ -88,6 +88,7 @@ def _python(python: PythonLock) -> Iterator[str]:
         yield f"interpreter: {_line(REMOTE, python.interpreter)}"
     yield from _entries("packages", DIST, python.packages)
     yield from _entries("build", BUILD, python.build)
+    yield from _entries("repositories", REPOSITORY, python.repositories)
 
 
 def _entries(name: str, kind: Kind[T], values: Iterable[T]) -> Iterator[str]:
@@ -199,7 +200,7 @@ class _Reader(NamedTuple):
         return AptLock(self.texts(found.get("asked")), self.entries(found.get("packages"), DEB), release)
 
     def _python(self, node: Node) -> PythonLock:
-        known = ("asked", "version", "command", "libc", "needs", "interpreter", "packages", "build")
+        known = ("asked", "version", "command", "libc", "needs", "interpreter", "packages", "build", "repositories")
         found = self.table(node, known)
         if missing := next((name for name in ("version", "command", "libc") if name not in found), None):
             self.stop(node, f"it doesn't say its `{missing}`")
@@ -212,6 +213,7 @@ class _Reader(NamedTuple):
             self.entries(found.get("packages"), DIST),
             self.entries(found.get("build"), BUILD),
             self.entry(found["interpreter"], REMOTE) if "interpreter" in found else None,
+            self.entries(found.get("repositories"), REPOSITORY),
         )
 
     def _node(self, node: Node) -> NodeLock:

@@ -11,13 +11,13 @@ from collections.abc import Callable, Mapping
 from typing import Generic, NamedTuple, TypeVar
 
 from devenv.model import npm
-from devenv.model.lock import Deb, Dist, Module, Remote
+from devenv.model.lock import Deb, Dist, Module, Remote, Repository
 
-T = TypeVar("T", Deb, Dist, Module, Remote)
+T = TypeVar("T", Deb, Dist, Module, Remote, Repository)
 Words = list[str]
 
 LAYERS = 99
-_MORE = ("url", "layer", "bin", "name", "scripts")
+_MORE = ("url", "layer", "manual", "bin", "name", "scripts", "revision", "subdirectory")
 _WORD = re.compile(r"[!-~]+")
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,14}")
 _DIGEST = re.compile(r"sha256:([0-9a-f]{64})")
@@ -28,6 +28,12 @@ _ARCH = re.compile(r"[a-z0-9][a-z0-9-]*")
 _DIST = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")  # as PEP 503 makes it
 _DIST_VERSION = re.compile(r"[0-9A-Za-z](?:[0-9A-Za-z.+!_-]*[0-9A-Za-z])?")
 _FILE = re.compile(r"[0-9A-Za-z_][0-9A-Za-z_.+!~-]*")
+_COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
+_REPOSITORY = re.compile(
+    r"https?://[0-9A-Za-z._:\[\]-]+/[0-9A-Za-z._~/+%:=,-]*"
+)  # no @ or #: what follows is no address
+_REVISION = re.compile(r"[0-9A-Za-z_][0-9A-Za-z_./+-]*")
+_PART = re.compile(r"[0-9A-Za-z_.][0-9A-Za-z_./+~-]*")
 
 
 class Kind(NamedTuple, Generic[T]):
@@ -74,7 +80,7 @@ def _made(kind: Kind[T], line: str) -> T:
 
 def _deb_words(deb: Deb) -> Words:
     plain = [deb.name, deb.version, deb.arch, str(deb.size), f"sha256:{deb.sha256}", deb.path]
-    return [*plain, *_url(deb.url), *_layer(deb.layer)]
+    return [*plain, *_url(deb.url), *_layer(deb.layer), *(["manual=yes"] if deb.manual else [])]
 
 
 def _deb(words: Words, more: Mapping[str, Words]) -> Deb:
@@ -86,6 +92,7 @@ def _deb(words: Words, more: Mapping[str, Words]) -> Deb:
         _sha256(words[4]),
         _inside(words[5]),
         *(_read_url(more), _read_layer(more)),
+        more.get("manual") == ["yes"],
     )
 
 
@@ -109,13 +116,15 @@ def _module_words(module: Module) -> Words:
     bins = [f"bin={name}:{file}" for name, file in module.bins]
     names = [f"name={module.name}"] if module.name else []
     scripts = ["scripts=yes"] if module.scripts else []
-    return [module.path, module.version, module.integrity, *bins, *names, *_url(module.url), *scripts]
+    plain = [module.path, module.version, module.integrity]
+    return [*plain, *bins, *names, *_url(module.url), *scripts, *_layer(module.layer)]
 
 
 def _module(words: Words, more: Mapping[str, Words]) -> Module:
     bins = tuple((name, file) for name, _, file in (one.partition(":") for one in more.get("bin", ())))
     names, urls = more.get("name", [""]), more.get("url", [""])
-    module = Module(words[0], words[1], words[2], names[0], urls[0], bins, more.get("scripts") == ["yes"])
+    scripts, layer = more.get("scripts") == ["yes"], _read_layer(more)
+    module = Module(words[0], words[1], words[2], names[0], urls[0], bins, scripts, layer)
     if wrong := npm.fault(module):
         raise ValueError(wrong)
     return module
@@ -128,6 +137,22 @@ def _remote_words(remote: Remote) -> Words:
 def _remote(words: Words, _: Mapping[str, Words]) -> Remote:
     ours = re.fullmatch(r"uv:[\w.+-]+", words[0], re.ASCII)  # an interpreter, from where the host has them
     return Remote(words[0] if ours else _fit(_URL, words[0], "address"), _size(words[1]), _sha256(words[2]))
+
+
+def _repository_words(one: Repository) -> Words:
+    named = (("revision", one.revision), ("subdirectory", one.subdirectory))
+    return [one.name, one.commit, one.url, *(f"{name}={value}" for name, value in named if value)]
+
+
+def _repository(words: Words, more: Mapping[str, Words]) -> Repository:
+    revision, part = (more.get(name, [""])[0] for name in ("revision", "subdirectory"))
+    return Repository(
+        _fit(_DIST, words[0], "name"),
+        _fit(_COMMIT, words[1], "commit"),
+        _fit(_REPOSITORY, words[2], "address"),
+        _fit(_REVISION, revision, "revision") if revision else "",
+        _fit(_PART, _inside(part), "folder") if part else "",
+    )
 
 
 def _url(url: str) -> Words:
@@ -175,4 +200,5 @@ DIST = Kind(_dist_words, _dist, lambda dist: dist.name)
 BUILD = Kind(_dist_words, _dist, lambda dist: dist.file)
 """What source archives are built with: each may want its own version."""
 MODULE = Kind(_module_words, _module, lambda module: module.path)
+REPOSITORY = Kind(_repository_words, _repository, lambda one: one.name)
 REMOTE = Kind(_remote_words, _remote, lambda remote: remote.url)

@@ -12,7 +12,8 @@ from devenv.errors import EngineError, Fault, InputError
 from devenv.model import npm
 from devenv.model.lock import Module
 
-from .node_graph import Packages, unwanted
+from .node_graph import Edges, Packages, unwanted
+from .node_graph import needs as needs_of
 
 MAX_BYTES = 32 << 20
 MAX_PACKAGES = 50_000
@@ -51,6 +52,11 @@ def project(package_lock: str, arch: str, file: str, registry: str = "") -> tupl
     Packages that come inside of others aren't named. Raises InputError with every fault found.
     """
     return _Lock(package_lock, arch, file, registry).modules()
+
+
+def needs(package_lock: str) -> Edges:
+    """Which of the outermost packages in a lock file that `project` takes needs which others, in whatever way."""
+    return needs_of(json.loads(package_lock)["packages"])
 
 
 class _Lock:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import TypeAlias
 
-from devenv.model.npm import FOLDER
+from devenv.model.npm import FOLDER, names
 
 Packages: TypeAlias = Mapping[str, Mapping[str, object]]
 """A lock's `packages`: path → entry. "" is the project itself."""
@@ -25,6 +25,20 @@ def unwanted(packages: Packages, suits: Callable[[str], bool]) -> set[str]:
     for path in sorted(failed):
         gone |= _section(path, packages, needs, needed)
     return gone
+
+
+def needs(packages: Packages) -> Edges:
+    """Each outermost package → the outermost ones that it, or a package inside of it, needs in whatever way."""
+    found: Edges = {}
+    for path, below in _edges(packages)[0].items():
+        if outer := outermost(path):
+            found.setdefault(outer, set()).update(filter(None, map(outermost, below)))
+    return found
+
+
+def outermost(path: str) -> str:
+    """The package whose folder a path is in, or is itself; "" for the project itself, and for what isn't in a folder."""
+    return next(iter(names(path)), "")
 
 
 def _section(path: str, packages: Packages, needs: Edges, needed: Edges) -> set[str]:

@@ -10,11 +10,11 @@ from typing import TypeVar
 from devenv.model import plain
 from devenv.model.lock import Deb, Dist, Module, Parcel, Section
 
-T = TypeVar("T", Deb, Dist)
+T = TypeVar("T", Deb, Dist, Module)
 
 
 def parcels(section: Section) -> Mapping[str, Parcel]:
-    """`apt/1`, `python/1`, `node/runtime`, …, as the templates name them."""
+    """`apt/1`, `python/1`, `node/runtime`, `node/project/1`, …, as the templates name them."""
     found: dict[str, Parcel] = {}
     if section.apt:
         for layer in layers(section.apt.packages):
@@ -31,15 +31,16 @@ def parcels(section: Section) -> Mapping[str, Parcel]:
         if python.interpreter:
             found["python/interpreter"] = Parcel("wheels", version=python.version, interpreter=python.interpreter)
     if section.node:
-        for kind, modules in (("runtime", section.node.runtime), ("tools", section.node.tools)):
-            if modules:
-                found[f"node/{kind}"] = Parcel("runtime" if kind == "runtime" else "tools", modules=modules)
-        if section.node.project:
-            found["node/project"] = Parcel("modules", modules=section.node.project)
+        if section.node.runtime:
+            found["node/runtime"] = Parcel("runtime", modules=section.node.runtime)
+        for layer in layers(section.node.tools):
+            found[f"node/tools/{layer}"] = Parcel("tools", modules=_of(section.node.tools, layer))
+        for layer in layers(section.node.project):
+            found[f"node/project/{layer}"] = Parcel("modules", modules=_of(section.node.project, layer))
     return found
 
 
-def layers(entries: Iterable[Deb | Dist]) -> tuple[int, ...]:
+def layers(entries: Iterable[Deb | Dist | Module]) -> tuple[int, ...]:
     """The numbers of the layers there are, in order."""
     return tuple(sorted({one.layer for one in entries}))
 

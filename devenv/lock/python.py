@@ -6,13 +6,15 @@ import json
 import posixpath
 import re
 import tomllib
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from shlex import quote
 from typing import Any
 from urllib.parse import unquote
 
 from devenv.errors import EngineError
-from devenv.model.lock import Dist
+from devenv.model.lock import Dist, Repository
+from devenv.model.manifest import UNLOCKABLE
 
 ANSWER = "/tmp/pylock.toml"
 UV = "/run/devenv/tools/uv"
@@ -24,6 +26,9 @@ BUILD = "/run/devenv/build.in"
 
 _INDEX = re.compile(rb"index|find-links|^\s*-[if]\b", re.MULTILINE)
 _USER = re.compile(r"//[^/@\s]*@")
+_FOLDER = "name a release of it, or install it under hooks: on_create:"
+# Of a lock, into a script for sed: a name, a version and an address with nothing in them that it would take for its own.
+_PINNED = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*==[0-9A-Za-z.!+_-]+ https?://[0-9A-Za-z._~/+%:@=,?-]+")
 _DEFAULT = ("setuptools>=40.8.0",)  # of a project that doesn't say (PEP 517)
 _PROJECTS = """
 import json, os, sys, tarfile, zipfile
@@ -73,13 +78,52 @@ def probed(text: str) -> tuple[str, str, str] | None:
     return version, command, libc
 
 
+def elsewhere(contents: Mapping[str, bytes], best: Best) -> tuple[tuple[str, str, str], ...]:
+    """(name, version, URL) of what a uv.lock has from an index which the pyproject.toml beside it names besides its default one."""
+    found: list[tuple[str, str, str]] = []
+    for file, content in contents.items():
+        if posixpath.basename(file) == "uv.lock":
+            project = contents.get(posixpath.join(posixpath.dirname(file), "pyproject.toml"), b"")
+            with suppress(ValueError, TypeError, AttributeError):  # uv will say what is wrong with them
+                found += _elsewhere(tomllib.loads(project.decode()), tomllib.loads(content.decode()), best)
+    return tuple(found)
+
+
+def _elsewhere(project: Mapping[str, Any], lock: Mapping[str, Any], best: Best) -> Iterator[tuple[str, str, str]]:
+    uv = project.get("tool", {}).get("uv", {})
+    named = [*uv.get("extra-index-url", ()), *(one.get("url") for one in uv.get("index", ()) if not one.get("default"))]
+    indexes = {_bare(str(one)) for one in named}
+    for package in lock.get("package", ()) if indexes else ():
+        if _bare(str(package.get("source", {}).get("registry"))) in indexes:
+            files = {_file(one): one for one in (*package.get("wheels", ()), *filter(None, [package.get("sdist")]))}
+            name, version = str(package.get("name")), str(package.get("version"))
+            url = _USER.sub("//", str(files.get(best(tuple(files)) or "", {}).get("url")))
+            if _PINNED.fullmatch(f"{name}=={version} {url}"):
+                yield name, version, url
+
+
+def _bare(index: str) -> str:
+    return _USER.sub("//", index).rstrip("/")
+
+
 def compile_command(
-    command: str, requirements: Sequence[str], locks: Sequence[str], upgrade: Sequence[str], *, pinned: bool
+    command: str,
+    requirements: Sequence[str],
+    locks: Sequence[str],
+    upgrade: Sequence[str],
+    *,
+    pinned: bool,
+    elsewhere: Sequence[tuple[str, str, str]] = (),
 ) -> tuple[str, ...]:
     """The shell command that resolves: requirements files and the folders of uv.lock files, beneath the project.
 
-    What is pinned stays as it is as long as it suits, but for the names in `upgrade`.
+    What is pinned stays as it is as long as it suits, but for the names in `upgrade`. What these locks have from `elsewhere`
+    is asked for by its address: the host's index may have nothing, or another one, by that name.
     """
+    moved = [
+        f"s#^{name}\\(\\[[^]]*]\\)\\{{0,1\\}}=={version.replace('.', '[.]')}\\( \\|$\\)#{name}\\1 @ {url}\\2#"
+        for name, version, url in elsewhere
+    ]
     lines = ["set -eu"]
     if pinned:
         lines.append(f"cp {PINS} {ANSWER}")
@@ -91,6 +135,8 @@ def compile_command(
         lines.append(
             f"{export} {quote(posixpath.join(PROJECT, folder))} --python {quote(command)} --output-file {text}"
         )
+        if moved:
+            lines.append(f"sed -i {' '.join(f'-e {quote(one)}' for one in moved)} {text}")
         words.append(text)
     words += [quote(posixpath.join(PROJECT, file)) for file in requirements]
     lines.append(f"{' '.join(words)} {ASKED} --output-file {ANSWER}")
@@ -122,9 +168,14 @@ def compile_build(command: str) -> tuple[str, ...]:
     return ("/bin/sh", "-c", f"{words} {BUILD} --output-file {ANSWER}")
 
 
-def pins(packages: Sequence[Dist]) -> str:
-    """Locked versions, in the form in which uv prefers them."""
+def pins(packages: Sequence[Dist], repositories: Sequence[Repository] = ()) -> str:
+    """Locked versions and commits, in the form in which uv prefers them."""
     found = "".join(f'[[packages]]\nname = "{dist.name}"\nversion = "{dist.version}"\n' for dist in sorted(packages))
+    for one in sorted(repositories):
+        said = (("url", one.url), ("requested-revision", one.revision), ("commit-id", one.commit))
+        words = (*said, ("subdirectory", one.subdirectory), ("type", "git"))
+        vcs = ", ".join(f"{name} = {json.dumps(value)}" for name, value in words if value)
+        found += f'[[packages]]\nname = "{one.name}"\nvcs = {{ {vcs} }}\n'
     return f'lock-version = "1.0"\ncreated-by = "devenv"\n{found}'
 
 
@@ -139,6 +190,17 @@ def index_command(command: str, requirements: Sequence[str]) -> tuple[str, ...]:
     words += [f"--format requirements.txt --python {quote(command)}"]
     words += [quote(posixpath.join(PROJECT, file)) for file in requirements]
     return ("/bin/sh", "-c", f"{' '.join(words)} {ASKED} --output-file {ANSWER}")
+
+
+def newest_command(command: str) -> tuple[str, ...]:
+    """The command that says what the newest versions of the names in ASKED are that this Python can have."""
+    words = f"{UV} pip compile --quiet --no-deps --no-header --format pylock.toml --python {quote(command)}"
+    return ("/bin/sh", "-c", f"{words} {ASKED} --output-file {ANSWER}")
+
+
+def newest(text: str) -> tuple[tuple[str, str], ...]:
+    """(name, version) in the answer to `newest_command`."""
+    return tuple((str(one["name"]), str(one.get("version", ""))) for one in _packages(text))
 
 
 def versions(text: str) -> str:
@@ -161,16 +223,34 @@ def foreign(text: str, contents: Mapping[str, bytes]) -> frozenset[str]:
     return frozenset(found)
 
 
-def distributions(text: str, best: Best, foreign: Collection[str] = ()) -> tuple[Dist, ...]:
+def distributions(
+    text: str, best: Best, foreign: Collection[str] = (), *, repositories: bool = False
+) -> tuple[Dist, ...]:
     """What uv resolved: of each version the file that suits the target, else its source archive.
 
-    `foreign` are the packages from other indexes than the host's: they keep their whole address. Raises EngineError for
-    what can't be locked.
+    `foreign` are the packages from other indexes than the host's: they keep their whole address. `repositories`: what comes
+    from these is somebody else's business. Raises EngineError for what can't be locked.
     """
+    packages = (one for one in _packages(text) if not (repositories and "vcs" in one))
     try:
-        return tuple(sorted(_dist(one, best, foreign) for one in _packages(text)))
+        return tuple(sorted(_dist(one, best, foreign) for one in packages))
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise EngineError(f"lock python: uv answers what can't be read: {error}") from error
+
+
+def repositories(text: str) -> tuple[Repository, ...]:
+    """What uv resolved that comes from git repositories, each with the commit it would take. Raises EngineError."""
+    found = []
+    for one in _packages(text):
+        if not isinstance(vcs := one.get("vcs"), dict):
+            continue
+        name, url, commit = str(one["name"]), _USER.sub("//", str(vcs.get("url"))), str(vcs.get("commit-id"))
+        if vcs.get("type") != "git" or not url.startswith(("https://", "http://")):
+            hint = "only git repositories are installed from, over https or http"
+            raise EngineError(f"lock {name}: it comes from {url}", hint=hint)
+        revision, part = (str(vcs.get(key, "")) for key in ("requested-revision", "subdirectory"))
+        found.append(Repository(name, commit, url, revision, part))
+    return tuple(sorted(found))
 
 
 def _packages(text: str) -> Sequence[Mapping[str, Any]]:
@@ -187,8 +267,8 @@ def _dist(package: Mapping[str, Any], best: Best, foreign: Collection[str]) -> D
     name, version = str(package["name"]), str(package.get("version", ""))
     archive = package.get("archive", {})
     if "vcs" in package or "directory" in package or "path" in archive:
-        hint = "name a release of it, or install it under hooks: on_create:"
-        raise EngineError(f"lock {name}: it is a repository or folder, which can't be locked", hint=hint)
+        what, hint = ("repository", UNLOCKABLE) if "vcs" in package else ("folder", _FOLDER)
+        raise EngineError(f"lock {name}: it comes from a {what}, which can't be locked", hint=hint)
     if archive:
         return _made(name, version or "0", archive, _archive_file(name, version or "0", _file(archive)), direct=True)
     files = {_file(one): one for one in (*package.get("wheels", ()), *filter(None, [package.get("sdist")]))}

@@ -13,11 +13,11 @@ from devenv.model import npm
 from devenv.model.build import Run
 from devenv.model.events import Event, Sink
 from devenv.model.image import Rootfs
-from devenv.model.lock import EPOCH, AptLock, Deb, Dist, Module, NodeLock, Parcel, PythonLock, Section
+from devenv.model.lock import EPOCH, AptLock, Deb, Dist, Module, NodeLock, Parcel, PythonLock, Repository, Section
 from devenv.model.manifest import Manifest, Pairs
 from devenv.render.containerfile import NODE, managed
 
-from . import apt, node, python, tags
+from . import apt, node, node_layers, python, tags
 from .wants import Wants, stale
 
 T = TypeVar("T")
@@ -70,9 +70,7 @@ def resolve(wanted: Wants, section: Section, desk: Desk, upgrade: frozenset[str]
         parts |= {"apt"}
     if wanted.apt and ("apt" in parts or _named(upgrade, section.apt.packages if section.apt else ())):
         section = section._replace(apt=_timed("apt", desk, lambda: _apt(wanted.apt or (), section, desk, upgrade)))
-    if wanted.python is not None and (
-        "python" in {*parts, *upgrade} or _named(upgrade, section.python.packages if section.python else ())
-    ):
+    if wanted.python is not None and ("python" in {*parts, *upgrade} or _named(upgrade, _of_python(section))):
         asked = wanted.python
         section = section._replace(python=_timed("python", desk, lambda: _python(asked, section, desk, upgrade)))
     if wanted.node is not None and ("node" in parts or _renewed(upgrade, section.node)):
@@ -102,8 +100,36 @@ def latest(wanted: Wants, section: Section, desk: Desk) -> Section:
     return found
 
 
-def _named(upgrade: frozenset[str], packages: Sequence[Deb | Dist]) -> bool:
+def beyond(section: Section, desk: Desk) -> Mapping[tuple[str, str], str]:
+    """(group, name) of Python's and node.packages' → the newest there is, whatever the manifest allows.
+
+    Only of what comes from the host's index and registry; Debian's packages have no newer ones than their suite has.
+    """
+    found: dict[tuple[str, str], str] = {}
+    if section.python and (names := [dist.name for dist in section.python.packages if not dist.url]):
+        asked = "".join(f"{name}\n" for name in names)
+        binds = [bind for bind in _uv(desk, PythonLock()) if bind.target != python.ASKED]
+        binds.append(Bind("secret", python.ASKED, content=asked.encode(), mode=0o444))
+        rootfs, _ = _interpreter(section.python.asked, section, desk, frozenset())
+        answer = _ask(desk, rootfs, python.newest_command(section.python.command), binds, python.ANSWER)
+        found |= {("python", name): version for name, version in python.newest(answer)}
+    asked_for = map(node.spec, desk.manifest.node.packages if section.node and desk.manifest.node else ())
+    if tools := sorted(
+        {name for name, wanted in asked_for if not wanted.startswith("npm:")}
+    ):  # an alias is another's name
+        (answer,) = _npm((dict.fromkeys(tools, "latest"),), section, desk)
+        modules = {one.path: one for one in node.tools(tools, answer, section.arch, (), desk.workshop.registry())}
+        paths = {name: f"{npm.FOLDER}/{name}" for name in tools}
+        found |= {("node.packages", name): modules[path].version for name, path in paths.items() if path in modules}
+    return found
+
+
+def _named(upgrade: frozenset[str], packages: Sequence[Deb | Dist | Repository]) -> bool:
     return any(one.name in upgrade for one in packages)
+
+
+def _of_python(section: Section) -> tuple[Dist | Repository, ...]:
+    return (*section.python.packages, *section.python.repositories) if section.python else ()
 
 
 def _timed(part: str, desk: Desk, work: Callable[[], T]) -> T:
@@ -154,25 +180,30 @@ def _installed(asked: Sequence[str], kept: tuple[Deb, ...], rootfs: Rootfs, desk
             folder = held.enter_context(desk.workshop.parcel(Parcel("debs", debs=kept)))
             binds.append(Bind("bind", apt.LOCKED, folder))
         answer = _ask(desk, rootfs, apt.question(asked, pinned=bool(kept)), binds, apt.ANSWER)
-    return apt.answered(answer, kept, desk.workshop.archives())
+    return apt.answered(answer, asked, kept, desk.workshop.archives())
 
 
 # python ------------------------------------------------------------------------------------------
 
 
 def _python(asked: Pairs, section: Section, desk: Desk, upgrade: frozenset[str]) -> PythonLock:
-    before = section.python.packages if section.python and upgrade != EVERYTHING else ()
+    before = section.python if section.python and upgrade != EVERYTHING else PythonLock()
     rootfs, have = _interpreter(asked, section, desk, upgrade)
     version, command, libc = have.version, have.command, have.libc
-    answer = _ask(desk, rootfs, _compile(command, desk, before, upgrade), _uv(desk, before), python.ANSWER)
+    names = sorted({*(one.name for one in before.packages), *(one.name for one in before.repositories)} & upgrade)
 
     def best(files: Sequence[str]) -> str | None:
         return tags.best(files, python=version, arch=section.arch, glibc=_numbers(libc))
 
+    elsewhere = python.elsewhere(desk.contents, best)
+    answer = _ask(desk, rootfs, _compile(command, desk, before, names, elsewhere), _uv(desk, before), python.ANSWER)
     foreign = _foreign(answer, rootfs, command, desk) if python.names_indexes(desk.contents) else ()
-    packages = python.layered(before, python.distributions(answer, best, foreign))
+    online = desk.manifest.python is not None and desk.manifest.python.network
+    found = python.distributions(answer, best, foreign, repositories=online)
+    packages = python.layered(before.packages, found)
     build = _build(tuple(dist for dist in packages if not dist.is_wheel), rootfs, command, best, desk)
-    return have._replace(packages=packages, build=build)
+    repositories = python.repositories(answer) if online else ()
+    return have._replace(packages=packages, build=build, repositories=repositories)
 
 
 def _foreign(resolved: str, rootfs: Rootfs, command: str, desk: Desk) -> Collection[str]:
@@ -180,7 +211,7 @@ def _foreign(resolved: str, rootfs: Rootfs, command: str, desk: Desk) -> Collect
     wanted = desk.manifest.python
     assert wanted is not None
     files = tuple(file for file in wanted.requirements if not file.endswith("uv.lock"))
-    binds = [bind for bind in _uv(desk, ()) if bind.target != python.ASKED]
+    binds = [bind for bind in _uv(desk, PythonLock()) if bind.target != python.ASKED]
     binds.append(Bind("secret", python.ASKED, content=python.versions(resolved).encode(), mode=0o444))
     answer = _ask(desk, rootfs, python.index_command(command, files), binds, python.ANSWER)
     return python.foreign(answer, desk.contents)
@@ -224,7 +255,7 @@ def _build(sources: Sequence[Dist], rootfs: Rootfs, command: str, best: python.B
     wishes = python.build_requirements(said)
     found: set[Dist] = set()
     for wish in sorted(set(wishes)):
-        binds = [*_uv(desk, ()), Bind("secret", python.BUILD, content=wish.encode(), mode=0o444)]
+        binds = [*_uv(desk, PythonLock()), Bind("secret", python.BUILD, content=wish.encode(), mode=0o444)]
         answer = _ask(desk, rootfs, python.compile_build(command), binds, python.ANSWER)
         found.update(python.distributions(answer, best))
     for dist in found:
@@ -236,22 +267,24 @@ def _build(sources: Sequence[Dist], rootfs: Rootfs, command: str, best: python.B
     return tuple(sorted(found))
 
 
-def _compile(command: str, desk: Desk, before: Sequence[Dist], upgrade: frozenset[str]) -> tuple[str, ...]:
+def _compile(
+    command: str, desk: Desk, before: PythonLock, upgrade: Sequence[str], elsewhere: Sequence[tuple[str, str, str]]
+) -> tuple[str, ...]:
     wanted = desk.manifest.python
     assert wanted is not None
     locks = tuple(file for file in wanted.requirements if file.endswith("uv.lock"))
     files = tuple(file for file in wanted.requirements if file not in locks)
     folders = tuple(file.rpartition("/")[0] for file in locks)
-    names = sorted(dist.name for dist in before if dist.name in upgrade)
-    return python.compile_command(command, files, folders, names, pinned=bool(before))
+    pinned = bool(before.packages or before.repositories)
+    return python.compile_command(command, files, folders, upgrade, pinned=pinned, elsewhere=elsewhere)
 
 
-def _uv(desk: Desk, before: Sequence[Dist]) -> list[Bind]:
+def _uv(desk: Desk, before: PythonLock) -> list[Bind]:
     wanted = desk.manifest.python
     assert wanted is not None
     asked = "".join(f"{package}\n" for package in sorted({"pip", *wanted.packages}))
     files = {f"{python.PROJECT}/{name}": content for name, content in desk.contents.items()}
-    files |= {python.ASKED: asked.encode(), python.PINS: python.pins(before).encode()}
+    files |= {python.ASKED: asked.encode(), python.PINS: python.pins(before.packages, before.repositories).encode()}
     return [
         Bind("bind", python.UV, desk.workshop.tool("uv")),
         Bind("cache", "/root/.cache/uv", desk.workshop.cache("uv", 0o755, (0, 0)), readonly=False),
@@ -282,10 +315,12 @@ def _node(asked: Pairs, section: Section, desk: Desk, upgrade: frozenset[str]) -
         runtime = node.runtime(answers["runtime"], section.arch, registry)
     if "tools" in answers:
         tools = node.tools(wanted.packages, answers["tools"], section.arch, () if named else before.tools, registry)
+        tools = node_layers.layered(before.tools, tools, node.needs(answers["tools"]))
     project: tuple[Module, ...] = ()
     if wanted.lock:
         text = desk.contents[posixpath.normpath(wanted.lock)].decode(errors="replace")
         project = node.project(text, section.arch, wanted.lock, registry)
+        project = node_layers.layered(before.project, project, node.needs(text))
     return NodeLock(asked, runtime, tools, project)
 
 

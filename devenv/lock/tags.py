@@ -43,6 +43,16 @@ def best(
     return next((file for suffix in _SOURCES for file in sources if file.endswith(suffix)), None)
 
 
+def newer(one: str, other: str) -> bool:
+    """Whether a version is newer than another (PEP 440, which reads npm's as well); of others, whether it isn't the same."""
+    from packaging.version import InvalidVersion, Version
+
+    try:
+        return Version(one) > Version(other)
+    except InvalidVersion:
+        return one != other
+
+
 @lru_cache(8)
 def _ranks(python: str, arch: str, glibc: tuple[int, int]) -> dict[Tag, int]:
     """Tag → how far down it is in what this Python takes."""

@@ -31,6 +31,7 @@ def _known(section: Section) -> Iterator[str]:
         yield from (deb.name for deb in section.apt.packages)
     if section.python:
         yield from (dist.name for dist in section.python.packages)
+        yield from (one.name for one in section.python.repositories)
         yield from ("python",) if section.python.interpreter else ()
     if section.node:
         yield from ("node", "npm")

@@ -50,8 +50,9 @@ def _python(manifest: Manifest, contents: Mapping[str, bytes]) -> Pairs | None:
         return None
     files = sorted(file for file in contents if manifest.node is None or file != manifest.node.lock)
     asked = (("version", python.version or ""), ("packages", ", ".join(sorted(python.packages))))
+    network = (("network", "true" if python.network else ""),)
     return (
-        *((name, value) for name, value in asked if value),
+        *((name, value) for name, value in (*asked, *network) if value),
         *((file, meaning(file, contents[file])) for file in files),
     )
 
@@ -129,7 +130,7 @@ def _told(wanted: Wants) -> Pairs:
         if pairs is not None:
             found.append((part, what))
         for name, value in pairs or ():
-            found.append((f"{part}.{name}" if name in ("version", "packages") else name, value))
+            found.append((f"{part}.{name}" if name in ("version", "packages", "network") else name, value))
     return tuple(found)
 
 
@@ -172,6 +173,9 @@ def _changed(asked: Pairs, node: NodeLock) -> NodeLock:
     lists = {names.get(name, "project") for name in {*before, *after} if before.get(name) != after.get(name)}
     lists = lists if node.runtime else {*lists, "runtime"}
     wanted = {"runtime", *(names.get(name, "project") for name in after)}
-    unknown = Module("node_modules/unknown", "0", f"sha512-{json.dumps(asked)}")
-    found = {name: (*getattr(node, name), unknown) if name in lists else getattr(node, name) for name in wanted}
+    found: dict[str, tuple[Module, ...]] = {name: getattr(node, name) for name in wanted}
+    for name in lists & wanted:
+        last = max((module.layer for module in found[name]), default=0)
+        unknown = Module("node_modules/unknown", "0", f"sha512-{json.dumps(asked)}", layer=last + 1)
+        found[name] = (*found[name], unknown)
     return NodeLock(asked, *(found.get(name, ()) for name in ("runtime", "tools", "project")))

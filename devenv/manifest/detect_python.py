@@ -129,6 +129,7 @@ def _system(said: str, found: Draft) -> None:
             found.apt += needs
             found.apt_why = f"{package} needs them"
     if re.search(r"git\+(https?|ssh)|\bgit = [\"']http|source = \{ git", said):
+        found.python.append("network: true  # what comes from a repository can't be locked")
         found.apt.append("git")
         found.apt_why = "git fetches some of the Python packages" if len(found.apt) == 1 else found.apt_why
 

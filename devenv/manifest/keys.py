@@ -67,6 +67,7 @@ class Key(NamedTuple):
 
 _COMMAND = Text("a command", shape="lines", limit=65536)
 _LATER = Text("")
+_SWITCH = Text("one of: true, false", read=values.switch, words=("true", "false"))
 
 
 def _words(*words: str) -> Text:
@@ -99,6 +100,12 @@ _PYTHON = Record(
             _words("auto", "base", "apt"),
             "What the packages are installed on: `base` (side by side with apt), `apt` (after it, when a package is"
             " compiled with what apt brings), `auto` (the default) decides.",
+        ),
+        Key(
+            "network",
+            _SWITCH,
+            "`true`: packages from git repositories, which no lock can hold, are installed by a step with network, and"
+            " reported as not reproducible. Default: `false`, they are refused.",
         ),
     ),
     Python,

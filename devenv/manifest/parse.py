@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal, NamedTuple
 
 from devenv.errors import Fault, InputError
-from devenv.model.manifest import From, Manifest, Port, Source
+from devenv.model.manifest import UNLOCKABLE, From, Manifest, Port, Source
 
 from . import document
 from .check import Check, Expand
 from .keys import KEYS
-from .values import project_name
+from .values import project_name, show
 
 SHOWN = 100
 """Faults reported; more are counted."""
@@ -65,7 +65,7 @@ def read(data: bytes, path: str, shown: str, *, facts: Mapping[str, str], expand
     if "source" not in {key.text for key, _ in root.entries}:
         values["source"] = (Source(".", "/workspace"),)
         check.found["source"] = (root.place, values["source"][0])
-    for place, message, hint in (*_twice(check.found), *_missing(check.found, folder, look)):
+    for place, message, hint in (*_twice(check.found), *_missing(check.found, folder, look), *_online(check.found)):
         check.fault(place, message, hint)
     if check.faults:
         raise InputError(*_limited(check.faults))
@@ -134,6 +134,16 @@ def _clash(one: Port, two: Port) -> str:
     if one.host == two.host and one.container == two.container:
         return f"port {two.container} is published twice"
     return ""
+
+
+def _online(found: Found) -> Iterator[Trouble]:
+    """Packages that no lock can hold, where nobody allowed them."""
+    if found.get("python.network", (None, False))[1]:
+        return
+    for where, (place, value) in found.items():
+        if where.startswith("python.packages[") and "git+" in value.partition(";")[0]:
+            name = show(value.partition("@")[0].strip())  # not its address: that may hold a password
+            yield place, f"`{where}`: {name} comes from a repository, which can't be locked", UNLOCKABLE
 
 
 def _missing(found: Found, folder: str, look: Look) -> Iterator[Trouble]:

@@ -56,7 +56,8 @@ def _kind(kind: Kind) -> dict[str, Any]:
 def _text(kind: Text) -> dict[str, Any]:
     # An editor's YAML makes numbers and booleans of plain text, which we take as written.
     if kind.words:
-        return {"enum": list(kind.words)}
+        booleans = [word == "true" for word in kind.words if word in ("true", "false")]
+        return {"enum": [*kind.words, *booleans]}
     schema: dict[str, Any] = {"type": ["string", "number", "boolean"]}
     if kind.pattern:
         schema["pattern"] = f"^(?:{kind.pattern})$" if kind.literal else f"{_TEMPLATE}|^(?:{kind.pattern})$"

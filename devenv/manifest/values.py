@@ -203,6 +203,11 @@ def npm_lock(text: str) -> str:
     raise Wrong(f"{show(text)} is not a lock file of npm", "name a package-lock.json")
 
 
+def switch(text: str) -> bool:
+    """`true` or `false`, as the table's words allow."""
+    return text == "true"
+
+
 def python_version(text: str) -> str:
     """`3.N` or `3.N.P`, 3.8 or newer."""
     minor = int(text.split(".")[1])

@@ -129,6 +129,11 @@ class Step:
         """What it does, for people: what the manifest says, where it comes from there, else the instruction."""
         return ", ".join(value for _, value in self.origins) or self.text
 
+    @property
+    def online(self) -> bool:
+        """Whether it has network: then nobody can promise that it does the same twice."""
+        return isinstance(self.operation, Run) and self.operation.network == "default"
+
 
 @dataclass(frozen=True, slots=True)
 class Stage:

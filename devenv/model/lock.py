@@ -19,6 +19,7 @@ class Deb(NamedTuple):
 
     `url` is "" where the package comes from the host's or the manifest's own archive, else the whole address: a source
     of a foreign base. `layer` counts from 1: packages of one layer are installed together, after those of the layers before.
+    `manual`: it was asked for by the name of something that it provides.
     """
 
     name: str
@@ -29,6 +30,7 @@ class Deb(NamedTuple):
     path: str
     url: str = ""
     layer: int = 1
+    manual: bool = False
 
 
 class Dist(NamedTuple):
@@ -50,12 +52,38 @@ class Dist(NamedTuple):
         return self.file.endswith(".whl")
 
 
+class Repository(NamedTuple):
+    """A Python package from a git repository: built where it is installed, with network, from this `commit` (40 or 64 hex).
+
+    `url` is the repository's (https://…, without user), `revision` what was asked for ("": its default branch),
+    `subdirectory` where in it the package is.
+    """
+
+    name: str
+    commit: str
+    url: str
+    revision: str = ""
+    subdirectory: str = ""
+
+    @property
+    def words(self) -> str:
+        """For people, in a list with commas between."""
+        return f"{self.name} @ {self.url}@{self.commit[:12]}"
+
+    @property
+    def requirement(self) -> str:
+        """`shop @ git+https://git.example/shop@COMMIT#subdirectory=lib`, for pip and uv."""
+        part = f"#subdirectory={self.subdirectory}" if self.subdirectory else ""
+        return f"{self.name} @ git+{self.url}@{self.commit}{part}"
+
+
 class Module(NamedTuple):
     """An npm package at its `path` in the tree (`node_modules/a/node_modules/b`; the name is what follows the last
     `node_modules/`, unless `name` says another: an alias).
 
     `integrity` is npm's (`sha512-BASE64`, Subresource Integrity). `url` "": the host's registry. `bins` are (command,
-    file). `scripts`: it has install scripts.
+    file). `scripts`: it has install scripts. `layer` counts from 1: the packages of one layer are one image layer, unless
+    one of them has scripts: then these run where the layers before that have some are there too (lock/node_layers.py).
     """
 
     path: str
@@ -65,6 +93,7 @@ class Module(NamedTuple):
     url: str = ""
     bins: Pairs = ()
     scripts: bool = False
+    layer: int = 1
 
 
 class Remote(NamedTuple):
@@ -102,7 +131,7 @@ class PythonLock(NamedTuple):
 
     `version` and `command` are the interpreter's (3.11.2, /usr/bin/python3), `libc` the C library's (2.36), `needs` the
     Debian packages it comes with; `interpreter` is the archive it is unpacked from, None for the base's own.
-    `build` are the wheels that source archives are built with.
+    `build` are the wheels that source archives are built with. `repositories`: what has no bytes that could be locked.
     """
 
     asked: Pairs = ()
@@ -113,6 +142,7 @@ class PythonLock(NamedTuple):
     packages: tuple[Dist, ...] = ()
     build: tuple[Dist, ...] = ()
     interpreter: Remote | None = None
+    repositories: tuple[Repository, ...] = ()
 
 
 class NodeLock(NamedTuple):

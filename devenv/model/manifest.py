@@ -18,6 +18,13 @@ FROM_LOCK = "devenv.lock.yml"
 """The name of the input that says in words what a step takes of the lock; its key has the digest."""
 
 
+UNLOCKABLE = (
+    "name a release of it; or write `network: true` under `python:`, and it is installed with network, its build not promised"
+    " to give the same twice"
+)
+"""The way out where a repository is to be installed."""
+
+
 class From(NamedTuple):
     """Where the image starts: `bootstrap:SUITE`, `file:CONTAINERFILE`, `oci:DIRECTORY[:TAG]` (`image:` comes later)."""
 
@@ -29,12 +36,16 @@ class From(NamedTuple):
 
 
 class Python(NamedTuple):
-    """`python:`. `version` None: the base's own. Paths are relative to the project folder."""
+    """`python:`. `version` None: the base's own. Paths are relative to the project folder.
+
+    `network`: what can't be locked is installed all the same, by a step that has network.
+    """
 
     version: str | None = None
     requirements: tuple[str, ...] = ()
     packages: tuple[str, ...] = ()
     build_on: Literal["auto", "base", "apt"] = "auto"
+    network: bool = False
 
 
 class Node(NamedTuple):

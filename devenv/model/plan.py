@@ -66,6 +66,8 @@ class StepPlan(NamedTuple):
     """How long it ran, once it did."""
     outcome: Literal["", "failed", "skipped"] = ""
     """What became of it in a build that failed."""
+    online: bool = False
+    """It has network, so nobody can promise the same result twice."""
 
 
 class Action(NamedTuple):

@@ -10,11 +10,11 @@ from __future__ import annotations
 import os
 import posixpath
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from devenv.errors import DevenvError
-from devenv.model.lock import AptLock, Deb, NodeLock, PythonLock, Section
+from devenv.model.lock import AptLock, Deb, Module, NodeLock, PythonLock, Repository, Section
 from devenv.model.manifest import Manifest, Node, Pairs, Python
 
 if TYPE_CHECKING:
@@ -33,6 +33,11 @@ _COMPILERS = {"build-essential", "gcc", "g++", "clang", "make", "cmake", "pkg-co
 }
 _NEED_HEADERS = {"build-essential", "gcc", "g++", "clang", "make"}
 
+_Origins = tuple[tuple[str, tuple[str, ...]], ...]
+"""Keys of the manifest, each with those of its values that a step is about."""
+
+_ENVIRONMENT: _Origins = (("python", ("virtual environment",)),)
+
 
 class _Base(NamedTuple):
     written: str
@@ -44,25 +49,49 @@ class _AptLayer(NamedTuple):
     number: int
     packages: tuple[str, ...]
     automatic: tuple[str, ...]
-    origins: tuple[tuple[str, tuple[str, ...]], ...]
+    origins: _Origins
+
+
+class _PythonLayer(NamedTuple):
+    number: int
+    origins: _Origins
 
 
 class _Python(NamedTuple):
     parent: str
-    layers: tuple[int, ...]
+    layers: tuple[_PythonLayer, ...]
     command: str
     interpreter: str
     sources: tuple[str, ...]
-    origins: tuple[tuple[str, tuple[str, ...]], ...]
+    built: _Origins
+    repositories: tuple[Repository, ...]
+    origins: _Origins
+
+
+class _NodeLayer(NamedTuple):
+    """`scripts`: the folders of the packages whose install scripts run. `asked`: what of the manifest is in it."""
+
+    number: int
+    scripts: tuple[str, ...]
+    asked: tuple[str, ...]
+
+
+class _Modules(NamedTuple):
+    """The layers of npm packages that are just put in place, and those with install scripts."""
+
+    plain: tuple[_NodeLayer, ...]
+    built: tuple[_NodeLayer, ...]
+    asked: tuple[str, ...]
+    """What is in the layers with install scripts."""
 
 
 class _Node(NamedTuple):
     parent: str
     headers: str
     version: str
-    tools: tuple[str, ...]
     lock: str
-    scripts: Mapping[str, tuple[str, ...]]
+    tools: _Modules
+    project: _Modules
 
 
 def templates_folder() -> str:
@@ -166,7 +195,9 @@ def _apt(manifest: Manifest, apt: AptLock, arch: str) -> tuple[_AptLayer, ...]:
         _AptLayer(
             number,
             packages=tuple(sorted(f"{deb.name}:{deb.arch}={deb.version}" for deb in found)),
-            automatic=tuple(sorted(f"{deb.name}:{deb.arch}" for deb in found if not asked & _names(deb, arch))),
+            automatic=tuple(
+                sorted(f"{deb.name}:{deb.arch}" for deb in found if not (deb.manual or asked & _names(deb, arch)))
+            ),
             origins=_gathered(told[number]),
         )
         for number, found in debs.items()
@@ -178,7 +209,7 @@ def _names(deb: Deb, arch: str) -> set[str]:
     return {f"{deb.name}:{deb.arch}"} | ({deb.name} if deb.arch in (arch, "all") else set())
 
 
-def _gathered(told: Sequence[tuple[str, tuple[str, ...]]]) -> tuple[tuple[str, tuple[str, ...]], ...]:
+def _gathered(told: Sequence[tuple[str, tuple[str, ...]]]) -> _Origins:
     """Each key once, with all that it asks for."""
     found: dict[str, set[str]] = {}
     for key, packages in told:
@@ -212,20 +243,48 @@ def _compiles_python(manifest: Manifest, python: Python) -> bool:
 
 def _python(manifest: Manifest, python: Python, lock: PythonLock) -> _Python:
     on_apt = python.build_on == "apt" or (python.build_on == "auto" and _compiles_python(manifest, python))
-    sources = tuple(sorted(dist.file for dist in lock.packages if not dist.is_wheel))
+    sources = tuple(sorted((dist.file, dist.name) for dist in lock.packages if not dist.is_wheel))
     asked = (("python.requirements", python.requirements), ("python.packages", tuple(sorted(python.packages))))
-    told = tuple((key, values) for key, values in asked if values)
+    told = tuple((key, values) for key, values in asked if values) or _ENVIRONMENT
     return _Python(
         # What is compiled needs the interpreter, which apt brings.
         parent="apt"
         if (manifest.apt and (on_apt or not managed(manifest))) or _python_needs(manifest) or lock.needs
         else "base",
-        layers=tuple(sorted({dist.layer for dist in lock.packages if dist.is_wheel})) or (1,),
+        layers=_python_layers(python, lock, told),
         command=lock.command,
         interpreter=lock.version if lock.interpreter else "",
-        sources=sources,
-        origins=told or (("python", ("virtual environment",)),),
+        sources=tuple(file for file, _ in sources),
+        built=_asked_for(python, {name for _, name in sources}) or told,
+        repositories=tuple(sorted(lock.repositories)),
+        origins=told,
     )
+
+
+def _python_layers(python: Python, lock: PythonLock, told: _Origins) -> tuple[_PythonLayer, ...]:
+    """Each with what the manifest asks for that is in it. What a file asks for isn't known here: it may be in any."""
+    wheels = [dist for dist in lock.packages if dist.is_wheel]
+    first, *further = sorted({dist.layer for dist in wheels}) or (1,)
+    found = {number: {dist.name for dist in wheels if dist.layer == number} for number in (first, *further)}
+    # What isn't locked yet (wants.provisional) will be in the last one.
+    known = {one.name for one in lock.packages} | {one.name for one in lock.repositories}
+    found[max(found)] |= {_dist_name(one) for one in python.packages} - known
+    return tuple(
+        _PythonLayer(number, _asked_for(python, names) or (_ENVIRONMENT if number == first else told))
+        for number, names in found.items()
+    )
+
+
+def _asked_for(python: Python, names: Collection[str]) -> _Origins:
+    """The keys of the manifest that ask for these packages."""
+    packages = tuple(one for one in sorted(python.packages) if _dist_name(one) in names)
+    asked = (("python.requirements", python.requirements), ("python.packages", packages))
+    return tuple((key, values) for key, values in asked if values)
+
+
+def _dist_name(requirement: str) -> str:
+    """The name in a requirement, as a lock has it (PEP 503)."""
+    return re.sub("[-_.]+", "-", re.split(r"[^\w.-]", requirement, maxsplit=1, flags=re.ASCII)[0]).lower()
 
 
 def _node(manifest: Manifest, node: Node, lock: NodeLock) -> _Node:
@@ -235,13 +294,22 @@ def _node(manifest: Manifest, node: Node, lock: NodeLock) -> _Node:
         version=node.version or NODE,
         # node-gyp takes its own configuration from npm's until npm 11, which refuses names it doesn't know.
         headers="npm_config_nodedir" if major < 24 else "npm_package_config_node_gyp_nodedir",
-        tools=tuple(sorted(set(node.packages))) if lock.tools else (),
         lock=node.lock if node.lock and lock.project else "",
-        scripts={
-            name: tuple(sorted(module.path for module in modules if module.scripts))
-            for name, modules in (("tools", lock.tools), ("project", lock.project))
-        },
+        tools=_modules(lock.tools if node.packages else (), tuple(sorted(set(node.packages)))),
+        project=_modules(lock.project if node.lock else (), (node.lock or "",)),
     )
+
+
+def _modules(modules: Sequence[Module], asked: tuple[str, ...]) -> _Modules:
+    found = []
+    for number in sorted({module.layer for module in modules}):
+        here = [module for module in modules if module.layer == number]
+        paths = {module.path for module in here}
+        told = tuple(one for one in asked if f"node_modules/{one[0]}{one[1:].partition('@')[0]}" in paths)
+        scripts = tuple(sorted(module.path for module in here if module.scripts))
+        found.append(_NodeLayer(number, scripts, told or asked))
+    plain, built = (tuple(layer for layer in found if bool(layer.scripts) == kind) for kind in (False, True))
+    return _Modules(plain, built, tuple(one for one in asked if any(one in layer.asked for layer in built)))
 
 
 def _env(python: _Python | None, node: _Node | None) -> Pairs:
@@ -249,12 +317,12 @@ def _env(python: _Python | None, node: _Node | None) -> Pairs:
     folders = (
         ("/opt/venv/bin", python is not None),
         ("/node_modules/.bin", node is not None and node.lock),
-        ("/opt/npm/bin", node is not None and node.tools),
+        ("/opt/npm/bin", node is not None and (node.tools.plain or node.tools.built)),
         ("/opt/node/bin", node is not None),
     )
     path = [folder for folder, wanted in folders if wanted]
     wanted = (
-        ("NPM_CONFIG_PREFIX", "/opt/npm" if node and node.tools else ""),
+        ("NPM_CONFIG_PREFIX", "/opt/npm" if node and (node.tools.plain or node.tools.built) else ""),
         ("PATH", ":".join((*path, "$PATH")) if path else ""),
         ("VIRTUAL_ENV", "/opt/venv" if python else ""),
     )
@@ -267,7 +335,7 @@ def _contexts(base: _Base, packages: bool, python: _Python | None) -> Pairs:
     found = [(base.reference, base.written if base.foreign else meaning)]
     if packages:
         found.append(("devenv-packages", "what devenv.lock.yml names: `devenv render --packages FOLDER` fetches it"))
-    if python and (python.sources or python.interpreter):
+    if python and (python.sources or python.interpreter or python.repositories):
         found.append(("devenv-tools", "a folder with uv"))
     return tuple(found)
 

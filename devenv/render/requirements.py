@@ -12,26 +12,30 @@ import stat
 from collections.abc import Callable
 
 from devenv.errors import Fault, InputError
-from devenv.model.manifest import Manifest
+from devenv.model.manifest import UNLOCKABLE, Manifest
 
 SIZE = 1024 * 1024
 """Size limit of a requirements file in bytes."""
 FILES = 100
 
+_REPOSITORY = re.compile(r"(^|[\s@=])(git|hg|svn|bzr)\+[a-z]+:")
 _INCLUDE = re.compile(r"(?:-r|-c|--requirements?|--constraints?)(?:\s*=\s*|\s+|(?=[^-\s=]))(\S+)")
 _LOCAL = re.compile(r"(?:(?:-e|--editable)[\s=]\s*(?!git\+|https?:)\S+|\.{1,2}(?:[/\[]\S*|\s|$)|/\S*|file:\S+)")
 
 
 def included_by(manifest: Manifest) -> tuple[str, ...]:
     """The files that a manifest's requirements files name, its project folder being here. Raises InputError."""
-    wanted = manifest.python.requirements if manifest.python else ()
-    return included(wanted, lambda path: _read(manifest.folder, path))
+    python = manifest.python
+    if python is None:
+        return ()
+    return included(python.requirements, lambda path: _read(manifest.folder, path), network=python.network)
 
 
-def included(files: tuple[str, ...], read: Callable[[str], str | None]) -> tuple[str, ...]:
+def included(files: tuple[str, ...], read: Callable[[str], str | None], *, network: bool = False) -> tuple[str, ...]:
     """The files that `files` name, and those they name, sorted; `read` gives a file's text, None when there is none.
 
-    Raises InputError: a named file isn't there or is outside of the project, a line installs a local folder.
+    Raises InputError: a named file isn't there or is outside of the project, a line installs a local folder, or without
+    `network` a repository.
     """
     faults: list[Fault] = []
     found: dict[str, tuple[str, int]] = {}
@@ -45,7 +49,7 @@ def included(files: tuple[str, ...], read: Callable[[str], str | None]) -> tuple
             what = f"{file} doesn't exist, isn't a plain file or is larger than {SIZE // 1024} KiB"
             faults.append(Fault(place or file, line, 0, what, "make the file, or take its name out"))
             continue
-        for number, path in _named(file, text, faults):
+        for number, path in _named(file, text, faults, network=network):
             if path not in seen:
                 seen.add(path)
                 found[path] = (file, number)
@@ -57,7 +61,7 @@ def included(files: tuple[str, ...], read: Callable[[str], str | None]) -> tuple
     return tuple(sorted(found))
 
 
-def _named(file: str, text: str, faults: list[Fault]) -> list[tuple[int, str]]:
+def _named(file: str, text: str, faults: list[Fault], *, network: bool) -> list[tuple[int, str]]:
     """(line, path) of what a file includes; its faults are added to `faults`."""
     result = []
     for number, line in enumerate(text.splitlines(), 1):
@@ -65,6 +69,8 @@ def _named(file: str, text: str, faults: list[Fault]) -> list[tuple[int, str]]:
         if _LOCAL.match(words):
             hint = "leave it out and write `pip install -e .` under hooks: on_create: (the source tree is there then)"
             faults.append(Fault(file, number, 1, "this installs a local folder, which a build doesn't see", hint))
+        elif _REPOSITORY.search(words.partition(";")[0]) and not network:
+            faults.append(Fault(file, number, 1, "this comes from a repository, which can't be locked", UNLOCKABLE))
         match = _INCLUDE.match(words)
         if not match or re.match("[a-z]+://", match[1]):
             continue

@@ -62,7 +62,7 @@ def make_base() -> str:
     path = f"{HOME}/base.tar"
     if not os.path.exists(path):
         say(f"bootstrapping {SUITE} for the peers")
-        subprocess.run(["mmdebstrap", "--quiet", "--variant=minbase", SUITE, f"{path}.new"], check=True)
+        subprocess.run(["mmdebstrap", "--quiet", "--variant=minbase", "--format=tar", SUITE, f"{path}.new"], check=True)
         os.rename(f"{path}.new", path)
     return path
 

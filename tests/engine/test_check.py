@@ -28,7 +28,8 @@ def planted(project: Project) -> Project:
 def test_check_names_the_step_and_the_path_that_differ(planted: Project) -> None:
     done = planted.attempt("build", "--check")
     assert done.returncode == 4
-    digest, *lines = done.stdout.splitlines()
+    digest, *lines, network = done.stdout.splitlines()
+    assert network.startswith("network  Containerfile: 3 steps have network (lines ")
     assert digest.startswith("sha256:")
     assert lines[0] == "differs  stage-0 2/3 RUN date +%s.%N > /opt/stamp && chmod 640 /opt/stamp"
     assert lines[1].startswith("  /opt/stamp: content")
@@ -49,7 +50,9 @@ def test_check_as_json_and_what_it_leaves(planted: Project) -> None:
 
 
 def test_check_is_content_with_steps_that_are_the_same(project: Project) -> None:
-    project.write("Containerfile", "FROM base\nRUN echo same > /same && useradd me\nCOPY devenv.yml /etc/\n")
+    project.write(
+        "Containerfile", "FROM base\nRUN --network=none echo same > /same && useradd me\nCOPY devenv.yml /etc/\n"
+    )
     project.write("devenv.yml", f"from: file:Containerfile\ncontexts: {{base: '{project.base}'}}\n")
     done = project.attempt("build", "--check")
     assert (done.returncode, done.stdout.splitlines()[1:]) == (0, ["every step gave the same bytes again"])

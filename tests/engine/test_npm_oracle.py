@@ -20,6 +20,7 @@ from devenv.engine.native.packages.node_modules import global_prefix, node_modul
 from devenv.engine.native.packages.nodejs import runtime
 from devenv.engine.native.packages.tree import Tree
 from devenv.lock import node
+from devenv.lock.node_layers import layered
 from devenv.model.lock import Module
 
 pytestmark = [pytest.mark.engine, pytest.mark.network]
@@ -114,6 +115,41 @@ def test_npm_oracle_project_is_what_npm_ci_installs(real: Npm) -> None:
     shutil.copytree(f"{ours}/made", f"{ours}/node_modules", symlinks=True)
     real.run(("unshare", "--net", *real.command, "rebuild", "--offline", "--logs-max=0"), ours)
     assert tree(f"{ours}/node_modules") == wanted
+
+
+def test_npm_oracle_layers_of_a_project_that_grew_are_what_npm_ci_installs(real: Npm) -> None:
+    theirs, stage, ours = (f"{real.folder}/grown-{name}" for name in ("theirs", "stage", "ours"))
+    shutil.copytree(EXAMPLE, theirs, ignore=shutil.ignore_patterns("node_modules", "src", "tests"))
+    modules: tuple[Module, ...] = ()
+    # The second has install scripts and, in a layer of their own, what these need; the third is just put in place.
+    for more in ("express", "bufferutil@4", "zod@4"):
+        real.run((*real.command, "install", "--package-lock-only", "--ignore-scripts", more), theirs)
+        with open(f"{theirs}/package-lock.json", encoding="utf-8") as file:
+            lock = file.read()
+        modules = layered(modules, node.project(lock, ARCH, "package-lock.json"), node.needs(lock))
+    real.run((*real.command, "ci"), theirs)
+    scripts = {number: [one.path for one in modules if one.scripts and one.layer == number] for number in range(1, 5)}
+    assert scripts == {1: [], 2: ["node_modules/esbuild"], 3: ["node_modules/bufferutil"], 4: []}
+    found: list[str] = []
+    for number, folders in scripts.items():
+        layer = f"{real.folder}/layer{number}"
+        node_modules(layer, real.packages([one for one in modules if one.layer == number]))
+        found += [path for path, said in tree(layer).items() if not said[0].startswith("d")]
+        put(layer, f"{stage if folders else ours}/node_modules")
+        if folders:
+            argv = (*real.command, "rebuild", "--offline", "--logs-max=0", *(f"{stage}/{one}" for one in folders))
+            real.run(("unshare", "--net", *argv), stage)
+    assert len(found) == len(set(found))
+    put(f"{stage}/node_modules", f"{ours}/node_modules")
+    wanted = tree(f"{theirs}/node_modules")
+    del wanted[".package-lock.json"]
+    assert tree(f"{ours}/node_modules") == wanted
+
+
+def put(layer: str, upon: str) -> None:
+    """As a COPY does; nothing of `upon` has another name elsewhere afterwards."""
+    os.makedirs(upon, exist_ok=True)
+    subprocess.run(["cp", "-a", "--remove-destination", f"{layer}/.", upon], check=True)
 
 
 def test_npm_oracle_runtime_and_tools_are_what_npm_installs_globally(real: Npm) -> None:

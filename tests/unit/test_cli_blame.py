@@ -82,3 +82,13 @@ def test_blame_hints_at_the_network_when_that_failed(folder: Path) -> None:
 
 def test_blame_of_silence_shows_what_was_printed(folder: Path) -> None:
     assert told(folder, APT, "one", "two")[2] == ["one", "two"]
+
+
+def test_blame_of_what_network_is_allowed_for_names_who_asks_for_it(folder: Path) -> None:
+    origins = (("python.network", "six @ https://git.example/six@c0ffee"),)
+    where, hint, _ = told(
+        folder, origins, "error: Failed to download `six @ git+https://git.example/six`", "  cause: x"
+    )
+    assert where.startswith("devenv.yml:7:7: `python.packages[0]`: installing six") and "git" not in hint
+    _, hint, _ = told(folder, PIP, "error: Failed to download `six`", "  cause: Git executable not found. Ensure that")
+    assert hint == "add `git` under `apt:`: repositories are fetched with it"

@@ -97,6 +97,26 @@ def test_outdated_lists_what_could_be_newer_and_writes_nothing(shop: Shop) -> No
     assert (shop.folder / FILE).read_bytes() == text
 
 
+def test_outdated_tells_what_is_newer_than_the_manifest_allows(shop: Shop) -> None:
+    shop("lock")
+    shop.machine.workshop.answers = {"--no-deps": uv("django==6.0", "pip==1")} | shop.machine.workshop.answers
+    assert [line.split() for line in shop("outdated").out.splitlines()] == [
+        ["group", "package", "locked", "allowed", "latest"],
+        ["python", "django", "5.2", "-", "6.0"],
+    ]
+    (found,) = json.loads(shop("outdated", "--json").out)
+    assert found == {"group": "python", "name": "django", "before": "5.2", "after": "5.2", "latest": "6.0"}
+
+
+def test_outdated_tells_what_it_can_where_the_newest_isn_t_to_be_had(shop: Shop) -> None:
+    shop("lock")
+    answers = {"--no-deps": "nothing that can be read"} | shop.machine.workshop.answers
+    shop.machine.workshop.answers = answers | {"--print-uris": apt("curl=8", "python3")}
+    code, out, err = shop("outdated", "--json")
+    assert code == 0 and [(one["name"], one["latest"]) for one in json.loads(out)] == [("curl", "8")]
+    assert "warning: what is newer than devenv.yml allows couldn't be found out" in err
+
+
 def test_a_lock_names_an_image_as_the_manifest_does(shop: Shop) -> None:
     """Or it would hold in this folder only."""
     digest = f"sha256:{sha256('image')}"

@@ -40,7 +40,10 @@ def test_explain_after_up_has_each_step_and_nothing_to_do(shop: Shop) -> None:
     assert shop("up").code == 0
     lines = shop("explain").out.splitlines()
     assert re.fullmatch(r"image  built \d s ago: all 2 steps: there is none yet", lines[0])
-    assert lines[1:3] == ["  stage-0 1/2  RUN one        built: new", "  stage-0 2/2  COPY src /src  built: new"]
+    assert lines[1:3] == [
+        "  stage-0 1/2  RUN one        built: new  (has network)",
+        "  stage-0 2/2  COPY src /src  built: new",
+    ]
     assert re.fullmatch(r"dev    created \d s ago: there is none yet", lines[3])
     assert lines[4:] == ["", "now: nothing to do"]
 
@@ -57,8 +60,8 @@ def test_explain_names_what_changed_before_and_after_and_where(shop: Shop) -> No
     code, out, _ = shop("explain")
     assert code == 0
     for told in (
-        "  stage-0 1/3  RUN zero       built: new\n",
-        "  stage-0 2/3  RUN one        built: follows stage-0 1/3\n",
+        "  stage-0 1/3  RUN zero       built: new  (has network)\n",
+        "  stage-0 2/3  RUN one        built: follows stage-0 1/3  (has network)\n",
         "~ src/app.py: edited, ca978112ca1b → 3e23e8160039\n",
         "~ src/new.py: added\n",
         "- cmd: ('/bin/sh', '-c', 'serve')\n",
@@ -96,7 +99,7 @@ def test_explain_knows_builds_too_and_failed_ones(shop: Shop) -> None:
     shop.machine.workshop.codes = {("/bin/sh", "-c", "two"): 3}
     assert shop("build").code == 1
     assert re.match(
-        r"image  build failed \d s ago: all 2 steps\n  stage-0 1/2  RUN two        failed\n(.*\n)*"
+        r"image  build failed \d s ago: all 2 steps\n  stage-0 1/2  RUN two        failed  \(has network\)\n(.*\n)*"
         r"  stage-0 2/2  COPY src /src  not reached\n  failed: .*Containerfile:2: ",
         shop("explain").out,
     )

@@ -79,14 +79,35 @@ def test_what_is_locked_stays_as_it_is_locked() -> None:
             line("http://mirror.example/debian/pool/main/j/jq/jq_1.6-2.1_amd64.deb", "jq_1.6-2.1_amd64.deb"),
         )
     )
-    found = answered(text, (kept,), ("http://mirror.example/debian/",))
+    found = answered(text, ("curl", "jq"), (kept,), ("http://mirror.example/debian/",))
     assert found == (kept, Deb("jq", "1.6-2.1", "amd64", 1, HASH, "pool/main/j/jq/jq_1.6-2.1_amd64.deb"))
 
 
 def test_what_is_locked_is_what_was_given() -> None:
     text = f"{COUNT.format(1)}\n{line('copy:/run/devenv/locked/./curl_8_amd64.deb', 'curl_8_amd64.deb')}"
     with pytest.raises(EngineError, match="curl 8"):
-        answered(text, (deb("curl=7"),), ())
+        answered(text, ("curl",), (deb("curl=7"),), ())
+
+
+ADDITIONAL = (
+    "The following additional packages will be installed:\n  libc6-dev zlib1g:arm64\n  zlib1g\nSuggested packages:\n  x"
+)
+
+
+@pytest.mark.parametrize(
+    ("asked", "manual"),
+    [
+        (("libz-dev",), {"zlib1g-dev", "jq"}),  # whatever it is that provides it, apt was asked for it
+        (("libz-dev=1:1", "jq"), {"zlib1g-dev"}),
+        (("zlib1g-dev", "jq:amd64"), set()),
+    ],
+)
+def test_what_is_asked_for_by_another_name_is_known_as_asked_for(asked: tuple[str, ...], manual: set[str]) -> None:
+    names = ("libc6-dev_1_amd64", "zlib1g_1_arm64", "zlib1g_1_amd64", "zlib1g-dev_1_amd64", "jq_1_amd64")
+    files = (line(f"http://mirror.example/debian/pool/{name}.deb", f"{name}.deb") for name in names)
+    text = "\n".join(("Reading state information...", ADDITIONAL, COUNT.format(len(names)), *files))
+    found = answered(text, asked, (), ("http://mirror.example/debian/",))
+    assert {one.name for one in found if one.manual} == manual
 
 
 @pytest.mark.parametrize("pinned", [False, True])

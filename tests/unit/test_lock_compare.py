@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from devenv.errors import InputError
-from devenv.lock.compare import moved
+from devenv.lock.compare import moved, outdated
+from devenv.lock.tags import newer
 from devenv.lock.upgrade import chosen
 from devenv.model.lock import BaseLock, Remote, Section
 
@@ -126,3 +127,32 @@ def test_all_wrong_names_are_told_at_once() -> None:
     with pytest.raises(InputError) as caught:
         chosen(("xyzzy", "curl", "tar"), LOCKED)
     assert [fault.message.partition(":")[0] for fault in caught.value.faults] == ["xyzzy", "tar"]
+
+
+def test_outdated_has_what_is_allowed_and_what_is_newest() -> None:
+    assert LOCKED.apt and LOCKED.python
+    allowed = LOCKED._replace(apt=LOCKED.apt._replace(packages=debs("curl=8 zlib1g=1.2 zlib1g:arm64=1.2", "new=1")))
+    latest = {("python", "django"): "6.0", ("python", "ruamel-yaml"): "0.18", ("python", "gone"): "1"}
+    found = outdated(LOCKED, allowed, latest, newer)
+    assert [tuple(one) for one in found] == [
+        ("apt", "curl", "7.88", "8", "8"),
+        ("python", "django", "5.2", "5.2", "6.0"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "is_newer"),
+    [
+        ("6.0", "5.2", True),
+        ("5.10", "5.9", True),
+        ("5.2", "5.2.0", False),
+        ("5.2", "6.0a1", False),  # who locked a preview isn't told of what came before it
+        ("2.5.1", "2.5.1+cpu", False),
+        ("7.0.2", "5.4.5", True),
+        ("5.0.0-beta.1", "5.0.0", False),
+        ("what", "ever", True),
+        ("what", "what", False),
+    ],
+)
+def test_newer_compares_versions_of_python_and_npm(one: str, other: str, is_newer: bool) -> None:
+    assert newer(one, other) is is_newer

@@ -10,7 +10,19 @@ import pytest
 
 from devenv.errors import EngineError, InputError
 from devenv.lock.document import read, write
-from devenv.model.lock import AptLock, BaseLock, Deb, Dist, Lock, Module, NodeLock, PythonLock, Remote, Section
+from devenv.model.lock import (
+    AptLock,
+    BaseLock,
+    Deb,
+    Dist,
+    Lock,
+    Module,
+    NodeLock,
+    PythonLock,
+    Remote,
+    Repository,
+    Section,
+)
 
 FILE = "devenv.lock.yml"
 SHA = "0123456789abcdef" * 4
@@ -22,6 +34,7 @@ DEBS = (
     Deb("jq", "1.7~rc1+git2023-1", "amd64", 1, SHA, "pool/main/j/jq/jq_1.7~rc1_amd64.deb", layer=2),
     Deb("liberror-perl", "0.17029-2", "all", 29_000, SHA, "pool/l.deb"),
     Deb("libstdc++6", "12.2.0-14", "arm64", 2, SHA, "pool/s.deb", "https://debs.example/a%3ab/pool/s.deb?x=1#y", 8),
+    Deb("zlib1g-dev", "1:1.2.13.dfsg-1", "amd64", 916_000, SHA, "pool/z.deb", manual=True),
 )
 DISTS = (
     Dist("django", "5.2", 8_000_000, SHA, "django-5.2-py3-none-any.whl"),
@@ -33,8 +46,9 @@ MODULES = (
     Module("node_modules/@scope/x", "1.2.3-rc.1+b", INTEGRITY),
     Module("node_modules/a", "1.0.0", INTEGRITY, name="@other/b", url="https://npm.example/a/-/a-1.0.0.tgz?c=d"),
     Module("node_modules/a/node_modules/c", "2.0.0", INTEGRITY, bins=(("c", "bin/c.js"), ("d=e", "d=e.js"))),
-    Module("node_modules/esbuild", "0.25.0", "sha1-" + "A" * 27 + "=", scripts=True),
+    Module("node_modules/esbuild", "0.25.0", "sha1-" + "A" * 27 + "=", scripts=True, layer=2),
 )
+SHOP = Repository("shop", "c0" * 20, "https://git.example/shop", "feature/x", "lib")
 BASE = BaseLock("bookworm", 1_757_000_000, DEBS[3:4], 1_756_000_000)
 PYTHON = PythonLock((("version", "3.11"),), "3.11.2", "/usr/bin/python3", "2.36", packages=DISTS)
 INTERPRETER = Remote("https://pythons.example/cpython-3.13.1%2B2025.tar.gz", 4, SHA)
@@ -73,6 +87,17 @@ SECTIONS = {
         1,
         python=PYTHON._replace(build=(DISTS[0], DISTS[0]._replace(version="5.1", file="django-5.1-py3-none-any.whl"))),
     ),
+    "python from repositories": Section(
+        "amd64",
+        1,
+        python=PYTHON._replace(
+            asked=(("network", "true"),),
+            repositories=(
+                Repository("parts", "ab" * 32, "http://git.example:8080/~ann/mono.git", subdirectory="a/parts"),
+                SHOP,
+            ),
+        ),
+    ),
     "python without packages": Section("amd64", 1, python=PYTHON._replace(asked=(), packages=())),
     "node": Section("amd64", 1, node=NodeLock((("version", "24"),), MODULES[:1], MODULES[1:2], MODULES)),
     "node with nothing": Section("amd64", 1, node=NodeLock()),
@@ -107,7 +132,7 @@ def parts(value: object) -> Iterator[object]:
         yield from parts(one)
 
 
-@pytest.mark.parametrize("model", [Deb, Dist, Module, BaseLock, AptLock, PythonLock, NodeLock, Section])
+@pytest.mark.parametrize("model", [Deb, Dist, Module, Repository, BaseLock, AptLock, PythonLock, NodeLock, Section])
 def test_all_that_a_lock_may_say_is_in_these_sections(model: Any) -> None:
     """So that a field that is added, and not written down, is found here."""
     found = [one for section in SECTIONS.values() for one in parts(section) if isinstance(one, model)]
@@ -168,7 +193,7 @@ GOOD = write(
                 (BASE,),
                 (("oci:x", f"sha256:{SHA}"),),
                 AptLock(("curl",), DEBS[:2]),
-                PYTHON._replace(packages=DISTS[:1], interpreter=INTERPRETER),
+                PYTHON._replace(packages=DISTS[:1], interpreter=INTERPRETER, repositories=(SHOP,)),
                 NodeLock((), MODULES[:1], (), MODULES[2:3]),
                 (Remote("https://x.example/a", 1, SHA),),
             )
@@ -179,6 +204,7 @@ CURL = next(line for line in GOOD.splitlines() if line.startswith("    - curl"))
 DJANGO = next(line for line in GOOD.splitlines() if line.startswith("    - django"))
 SCOPED = next(line for line in GOOD.splitlines() if "@scope" in line)
 BINS = next(line for line in GOOD.splitlines() if "bin=" in line)
+REPOSITORY = next(line for line in GOOD.splitlines() if "git.example" in line)
 REMOTE = next(line for line in GOOD.splitlines() if "x.example" in line)
 
 BROKEN = {
@@ -200,6 +226,7 @@ BROKEN = {
     "an option for a version": (CURL, CURL.replace("7.88.1-10+deb12u14 ", "-o ")),
     "a script for a name": (CURL, CURL.replace("- curl", "- $(id)")),
     "an architecture upwards": (CURL, CURL.replace("amd64 ", "../x ")),
+    "manual, perhaps": (CURL, f"{CURL} manual=no"),
     "layer 0": (CURL, f"{CURL} layer=0"),
     "layer 1, said": (CURL, f"{CURL} layer=1"),
     "layer 100": (CURL, f"{CURL} layer=100"),
@@ -224,6 +251,15 @@ BROKEN = {
     "a command upwards": (BINS, BINS.replace("c:bin/c.js", "c:../../c.js")),
     "a command elsewhere": (BINS, BINS.replace("bin=c:", "bin=../c:")),
     "scripts, perhaps": (BINS, f"{BINS} scripts=no"),
+    "a branch for a commit": (REPOSITORY, REPOSITORY.replace("c0" * 20, "main")),
+    "half a commit": (REPOSITORY, REPOSITORY.replace("c0" * 20, "c0" * 10)),
+    "a repository of the host": (REPOSITORY, REPOSITORY.replace("https:", "file:")),
+    "a repository by ssh": (REPOSITORY, REPOSITORY.replace("https:", "ssh:")),
+    "a password of a repository": (REPOSITORY, REPOSITORY.replace("//", "//me:secret@")),
+    "a repository with a shell in it": (REPOSITORY, REPOSITORY.replace("/shop", "/$(id)")),
+    "a repository with a revision": (REPOSITORY, REPOSITORY.replace("/shop", "/shop@main")),
+    "a revision that is an option": (REPOSITORY, REPOSITORY.replace("feature/x", "--upload-pack=x")),
+    "a subdirectory upwards": (REPOSITORY, REPOSITORY.replace("=lib", "=../lib")),
     "another scheme": (REMOTE, REMOTE.replace("https", "file")),
     "a remote without size": (REMOTE, REMOTE.replace(" 1 ", " ")),
     "unknown key": ("  apt:", "  apt:\n    wanted: [curl]"),

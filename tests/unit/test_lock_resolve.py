@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -9,12 +10,13 @@ import pytest
 from devenv.errors import DevenvError, EngineError, StepFailed
 from devenv.lock.resolve import EVERYTHING, Desk, resolve
 from devenv.lock.wants import Wants, wants
+from devenv.model import npm
 from devenv.model.image import Rootfs
-from devenv.model.lock import BaseLock, PythonLock, Remote, Section
-from devenv.model.manifest import Manifest, Python
+from devenv.model.lock import BaseLock, NodeLock, PythonLock, Remote, Repository, Section
+from devenv.model.manifest import Manifest, Node, Python
 from tests.fake_engine import FakeEngine, FakeWorkshop
 
-from .render_cases import debs, dist, manifest, python, section
+from .render_cases import debs, dist, manifest, node, python, section
 
 GIVEN = manifest(apt=("curl",), python=Python(packages=("six",)))
 BASE = BaseLock("bookworm", 1_757_000_000, debs("tar"), 1_756_000_000)
@@ -222,6 +224,34 @@ def test_a_source_archive_is_locked_with_what_builds_it(tmp_path: Path) -> None:
         office.resolve(Section("amd64"))
 
 
+GIT = """[[packages]]
+name = "shop"
+vcs = {{ type = "git", url = "https://git.example/shop", commit-id = "{commit}" }}
+"""
+
+
+def test_a_repository_is_locked_by_its_commit_and_what_it_depends_on_as_ever(tmp_path: Path) -> None:
+    asked = Python(packages=("shop @ git+https://git.example/shop",), network=True)
+    answer = uv("six==1.17.0") + GIT.format(commit="c0" * 20)
+    office = Office(tmp_path, GIVEN._replace(python=asked), {"--print-uris": apt("python3"), "pip compile": answer})
+    found = office.resolve(Section("amd64"))
+    assert found.python and found.python.packages == (dist("six==1.17.0"),)
+    assert found.python.repositories == (Repository("shop", "c0" * 20, "https://git.example/shop"),)
+    office.workshop.asked.clear()
+    office.workshop.answers["--upgrade-package shop"] = office.workshop.answers.pop("pip compile").replace("c0", "d1")
+    assert office.resolve(found) == found and not office.workshop.asked
+    upgraded = office.resolve(found, "shop").python
+    assert upgraded and [one.commit for one in upgraded.repositories] == ["d1" * 20]
+
+
+def test_a_repository_that_nobody_allowed_is_refused(tmp_path: Path) -> None:
+    """A pyproject.toml or uv.lock may name one, of which the manifest knows nothing."""
+    office = Office(tmp_path, GIVEN, {"--print-uris": apt("curl=7"), "pip compile": GIT.format(commit="c0" * 20)})
+    with pytest.raises(EngineError, match="lock shop: it comes from a repository") as caught:
+        office.resolve(Section("amd64"))
+    assert "network: true" in caught.value.hint
+
+
 def test_what_nobody_wants_any_more_goes(tmp_path: Path) -> None:
     office = Office(tmp_path, GIVEN, {})
     before = known(office)
@@ -238,3 +268,23 @@ def test_another_base_keeps_no_package_but_files(tmp_path: Path) -> None:
     assert found.bases == (BASE,) and found.files == files
     assert found.apt and [deb.version for deb in found.apt.packages if deb.name == "curl"] == ["9"]
     assert not office.asked("devenv-locked") and not office.asked("cp /run/devenv/pins.toml")
+
+
+def npm_lock(**packages: dict[str, object]) -> bytes:
+    """A package-lock.json of these, each with what else is said of it."""
+    entries = {
+        f"node_modules/{name}": {"version": "1.0.0", "integrity": "sha512-AA==", **more}
+        for name, more in packages.items()
+    }
+    return json.dumps({"lockfileVersion": 3, "packages": {"": {}, **entries}}).encode()
+
+
+def test_one_more_npm_package_is_a_layer_of_its_own_and_asks_nobody(tmp_path: Path) -> None:
+    office = Office(tmp_path, manifest(node=Node("20", "package-lock.json")), {})
+    had: dict[str, dict[str, object]] = {"a": {}, "x": {"hasInstallScript": True, "dependencies": {"y": "1"}}, "y": {}}
+    found = Section("amd64", bases=(BASE,), node=NodeLock((("version", "20"),), node("20.1.1").runtime))
+    for packages in (had, {**had, "z": {"dependencies": {"y": "1"}}}):
+        office.contents = {"package-lock.json": npm_lock(**packages)}
+        found = office.resolve(found)
+    assert found.node and {npm.name(one): one.layer for one in found.node.project} == {"a": 1, "x": 2, "y": 2, "z": 3}
+    assert office.workshop.asked == []

@@ -226,15 +226,18 @@ def test_provisional_adds_to_what_is_there_in_a_layer_of_its_own() -> None:
     before = parcels(locked(wanted()))
     assert found["apt/1"] == before["apt/1"] and found["apt/2"] == before["apt/2"]
     assert listing(found["apt/3"]) == "zsh ?"
+    more = GIVEN.node and GIVEN.node._replace(packages=("typescript@5", "prettier"))
+    found = parcels(provisional(wanted(without(node=more)), locked(wanted()), "amd64"))
+    assert found["node/tools/1"] == before["node/tools/1"] and "node/tools/2" in found
 
 
 @pytest.mark.parametrize(
     ("asked", "paths"),
     [
         (Node(), {"node/runtime"}),
-        (Node(packages=("typescript",)), {"node/runtime", "node/tools"}),
-        (Node(lock="web/package-lock.json"), {"node/runtime", "node/project"}),
-        (Node("20", "web/package-lock.json", ("x",)), {"node/runtime", "node/tools", "node/project"}),
+        (Node(packages=("typescript",)), {"node/runtime", "node/tools/1"}),
+        (Node(lock="web/package-lock.json"), {"node/runtime", "node/project/1"}),
+        (Node("20", "web/package-lock.json", ("x",)), {"node/runtime", "node/tools/1", "node/project/1"}),
     ],
 )
 def test_provisional_has_every_part_that_will_be_copied(asked: Node, paths: set[str]) -> None:
@@ -253,4 +256,4 @@ def test_what_is_unknown_is_named_by_nobody() -> None:
     after = wanted(without(python=Python("3.11", ("requirements.txt",), ("flask",)), node=Node("22")))
     found = parcels(provisional(after, locked(wanted()), "amd64"))
     assert not [path for path, parcel in found.items() if "unknown" in listing(parcel) or "?" in listing(parcel)]
-    assert module("typescript@5.9.3").path in [one.path for one in parcels(locked(wanted()))["node/tools"].modules]
+    assert module("typescript@5.9.3").path in [one.path for one in parcels(locked(wanted()))["node/tools/1"].modules]

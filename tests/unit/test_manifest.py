@@ -61,7 +61,7 @@ def test_parse_takes_every_key() -> None:
         from: oci:images/base:v1
         vars: {a: 1, b: ""}
         apt: [git, "libc6:amd64", g++, postgresql-client=15+248]
-        python: {version: 3.10, requirements: [./a/requirements.txt, uv.lock], packages: ["x[y]>=1,<2"], build_on: apt}
+        python: {version: 3.10, requirements: [./a/requirements.txt, uv.lock], packages: ["x[y]>=1,<2"], build_on: apt, network: true}
         node: {version: 20, lock: app/package-lock.json, packages: [typescript@5, "@types/node"]}
         source:
           - src
@@ -88,7 +88,7 @@ def test_parse_takes_every_key() -> None:
         base=From("oci", "images/base:v1"),
         vars=(("a", "1"), ("b", "")),
         apt=("git", "libc6:amd64", "g++", "postgresql-client=15+248"),
-        python=Python("3.10", ("a/requirements.txt", "uv.lock"), ("x[y]>=1,<2",), "apt"),
+        python=Python("3.10", ("a/requirements.txt", "uv.lock"), ("x[y]>=1,<2",), "apt", network=True),
         node=Node("20", "app/package-lock.json", ("typescript@5", "@types/node")),
         sources=(Source("src", "/workspace"), Source("/data", "/data", "ro")),
         contexts=(

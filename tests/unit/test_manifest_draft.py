@@ -58,7 +58,8 @@ def test_draft_knows_binary_psycopg_needs_nothing() -> None:
 
 def test_draft_has_git_only_where_packages_are_fetched_with_it() -> None:
     """It would tie Python's stage to apt's, and the tree's own history is at hand outside."""
-    assert drafted({"requirements.txt": "x @ git+https://git.example/x\n"}).apt == ("git",)
+    found = drafted({"requirements.txt": "x @ git+https://git.example/x\n"})
+    assert found.apt == ("git",) and found.python and found.python.network
     assert drafted({"requirements.txt": "gitpython\n"}).apt == ()
 
 

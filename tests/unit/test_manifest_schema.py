@@ -52,6 +52,10 @@ def test_schema_takes_numbers_where_an_editor_sees_them() -> None:
     assert "number" in version["type"]
 
 
+def test_schema_takes_true_and_false_where_an_editor_sees_them() -> None:
+    assert schema()["properties"]["python"]["properties"]["network"]["enum"] == ["true", "false", True, False]
+
+
 def test_page_has_every_key_and_no_other() -> None:
     with open(PAGE, encoding="utf-8") as file:
         rows = re.findall(r"^\| `([\w.]+)` \|", file.read(), re.MULTILINE)

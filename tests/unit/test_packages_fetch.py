@@ -19,8 +19,8 @@ import pytest
 
 from devenv.engine.native.packages.fetch import Fetched, Wanted, fetch
 from devenv.engine.native.packages.files import Files
-from devenv.engine.native.packages.web import proxy, shown
-from devenv.errors import EngineError
+from devenv.engine.native.packages.web import Failed, Web, proxy, shown
+from devenv.errors import EngineError, InputError
 
 BODY = bytes(range(256)) * 4000
 SHA256 = hashlib.sha256(BODY).hexdigest()
@@ -145,7 +145,7 @@ def got(
 
 
 def failed(folder: Path, *asked: Wanted, env: Mapping[str, str] | None = None, **options: object) -> str:
-    with pytest.raises(EngineError) as caught:
+    with pytest.raises((EngineError, InputError)) as caught:
         got(folder, *asked, env=env, **options)  # type: ignore[arg-type]
     return str(caught.value)
 
@@ -181,6 +181,16 @@ def test_fetch_tries_the_places_in_order_and_says_of_each_why_not(tmp_path: Path
             assert line.strip().startswith(reason), message
         assert os.listdir(tmp_path / "b" / "drafts") == []
         assert server.count("/other") == 2  # other bytes don't change by asking again
+
+
+def test_fetch_says_where_it_was_the_network_and_not_the_package(tmp_path: Path) -> None:
+    with serving() as (url, _):
+        unreached = ("http://127.0.0.1:9/x", "http://nowhere.invalid/x", f"{url}/wait-99")
+        for number, places in enumerate((unreached, *((one,) for one in unreached))):
+            message = failed(tmp_path / f"{number}", wanted(*places))
+            assert "hint: the network failed, or who was asked: try again" in message and "--upgrade" not in message
+        for number, places in enumerate(((*unreached, f"{url}/missing"), (f"{url}/other",), ()), 10):
+            assert "hint: `devenv lock --upgrade flask`" in failed(tmp_path / f"{number}", wanted(*places))
 
 
 @pytest.mark.parametrize("kind", ["busy", "cut", "late", "reset"])
@@ -288,7 +298,8 @@ def test_fetch_goes_around_the_proxy_where_no_proxy_says_so(no_proxy: str, url: 
 def test_fetch_of_what_a_project_names_goes_nowhere_that_steps_dont(tmp_path: Path) -> None:
     with serving() as (url, server), serving("127.0.0.2") as (inside, secret):
         asked = wanted(f"{inside}/file", foreign=True)
-        assert "which no build step reaches" in failed(tmp_path, asked)
+        message = failed(tmp_path, asked)
+        assert "which no build step reaches" in message and "hint: take it from elsewhere, or allow" in message
         redirected = wanted(f"{url}/to?{inside}/file", foreign=True)
         assert "127.0.0.2, which no build step" in failed(tmp_path, redirected, reaches=lambda one: one == "127.0.0.1")
         assert not secret.asked
@@ -296,6 +307,36 @@ def test_fetch_of_what_a_project_names_goes_nowhere_that_steps_dont(tmp_path: Pa
         local = wanted(f"file://{tmp_path}/x", foreign=True)
         assert "neither http nor https" in failed(tmp_path / "b", local, reaches=lambda _: True)
         assert len(server.asked) == 2
+
+
+def test_fetch_takes_no_host_in_disguise(tmp_path: Path) -> None:
+    """urllib3 undoes percent signs in a host, and what it asks then is another one."""
+    with serving() as (url, _), serving("127.0.0.2") as (inside, secret):
+        odd = inside.replace("127.0.0.2", "127.0.0.%32")
+        for place in (f"{odd}/file", f"{url}/to?{odd}/file", "http://169.254.169.%32%35%34/", "http://[fe80::1%25lo]/"):
+            assert "names no host" in failed(
+                tmp_path, wanted(place, foreign=True), reaches=lambda one: one == "127.0.0.1"
+            )
+        assert not secret.asked
+
+
+def test_fetch_keeps_a_connection_whatever_becomes_of_an_answer() -> None:
+    """Whoever keeps the error keeps the answer, too."""
+    kept = []
+    with serving() as (url, server):
+        web = Web({}, "", lambda _: False)
+        for _ in range(3):
+            with pytest.raises(Failed, match="HTTP 404") as caught, web.get(f"{url}/missing", stopped=lambda: False):
+                pass
+            kept.append(caught.value)
+        assert server.count("/missing") == 3
+        web.close()
+
+
+def test_fetch_says_what_to_do_when_it_is_told(tmp_path: Path) -> None:
+    with serving() as (url, _):
+        asked = wanted(f"{url}/missing", what=f"{url}/missing")
+        assert "hint: is the address right?" in failed(tmp_path, asked._replace(hint="is the address right?"))
 
 
 def test_fetch_takes_files_of_this_host_where_its_configuration_says_so(tmp_path: Path) -> None:

@@ -17,7 +17,8 @@ from uv import find_uv_bin
 from devenv.engine.native.packages.fetch import Fetched, fetch
 from devenv.engine.native.packages.files import Files
 from devenv.engine.native.packages.index import Indexes, Offer, indexes
-from devenv.errors import EngineError
+from devenv.engine.native.packages.web import Failed
+from devenv.errors import EngineError, InputError
 from devenv.model.lock import Dist
 
 BODY = b"a wheel"
@@ -101,7 +102,7 @@ def test_index_leads_to_the_file(tmp_path: Path) -> None:
         assert [one.sha256 for one in found] == [SHA256] * 2
         with pytest.raises(EngineError, match=r"fetch demo 2: it can't be had from\n  http.*/demo/: it has no demo-2"):
             ask([of(url).wanted(DIST._replace(version="2", file="demo-2.tar.gz"))], Files(f"{tmp_path}/c"))
-        with pytest.raises(EngineError, match="no build step reaches"):
+        with pytest.raises(InputError, match="no build step reaches"):
             ask([of(url).wanted(DIST._replace(url=f"{url}/files/{FILE}"))], Files(f"{tmp_path}/d"))
 
 
@@ -113,6 +114,13 @@ def test_index_says_why_it_has_none(tmp_path: Path) -> None:
         assert "has another sha256" in reason(of(url), DIST._replace(sha256="0" * 64))
         with pytest.raises(EngineError, match="find demo: no index has it"):
             of(f"{url}/none").offers("demo")
+
+
+@pytest.mark.parametrize(("second", "offline"), [("http://127.0.0.1:9", True), ("{url}/none", False)])
+def test_index_that_can_t_be_reached_isn_t_one_without_the_package(second: str, offline: bool, tmp_path: Path) -> None:
+    with serving(tmp_path) as (url, _), pytest.raises(Failed) as caught:
+        list(of("http://127.0.0.1:9", second.format(url=url)).places(DIST))
+    assert caught.value.offline is offline
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from devenv.errors import DevenvError
-from devenv.model.lock import Section
+from devenv.model.lock import AptLock, NodeLock, Section
 from devenv.model.manifest import Node, Port, Python
 from devenv.render import containerfile, own_file, references, templates_folder
 from devenv.render.containerfile import system_packages
@@ -133,7 +133,8 @@ def test_runtime_keys_change_nothing() -> None:
 
 def test_containerfile_names_no_registry() -> None:
     for name in CASES:
-        assert not re.search(r"https?:|\b[\w-]+\.(org|com|io|net|dev)\b", rendered(name))
+        text = rendered(name).replace("https://git.example/", "")  # where the manifest itself says it
+        assert not re.search(r"https?:|\b[\w-]+\.(org|com|io|net|dev)\b", text)
 
 
 SOURCES = section(["curl"], "curl", python=python("pip uwsgi==2.0.28.tar.gz"))
@@ -194,6 +195,12 @@ def test_a_plain_name_is_this_machine_s_package() -> None:
         assert f"apt-mark auto {automatic} >" in text
 
 
+def test_what_is_asked_for_by_a_name_it_provides_is_not_automatic() -> None:
+    apt = AptLock(("libz-dev",), (deb("zlib1g-dev")._replace(manual=True), deb("libc6-dev")))
+    text = containerfile(manifest(apt=("libz-dev",)), templates_folder(), section()._replace(apt=apt))
+    assert "apt-mark auto libc6-dev:amd64 >" in text and "# From `apt`: libz-dev\n" in text
+
+
 def test_origins_are_told_where_their_package_comes() -> None:
     text = containerfile(manifest(apt=("jq", "tar", "git")), templates_folder(), section(["git", "jq"], "git jq tar"))
     assert [line for line in text.split("\n") if line.startswith("# From `apt`")] == [
@@ -216,6 +223,17 @@ def test_only_packages_with_install_scripts_make_a_stage() -> None:
     locked = locked._replace(tools=(module("esbuild@0.25.0!"),))
     text = containerfile(given, templates_folder(), section(node=locked))
     assert re.findall(r"FROM \w+ AS (node-\w+)", text) == ["node-tools"]
+
+
+def test_npm_packages_are_told_where_they_come() -> None:
+    locked = node("20.1.1", "typescript@5.9.3 @s/x@1.0.0! leaf@1.0.0")
+    tools = tuple(one._replace(layer=number) for number, one in enumerate(locked.tools, 1))
+    asked = ("typescript@5", "@s/x@^1", "@s/x-y", "leaf")
+    text = containerfile(
+        manifest(node=Node("20", packages=asked)), templates_folder(), section(node=NodeLock((), locked.runtime, tools))
+    )
+    found = re.findall(r"# From `node.packages`: (.+)\n(?:COPY|RUN) [^\n]*(/npm|node/runtime)", text)
+    assert [said for said, _ in found] == ["@s/x@^1", "@s/x@^1", "typescript@5", "leaf", "@s/x@^1"]
 
 
 def test_system_packages_are_the_manifest_s_and_what_parts_need() -> None:

@@ -40,11 +40,25 @@ def test_included_refuses_local_folders_with_their_line(line: str) -> None:
         closure({"requirements.txt": f"django\n{line}\n"})
 
 
-@pytest.mark.parametrize(
-    "line", ["-e git+https://example.invalid/x#egg=x", "x @ https://example.invalid/x.whl", "a.b==1"]
-)
+@pytest.mark.parametrize("line", ["x @ https://example.invalid/x.whl", "a.b==1", "a-git==1  # git+https://x.invalid"])
 def test_included_accepts_what_is_fetched(line: str) -> None:
     assert closure({"requirements.txt": line}) == ()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "-e git+https://example.invalid/x#egg=x",
+        "x @ git+https://example.invalid/x@main",
+        "git+ssh://git@x.invalid/x.git",
+    ],
+)
+def test_included_refuses_repositories_with_their_line_unless_network_is_allowed(line: str) -> None:
+    texts = {"requirements.txt": f"django\n{line}\n"}
+    with pytest.raises(InputError, match=r"requirements\.txt:2:1: this comes from a repository") as caught:
+        closure(texts)
+    assert "network: true" in caught.value.faults[0].hint
+    assert included(("requirements.txt",), texts.get, network=True) == ()
 
 
 @pytest.mark.parametrize("path", ["../x.txt", "/etc/passwd", "a,b.txt", "$HOME.txt"])

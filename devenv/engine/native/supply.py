@@ -92,9 +92,10 @@ def _fetch_dists(shop: Shop, files: Files, dists: Sequence[Dist]) -> None:
     obtain(shop, [asked.wanted(dist) for dist in dists])
 
 
-def measured(shop: Shop, url: str) -> Remote:
-    """A file that a project names by its address, fetched: its size and digest."""
-    (found,) = obtain(shop, [Wanted(url, "", 0, lambda: (url,), foreign=True)])
+def measured(shop: Shop, url: str, sha256: str) -> Remote:
+    """A file that a project names by its address, fetched: its size and digest, which must be this one ("": whichever)."""
+    hint = "the file changed, or somebody changed it: look what it is" if sha256 else "is the address right?"
+    (found,) = obtain(shop, [Wanted(url, sha256, 0, lambda: (url,), foreign=True, hint=hint)])
     return Remote(url, found.size, found.sha256)
 
 

@@ -241,6 +241,7 @@ class Shop:
         return self.paths.hashes(hashlib.sha256(os.fsencode(folder)).hexdigest()[:32])
 
     def reaches(self, address: str) -> bool:
+        """Whether a step's network leads to this IP address; if not, nothing that a project names is fetched from there."""
         from .slot import reach  # ipaddress, only for the rare ADD of a URL
 
         return reach.reaches(address, self.state.setting("subnet") or "", self.env.get(reach.VARIABLE, ""))
@@ -290,8 +291,8 @@ class Shop:
         return supply.registry(self)
 
     @trouble("fetch a file")
-    def remote(self, url: str) -> Remote:
-        return supply.measured(self, url)
+    def remote(self, url: str, sha256: str = "") -> Remote:
+        return supply.measured(self, url, sha256)
 
     @trouble("fetch a file")
     def kept(self, remote: Remote) -> str:

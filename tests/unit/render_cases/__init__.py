@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from typing import Any
 
-from devenv.model.lock import AptLock, Deb, Dist, Module, NodeLock, PythonLock, Remote, Section
+from devenv.model.lock import AptLock, Deb, Dist, Module, NodeLock, PythonLock, Remote, Repository, Section
 from devenv.model.manifest import From, Manifest, Node, Python, Source
 
 
@@ -52,11 +52,11 @@ def python(*layers: str, **values: Any) -> PythonLock:
     return PythonLock(packages=found, **values)
 
 
-def module(text: str) -> Module:
+def module(text: str, layer: int = 1) -> Module:
     """`typescript@5.9.3`, `esbuild@0.25.0!` (it has install scripts)."""
     name, _, version = text.rstrip("!").rpartition("@")
     digest = hashlib.sha512(text.encode()).hexdigest()[:86] + "=="
-    return Module(f"node_modules/{name}", version, f"sha512-{digest}", scripts=text.endswith("!"))
+    return Module(f"node_modules/{name}", version, f"sha512-{digest}", scripts=text.endswith("!"), layer=layer)
 
 
 def node(version: str, tools: str = "", project: str = "") -> NodeLock:
@@ -108,6 +108,23 @@ CASES: dict[str, tuple[Manifest, Section]] = {
             python=python("pip psycopg2==2.9.10.tar.gz", "six", build=(dist("setuptools==80.9.0"), dist("wheel"))),
         ),
     ),
+    "python-repositories": (
+        manifest(
+            apt=("git",),
+            python=Python(packages=("six", "shop[x] @ git+https://git.example/shop@main"), network=True),
+        ),
+        section(
+            [f"git {PYTHON3}"],
+            "git python3",
+            python=python(
+                "pip six",
+                repositories=(
+                    Repository("shop", "c0ffee" + 34 * "0", "https://git.example/shop", "main"),
+                    Repository("parts", "beef" + 36 * "0", "https://git.example/mono.git", subdirectory="a/parts"),
+                ),
+            ),
+        ),
+    ),
     "python-asked-for-twice": (
         manifest(apt=("python3",), python=Python(packages=("six",))),
         section([PYTHON3], "python3", python=python("pip six")),
@@ -146,6 +163,20 @@ CASES: dict[str, tuple[Manifest, Section]] = {
     "node-install-scripts": (
         manifest(apt=("make", "g++"), node=Node("24", "package-lock.json", ("esbuild",))),
         section(["make g++"], "g++ make", node=node("24.11.1", "esbuild@0.25.0!", "bcrypt@6.0.0! lit@3.3.1")),
+    ),
+    "node-layers": (
+        manifest(node=Node("24", "package-lock.json", ("typescript@5", "prettier", "@parcel/watcher"))),
+        section(
+            node=NodeLock(
+                (),
+                node("24.11.1").runtime,
+                (module("typescript@5.9.3"), module("prettier@3.7.1", 2), module("@parcel/watcher@2.5.1!", 3)),
+                (
+                    *(module("lit@3.3.1"), module("zod@4.1.0", 3), module("esbuild@0.25.0!", 2)),
+                    *(module("bcrypt@6.0.0!", 4), module("@scope/native@1.0.0!", 4), module("node-gyp-build@4.8.4", 4)),
+                ),
+            )
+        ),
     ),
     "node-26": (
         manifest(node=Node("26.1", packages=("pnpm",))),

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from devenv.errors import DevenvError, EngineError, StoreError
+from devenv.errors import DevenvError, EngineError, Fault, InputError, StoreError
 
 from .files import Files, Writer, digest_of
 from .web import Failed, Reaches, Web, shown
@@ -31,6 +31,7 @@ class Wanted(NamedTuple):
 
     `places` gives the URLs in the order in which they are tried; it is called in the thread that fetches, only if the file isn't
     there, and may itself ask the network. `integrity` is npm's (`sha512-…`). `foreign`: a project names the places, not the host.
+    `hint`: what to do when no place has it; "": the lock is to be renewed.
     """
 
     what: str
@@ -39,6 +40,7 @@ class Wanted(NamedTuple):
     places: Callable[[], Iterable[str]]
     integrity: str = ""
     foreign: bool = False
+    hint: str = ""
 
 
 class Fetched(NamedTuple):
@@ -119,7 +121,8 @@ class _Fetch:
             self._done.put(error)
 
     def _fetched(self, wanted: Wanted) -> Fetched:
-        tried = []
+        tried: list[str] = []
+        failed: list[DevenvError] = []
         places = iter(wanted.places())
         while not self.over.is_set():
             try:
@@ -127,13 +130,15 @@ class _Fetch:
             except StopIteration:
                 break
             except EngineError as error:
-                tried.append(str(error.message))
+                tried.append(error.message)
+                failed.append(error)
                 break
             try:
                 return self._from(wanted, url)
             except (Failed, StoreError) as error:
                 tried.append(f"{shown(url)}: {error.message}")
-        raise unavailable(wanted.what, tried)
+                failed.append(error)
+        raise unavailable(wanted, tried, failed)
 
     def _from(self, wanted: Wanted, url: str) -> Fetched:
         """The file from one place, in as many attempts as bring something."""
@@ -153,7 +158,7 @@ class _Fetch:
                     if self.over.wait(max(PAUSES[max(fruitless - 1, 0)], error.after)):
                         raise
             else:
-                raise Failed(f"it broke off {_ATTEMPTS} times")
+                raise Failed(f"it broke off {_ATTEMPTS} times", offline=True)
             body.check()
         if wanted.integrity:
             self.files.remember(wanted.integrity, out.sha256)
@@ -166,7 +171,7 @@ class _Fetch:
             for piece in answer.body:
                 body.write(piece)
                 if time.monotonic() > deadline:
-                    raise Failed(f"not done in {MAX_SECONDS:.0f} s")
+                    raise Failed(f"not done in {MAX_SECONDS:.0f} s", offline=True)
 
 
 class _Body:
@@ -196,9 +201,16 @@ class _Body:
             raise Failed(f"it isn't {self.wanted.integrity}")
 
 
-def unavailable(what: str, tried: Sequence[str]) -> DevenvError:
-    """The error for a package that no place gave, each with its reason."""
+def unavailable(wanted: Wanted, tried: Sequence[str], failed: Sequence[DevenvError]) -> DevenvError:
+    """The error for what no place gave, each with its reason."""
     reasons = "".join(f"\n  {reason}" for reason in tried) or "\n  nobody says where it is"
-    name = what.split()[0] if what.split() else what
+    if any(isinstance(error, Failed) and error.barred for error in failed):
+        hint = "take it from elsewhere, or allow the address with DEVENV_ADD_FROM"
+        return InputError(Fault(wanted.what, 0, 0, f"it can't be had from{reasons}", hint))
+    name = wanted.what.split()[0] if wanted.what.split() else wanted.what
     hint = f"`devenv lock --upgrade {name}` takes what there is now; `snapshot:` can name an archive of what was"
-    return EngineError(f"fetch {what}: it can't be had from{reasons}", hint=hint)
+    if failed and all(isinstance(error, Failed) and error.offline for error in failed):
+        hint = "the network failed, or who was asked: try again; `devenv doctor` checks the network"
+    elif wanted.hint:
+        hint = wanted.hint
+    return EngineError(f"fetch {wanted.what}: it can't be had from{reasons}", hint=hint)

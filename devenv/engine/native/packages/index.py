@@ -75,12 +75,13 @@ class Indexes:
 
     def places(self, dist: Dist) -> Iterator[str]:
         """The URLs of its file, index by index. Then EngineError with what is to be said of those that have none."""
-        reasons = []
+        reasons, offline = [], 0
         for index in self._urls:
             page = _page(index, dist.name)
             found = self._offers(index, dist.name)
             if isinstance(found, EngineError):
                 reasons.append(f"{shown(page)}: {found.message}")
+                offline += isinstance(found, Failed) and found.offline
                 continue
             urls = [offer.url for offer in found if offer.file == dist.file and offer.sha256 in ("", dist.sha256)]
             yield from urls
@@ -89,7 +90,7 @@ class Indexes:
                 said = f"its {dist.file} has another sha256" if other else f"it has no {dist.file}"
                 reasons.append(f"{shown(page)}: {said}")
         if reasons:
-            raise EngineError("\n  ".join(reasons))
+            raise Failed("\n  ".join(reasons), offline=offline == len(reasons))
 
     def offers(self, name: str) -> tuple[Offer, ...]:
         """All files of a project, of the first index that has any, as uv does. EngineError when none has."""

@@ -36,12 +36,20 @@ _HOST = re.compile(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?")
 
 
 class Failed(EngineError):
-    """A place didn't give what was asked of it. `passing`: asking again, after so many seconds at least, may help."""
+    """A place didn't give what was asked of it. `passing`: asking again, after so many seconds at least, may help.
 
-    def __init__(self, message: str, *, passing: bool = False, after: float = 0.0) -> None:
+    `offline`: nobody knows whether it has that, as the network or the server failed; so for all that is passing.
+    `barred`: what a project names is fetched from no such place.
+    """
+
+    def __init__(
+        self, message: str, *, passing: bool = False, after: float = 0.0, offline: bool = False, barred: bool = False
+    ) -> None:
         super().__init__(message)
         self.passing = passing
         self.after = after
+        self.offline = offline or passing
+        self.barred = barred
 
 
 class Answer(NamedTuple):
@@ -94,7 +102,8 @@ class Web:
             raise _failure(error) from error
         finally:
             if response is not None:
-                response.close() if response.length_remaining else response.release_conn()
+                # A connection is good for another answer only once this one was read to its end, be it an empty one.
+                response.drain_conn() if response.length_remaining == 0 else response.close()
 
     def close(self) -> None:
         for pool in self._pools.values():
@@ -303,10 +312,11 @@ def _failure(error: BaseException) -> Failed:
     if isinstance(error, TimeoutError) or "Timeout" in type(error).__name__:
         return Failed("it doesn't answer", passing=True)
     if isinstance(error, socket.gaierror):
-        return Failed(f"its host: {error.strerror}", passing=error.errno == socket.EAI_AGAIN)
+        return Failed(f"its host: {error.strerror}", passing=error.errno == socket.EAI_AGAIN, offline=True)
     said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    lasting = isinstance(error, (Unreached, ConnectionRefusedError))
-    return Failed(said or type(error).__name__, passing=not lasting)
+    if isinstance(error, Unreached):
+        return Failed(said, barred=True)
+    return Failed(said or type(error).__name__, passing=not isinstance(error, ConnectionRefusedError), offline=True)
 
 
 @contextmanager

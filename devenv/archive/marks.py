@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import stat
 import struct
-from os import stat_result
+from os import getxattr, stat_result
 
 OPAQUE = "trusted.overlay.opaque"
 CAPABILITY = "security.capability"
@@ -19,6 +20,16 @@ _ACL_HEADER = 4
 def is_whiteout(info: stat_result) -> bool:
     """Whether this is overlayfs' mark for a name that is removed: a 0:0 character device."""
     return info.st_rdev == 0 and stat.S_ISCHR(info.st_mode)
+
+
+def is_opaque(path: bytes) -> bool:
+    """Whether a folder hides what the layers below have in it."""
+    try:
+        return getxattr(path, OPAQUE, follow_symlinks=False) == b"y"
+    except OSError as error:
+        if error.errno in (errno.ENODATA, errno.ENOTSUP):
+            return False
+        raise
 
 
 def steers_overlayfs(name: str) -> bool:

@@ -331,6 +331,8 @@ class Build:
             return Bind("bind", mount.target, self.workshop.tool(mount.source.strip("/")))
         if mount.source_from == PACKAGES:
             parcel = locked(self.prepared.parcels, mount)
+            if parcel.kind == "debs":
+                return Bind("bind", mount.target, parcel=parcel)  # the root that they are for decides how it has them
             return Bind("bind", mount.target, held.enter_context(self.workshop.parcel(parcel)))
         return Bind("bind", mount.target, mount.source, (self._taken(mount),), readonly=mount.readonly)
 

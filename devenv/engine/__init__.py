@@ -56,6 +56,7 @@ class Bind(NamedTuple):
 
     `source` is a host path or, with `layers`, a path beneath their merged root; cache folders come from `Workshop.cache`.
     tmpfs has a `size` (bytes), a secret its `content`; `mode` and `owner` are those inside. `locked`: one step at a time.
+    Instead of a source, Debian packages have their `parcel`: the root that they are for decides how they are given.
     """
 
     kind: Literal["bind", "cache", "tmpfs", "secret"]
@@ -68,6 +69,7 @@ class Bind(NamedTuple):
     mode: int | None = None
     owner: tuple[int, int] = (0, 0)
     locked: bool = False
+    parcel: Parcel | None = None
 
 
 class Observer(Protocol):

@@ -14,8 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from devenv.engine.native.store.adopt import adopt
+from devenv.engine.native.store.adopt import Normal, adopt
 from devenv.engine.native.store.layer import pack, remove_tree, shift
+from devenv.engine.native.store.transient import nothing
 from devenv.engine.native.store.unpack import unpack
 from devenv.errors import EngineError, StoreError
 
@@ -278,6 +279,17 @@ def test_layer_adopt_removes_overlays_notes_but_not_what_hides(tree: Path, tmp_p
     assert left == {OPAQUE}
     assert os.getxattr(upper / "sticky", OPAQUE) == b"y"
     assert {".wh.a-link", ".wh.link", "sticky/.wh..wh..opq", "etc/hosts"} <= set(members(packed(upper)))
+
+
+def test_layer_adopt_drops_the_opaque_mark_of_a_folder_that_hides_nothing(tree: Path, tmp_path: Path) -> None:
+    upper = tmp_path / "upper"
+    for name in ("etc/new", "sticky", "link/new"):
+        (upper / name).mkdir(parents=True)
+        os.setxattr(upper / name, OPAQUE, b"y")  # as overlayfs does with a new folder in one that is merged
+
+    adopt(str(upper), 0, 65_536, Normal(0, 0, nothing, (str(tree),)))
+
+    assert [os.listxattr(upper / name) for name in ("etc/new", "sticky", "link/new")] == [[], [OPAQUE], []]
 
 
 def test_layer_adopt_takes_whiteouts_that_are_one_inode_of_host_root(tree: Path, tmp_path: Path) -> None:

@@ -104,6 +104,7 @@ NATIVE = "devenv.engine.native"
 LEAVES = {"Json", "slot.address", "slot.ids", "mount", "process", "state", "record", "container.spec"}
 # Who puts siblings together. Nobody but composers knows a composer.
 COMPOSERS = {
+    "ahead",
     "bases",
     "commit",
     "container.bundle",
@@ -138,6 +139,8 @@ ACQUAINTED = {
     ("store.shelf", "store.untrusted"),
     ("store.tarred", "store.layout"),  # the same blobs and index, in one file
     ("store.adopt", "store.transient"),  # what of an upperdir is no part of the layer
+    ("store.adopt", "store.lowers"),  # whether an opaque folder hides anything
+    ("store.merge", "store.lowers"),
     ("store.compare", "store.differing"),  # two layers, two files
     ("packages.fetch", "packages.files"),  # where what is fetched goes
     ("packages.fetch", "packages.web"),
@@ -158,6 +161,12 @@ ACQUAINTED = {
     ("packages.nodejs", "packages.tree"),
     ("packages.archive", "packages.fetch"),  # whose Wanted it makes
     ("packages.deb", "packages.files"),  # what is repacked is kept beside what was fetched
+    ("packages.plain", "packages.deb"),  # how a .deb is read
+    ("packages.plain", "packages.files"),
+    ("packages.plain", "packages.tree"),
+    ("packages.dpkg", "packages.deb"),
+    ("packages.dpkg", "packages.plain"),  # what is laid out
+    ("packages.dpkg", "packages.tree"),
     ("container.snapshot", "store.layer"),  # where a file system can't idmap, layers are shifted by copying
 }
 

@@ -83,7 +83,7 @@ def hostile(part: str, value: str) -> Section:
 @pytest.mark.parametrize("part", ["name", "version", "file"])
 def test_containerfile_keeps_what_the_lock_names_as_one_word(part: str, value: str, tmp_path: Path) -> None:
     given = manifest(apt=("curl",), python=Python())
-    programs = ("apt-get", "apt-mark", "mkdir", "rm", "tools/uv")
+    programs = ("apt-get", "apt-mark", "ln", "mkdir", "rm", "tools/uv")
     (tmp_path / "tools").mkdir()
     (tmp_path / "apt").mkdir()
     for name in programs:

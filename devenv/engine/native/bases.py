@@ -101,13 +101,18 @@ def make(shop: Shop, lock: BaseLock, slot: int, draft: str, tell: Tell) -> tuple
 
 def fetched(shop: Shop, debs: tuple[Deb, ...], moments: Sequence[int], tell: Tell) -> tuple[deb.Repacked, ...]:
     """The packages, fetched where they aren't here yet, verified, without compression."""
+    obtained(shop, debs, moments, tell)
+    return deb.repacked(debs, Files(shop.paths.packages))
+
+
+def obtained(shop: Shop, debs: tuple[Deb, ...], moments: Sequence[int], tell: Tell) -> None:
+    """Fetch the packages that aren't here yet."""
     files = Files(shop.paths.packages)
     missing = [one for one in debs if not files.has(one.sha256, one.size)]
     if missing:
         tell(f"fetching {len(missing)} packages, {sum(one.size for one in missing) / 1e6:.1f} MB")
         where = _archive(shop)
         obtain(shop, [archive.wanted(one, where, moments) for one in missing])
-    return deb.repacked(debs, files)
 
 
 def _archive(shop: Shop) -> Archive:

@@ -24,6 +24,7 @@ class Draft:
         self.folder = folder
         self.found = found
         self.result = identifier
+        self.kept = False
 
     def keep(self, upper: str, size: int, parent: str = "") -> None:
         """`upper` is whole: it becomes the layer. `parent`: as in Workshop.run."""
@@ -32,6 +33,7 @@ class Draft:
         target = self.shop.paths.layer(self.identifier)
         remove_tree(target)  # of a store whose database was lost: nothing vouches for it
         os.rename(upper, target)
+        self.kept = True
         self.result = self.shop.state.layer_made(self.identifier, self.key, size, parent)
 
 
@@ -50,10 +52,13 @@ def drafting(shop: Shop, key: str, *, anyway: bool = False) -> Iterator[Draft]:
             yield Draft(shop, key, found, "", found)
             return
         identifier, folder, owner = new_draft(shop)
+        draft = Draft(shop, key, identifier, folder, found)
         try:
-            yield Draft(shop, key, identifier, folder, found)
+            yield draft
         finally:
             remove_tree(folder)
+            if not draft.kept:
+                remove_tree(shop.paths.layer(identifier))  # of a step that had something there while it ran
             os.close(owner)
             shop.state.drop_reserved(identifier)
     finally:
@@ -65,12 +70,17 @@ def new_draft(shop: Shop) -> tuple[int, str, int]:
     while True:
         identifier = shop.state.reserve_layer()
         folder = f"{shop.paths.drafts}/{identifier}"
-        os.mkdir(folder, 0o700)
+        # Where ext4 puts a folder, its first name decides (mount.spread): the numbers are the same in every store.
+        unnamed = f"{shop.paths.drafts}/new-{os.urandom(8).hex()}"
+        os.mkdir(unnamed, 0o700)
         try:
-            owner = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            owner = os.open(unnamed, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except FileNotFoundError:
             continue
         fcntl.flock(owner, fcntl.LOCK_EX)
-        if os.path.isdir(folder):
-            return identifier, folder, owner
-        os.close(owner)  # swept before it was locked
+        try:
+            os.rename(unnamed, folder)
+        except FileNotFoundError:
+            os.close(owner)  # swept before it was locked
+            continue
+        return identifier, folder, owner

@@ -21,7 +21,7 @@ from devenv.model.lock import EPOCH, BaseLock, Parcel, Remote, Section
 from devenv.model.manifest import Lending, Pairs
 from devenv.paths import Paths
 
-from . import bases, commit, observe, pythons, supply
+from . import ahead, bases, commit, observe, pythons, supply
 from .container import bundle, runtime, snapshot
 from .container.snapshot import Stage
 from .container.step import Step
@@ -36,6 +36,7 @@ from .store import image, transient
 from .store.adopt import Begun, Normal, adopt, begin
 from .store.compare import compare
 from .store.layout import Store
+from .store.merge import merge
 from .store.twins import share
 from .store.unpack import unpack
 from .trouble import trouble
@@ -150,29 +151,33 @@ class Shop:
         with self._draft(key) as draft:
             if draft.found is not None:
                 return draft.found
-            begun = begin()
-            slot = pool.claim(self.paths, self.state, this_process(), mount_namespace=self.stage().host_namespace)
-            try:
-                step = Step(self, draft.folder, slot, tuple(layers), run, env, user, workdir, tuple(binds))
-                code = step.execute(_named("build", draft.identifier), output)
+            with self._slot() as slot:
+
+                def execute(above: Sequence[int], mounted: Sequence[Bind]) -> tuple[str, int]:
+                    names = (*layers, *above)
+                    step = Step(self, draft.folder, slot, names, run, env, user, workdir, tuple(mounted))
+                    return step.upper, step.execute(_named("build", draft.identifier), output)
+
+                begun, upper, code, below, size = ahead.executed(self, draft, layers, run, binds, execute)
                 if code and not keep_failed:
                     raise _failed(code)
                 # What a failed step left is looked at by people: its logs stay.
-                fates = transient.fates(offline=run.network == "none")
-                size = adopt(step.upper, host_start(slot), COUNT, None if code else self._normal(begun, layers, fates))
-            finally:
-                self.state.release_slot(slot)
+                normal = self._normal(begun, layers, transient.fates(offline=run.network == "none"))
+                over = normal._replace(lowers=(below, *normal.lowers)) if below else normal
+                size += adopt(upper, host_start(slot), COUNT, None if code else over)
+                if below:
+                    merge(upper, below, normal.lowers)
             if code:
                 draft.key = None
-                draft.keep(step.upper, size)
+                draft.keep(upper, size)
                 # A secret that was given as a variable must not come into an image.
                 secret = {mount.env for mount in run.mounts}
                 told = {name: value for name, value in env.items() if name not in secret}
                 self._keep_failed(keep_failed, (*layers, draft.identifier), told, user, workdir)
                 raise _failed(code, hint=f"look inside: devenv run --image {keep_failed} -- sh")
             if parent:
-                share(step.upper, [self.paths.layer(number) for number in self.state.siblings(parent, _SIBLINGS)])
-            draft.keep(step.upper, size, parent)
+                share(upper, [self.paths.layer(number) for number in self.state.siblings(parent, _SIBLINGS)])
+            draft.keep(upper, size, parent)
             return draft.result
 
     @trouble("ask a step")

@@ -10,6 +10,7 @@ import os
 import re
 import zlib
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import BinaryIO, NamedTuple
 
 from devenv.archive import tar
@@ -43,7 +44,7 @@ class BadDeb(Exception):
 
 
 class Repacked(NamedTuple):
-    """A package without compression: where it is, its own sha256 and size, its control file."""
+    """A package without compression: where it is ("": nowhere, nobody will read it), its own sha256 and size, its control file."""
 
     deb: Deb
     path: str
@@ -70,19 +71,34 @@ def repacked(debs: Sequence[Deb], files: Files, *, jobs: int = _WORKERS) -> tupl
 
 
 def _one(deb: Deb, files: Files) -> Repacked:
-    what = f"{deb.name} {deb.version}"
-    try:
-        if not all(form.fullmatch(word) for form, word in zip(_FORMS, (*deb[:3], deb.sha256), strict=True)):
-            raise BadDeb("no package is called that")
+    with reading(deb):
         # The package too, though what was made of it would do: whoever changed one of them may have meant the other.
-        raw = files.verified(what, deb.sha256, deb.size)
-        found = _kept(deb, files) or _repack(deb, files, raw)
-        _same(deb, found.control)
+        raw = genuine(deb, files)
+        found = _kept(deb, files)
+        if found is None:
+            with files.draft() as draft:
+                found = keep(uncompressed(deb, raw, draft), files)
+        same(deb, found.control)
+    return found
+
+
+@contextmanager
+def reading(deb: Deb) -> Iterator[None]:
+    """What is wrong with a package's bytes, as StoreError that names it."""
+    try:
+        yield
     except BadDeb as error:
         raise StoreError(
-            f"read {what}: {error}", hint=f"is it a Debian package? `devenv lock --upgrade {deb.name}` looks anew"
+            f"read {deb.name} {deb.version}: {error}",
+            hint=f"is it a Debian package? `devenv lock --upgrade {deb.name}` looks anew",
         ) from error
-    return found
+
+
+def genuine(deb: Deb, files: Files) -> str:
+    """The path of the fetched package, verified. Raises BadDeb, StoreError."""
+    if not all(form.fullmatch(word) for form, word in zip(_FORMS, (*deb[:3], deb.sha256), strict=True)):
+        raise BadDeb("no package is called that")
+    return files.verified(f"{deb.name} {deb.version}", deb.sha256, deb.size)
 
 
 def repository(folder: str, debs: Sequence[Repacked]) -> None:
@@ -92,7 +108,8 @@ def repository(folder: str, debs: Sequence[Repacked]) -> None:
     os.chmod(folder, 0o755)
     ordered = sorted(debs, key=lambda one: (one.deb.name, one.deb.version, one.deb.arch))
     for one in ordered:
-        os.link(one.path, f"{folder}/{one.file}")
+        if one.path:
+            os.link(one.path, f"{folder}/{one.file}")
     with open(f"{folder}/Packages", "w", encoding="utf-8", errors="surrogateescape", newline="\n") as file:
         file.write("".join(_stanza(one) for one in ordered))
         os.fchmod(file.fileno(), 0o644)  # whatever the umask
@@ -157,21 +174,28 @@ def _kept(deb: Deb, files: Files) -> Repacked | None:
     return Repacked(deb, path, words[0], size, control)
 
 
-def _repack(deb: Deb, files: Files, raw: str) -> Repacked:
-    path, note = _places(deb, files)
-    with files.draft() as draft, trouble(f"unpack {deb.name}"):
-        with open(raw, "rb") as packed, open(f"{draft}/deb", "wb") as out:
-            control = _write(packed, deb.size, out)
-            os.fchmod(out.fileno(), 0o644)  # whatever the umask: dpkg's user is another
-        found = Repacked(deb, path, _sha256(f"{draft}/deb"), os.stat(f"{draft}/deb").st_size, control)
-        with open(f"{draft}/control", "w", encoding="utf-8", errors="surrogateescape", newline="\n") as file:
-            file.write(f"{found.sha256} {found.size} {_sha256_text(control)}\n{control}")
-        place(f"{draft}/deb", path)
-        place(f"{draft}/control", note)
-    return found
+def uncompressed(deb: Deb, raw: str, draft: str) -> Repacked:
+    """The package at `raw`, in the folder `draft` without compression. Raises BadDeb."""
+    path = f"{draft}/deb"
+    with trouble(f"unpack {deb.name}"), open(raw, "rb") as packed, open(path, "wb") as out:
+        control = _write(packed, deb.size, out)
+        os.fchmod(out.fileno(), 0o644)  # whatever the umask: dpkg's user is another
+    return Repacked(deb, path, _sha256(path), os.stat(path).st_size, control)
 
 
-def _same(deb: Deb, control: str) -> None:
+def keep(found: Repacked, files: Files) -> Repacked:
+    """Move it from its draft to where it stays."""
+    path, note = _places(found.deb, files)
+    draft = f"{found.path}.control"
+    with trouble(f"unpack {found.deb.name}"):
+        with open(draft, "w", encoding="utf-8", errors="surrogateescape", newline="\n") as file:
+            file.write(f"{found.sha256} {found.size} {_sha256_text(found.control)}\n{found.control}")
+        place(found.path, path)
+        place(draft, note)
+    return found._replace(path=path)
+
+
+def same(deb: Deb, control: str) -> None:
     """The lock's words and the package's must agree: apt is asked for the former and installs the latter."""
     own = tuple(field(control, name) for name in ("Package", "Version", "Architecture"))
     if own != deb[:3]:
@@ -190,7 +214,7 @@ def _sha256_text(text: str) -> str:
 # The format -----------------------------------------------------------------------------------------------------
 
 
-class _Part:
+class Part:
     """The bytes of one member."""
 
     __slots__ = ("_file", "left", "read_so_far")
@@ -209,12 +233,12 @@ class _Part:
 
 def _write(raw: BinaryIO, size: int, out: BinaryIO) -> str:
     """Write the package without compression; its control file."""
-    parts = _members(raw, size)
-    _expect(parts, "debian-binary")
-    control = b"".join(_uncompressed(*_expect(parts, "control.tar"), _CONTROL))
+    parts = members(raw, size)
+    expect(parts, "debian-binary")
+    control = b"".join(_uncompressed(*expect(parts, "control.tar"), _CONTROL))
     out.write(_MAGIC + _header("debian-binary", 4) + b"2.0\n")
     out.write(_header("control.tar", len(control)) + control + b"\n" * (len(control) % 2))
-    name, part = _expect(parts, "data.tar")
+    name, part = expect(parts, "data.tar")
     at = out.tell()
     out.write(_header("data.tar", 0))
     for chunk in _uncompressed(name, part, _DATA):
@@ -230,7 +254,7 @@ def _header(name: str, size: int) -> bytes:
     return b"%-16s%-12d%-6d%-6d%-8s%-10d`\n" % (name.encode(), 0, 0, 0, b"100644", size)
 
 
-def _members(raw: BinaryIO, size: int) -> Iterator[tuple[str, _Part]]:
+def members(raw: BinaryIO, size: int) -> Iterator[tuple[str, Part]]:
     """(name, bytes) of the archive's members. What isn't read of one is passed over."""
     if raw.read(len(_MAGIC)) != _MAGIC:
         raise BadDeb("it isn't a Debian package")
@@ -242,12 +266,12 @@ def _members(raw: BinaryIO, size: int) -> Iterator[tuple[str, _Part]]:
         length = header[48:58].strip()
         if not length.isdigit() or at + 60 + int(length) > size:
             raise BadDeb(f"a member at byte {at} whose size lies")
-        yield header[:16].rstrip().removesuffix(b"/").decode("ascii", "replace"), _Part(raw, int(length))
+        yield header[:16].rstrip().removesuffix(b"/").decode("ascii", "replace"), Part(raw, int(length))
         at += 60 + int(length) + int(length) % 2
         raw.seek(at)
 
 
-def _expect(parts: Iterator[tuple[str, _Part]], name: str) -> tuple[str, _Part]:
+def expect(parts: Iterator[tuple[str, Part]], name: str) -> tuple[str, Part]:
     """The next member, which must be `name` (with a known compression); those that begin with `_` aren't for us (deb(5))."""
     found, part = next((one for one in parts if not one[0].startswith("_")), ("nothing", None))
     suffix = found.removeprefix(name)
@@ -258,7 +282,7 @@ def _expect(parts: Iterator[tuple[str, _Part]], name: str) -> tuple[str, _Part]:
     return found, part
 
 
-def _uncompressed(name: str, part: _Part, limit: int) -> Iterator[bytes]:
+def _uncompressed(name: str, part: Part, limit: int) -> Iterator[bytes]:
     """A member's bytes in chunks. Raises BadDeb when they are broken, too many, or far more than their packed size."""
     chunks = _unxz(part) if name.endswith(".xz") else decompressed(part, _ANY)
     unpacked = 0
@@ -274,7 +298,7 @@ def _uncompressed(name: str, part: _Part, limit: int) -> Iterator[bytes]:
         raise BadDeb(f"{name}: something comes after its end")
 
 
-def _unxz(part: _Part) -> Iterator[bytes]:
+def _unxz(part: Part) -> Iterator[bytes]:
     import lzma
 
     stream = lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_XZ_MEMORY)

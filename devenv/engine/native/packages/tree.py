@@ -1,7 +1,7 @@
 """A package unpacked once: a folder of plain files with a manifest of them, hard-linked wherever it is wanted, verified each time.
 
-`unpacked/KEY/files/` is the tree, `unpacked/KEY/manifest` a line for each file (`mode sha256 size path`) under the sha256 of those
-lines. Every byte is hashed when it is linked: on two cores that takes less time than making the folders.
+`unpacked/KEY/files/` is the tree, `unpacked/KEY/manifest` a line for each file (`mode sha256 size path`, `mode@time` where that isn't
+1980's) under the sha256 of those lines. Every byte is hashed when it is linked: on two cores that takes less time than making the folders.
 """
 
 from __future__ import annotations
@@ -39,12 +39,13 @@ Select = Callable[[str], str]
 
 
 class Entry(NamedTuple):
-    """A file of a tree: its path beneath the tree, permissions, size and sha256."""
+    """A file of a tree: its path beneath the tree, permissions, size, sha256, and time (Unix seconds)."""
 
     path: str
     mode: int
     size: int
     sha256: str
+    mtime: int = EPOCH
 
 
 class Tree(NamedTuple):
@@ -69,7 +70,7 @@ class Draft:
         self._folders: set[str] = {""}
         self.entries: dict[str, Entry] = {}
 
-    def add(self, path: str, executable: bool, pieces: Iterable[bytes]) -> Entry:
+    def add(self, path: str, executable: bool, pieces: Iterable[bytes | memoryview], mtime: int = EPOCH) -> Entry:
         """Write a file (0644, or 0755). StoreError for a path that leaves the tree, is no path, or is taken."""
         if cause := unfit(path):
             raise StoreError(f"unpack {self._what}: {path!r} {cause}")
@@ -91,10 +92,10 @@ class Draft:
                         left = left[os.write(fd, left) :]
             with trouble(f"unpack {self._what}"):
                 os.fchmod(fd, mode)  # whatever the umask
-                os.utime(fd, (EPOCH, EPOCH))
+                os.utime(fd, (mtime, mtime))
         finally:
             os.close(fd)
-        self.entries[path] = Entry(path, mode, size, digest.hexdigest())
+        self.entries[path] = Entry(path, mode, size, digest.hexdigest(), mtime)
         return self.entries[path]
 
     def drop(self, path: str) -> None:
@@ -177,8 +178,12 @@ def _folder(files: Files, key: str) -> str:
 
 
 def _manifest(entries: Iterable[Entry]) -> bytes:
-    lines = "".join(f"{one.mode:o} {one.sha256} {one.size} {one.path}\n" for one in sorted(entries)).encode()
+    lines = "".join(f"{_mode(one)} {one.sha256} {one.size} {one.path}\n" for one in sorted(entries)).encode()
     return hashlib.sha256(lines).hexdigest().encode() + b"\n" + lines
+
+
+def _mode(entry: Entry) -> str:
+    return f"{entry.mode:o}" if entry.mtime == EPOCH else f"{entry.mode:o}@{entry.mtime}"
 
 
 def _entries(manifest: bytes) -> tuple[Entry, ...] | None:
@@ -187,7 +192,19 @@ def _entries(manifest: bytes) -> tuple[Entry, ...] | None:
     if hashlib.sha256(lines).hexdigest().encode() != digest:
         return None
     parts = (line.split(" ", 3) for line in lines.decode().split("\n")[:-1])
-    return tuple(Entry(path, int(mode, 8), int(size), sha256) for mode, sha256, size, path in parts)
+    return tuple(_entry(*part) for part in parts)
+
+
+def _entry(mode: str, sha256: str, size: str, path: str) -> Entry:
+    mode, _, mtime = mode.partition("@")
+    return Entry(path, int(mode, 8), int(size), sha256, int(mtime or EPOCH))
+
+
+def content(tree: Tree, path: str) -> bytes:
+    """The bytes of a file of the tree, which must be there. StoreError as for `linked`."""
+    (entry,) = (entry for entry in tree.entries if entry.path == path)
+    with trouble(f"read {tree.what}"), open(_verified(_Link(tree, entry, path)), "rb") as file:
+        return file.read()
 
 
 # Linked anywhere ----------------------------------------------------------------------------------
@@ -310,8 +327,12 @@ def _verified(link: _Link) -> str:
         raise _changed(tree, entry, str(error.strerror)) from error
     try:
         status = os.fstat(fd)
-        if (status.st_mode, status.st_size) != (stat.S_IFREG | entry.mode, entry.size):
-            raise _changed(tree, entry, "its size or mode is another")
+        if (status.st_mode, status.st_size, int(status.st_mtime)) != (
+            stat.S_IFREG | entry.mode,
+            entry.size,
+            entry.mtime,
+        ):
+            raise _changed(tree, entry, "its size, mode or time is another")
         if entry.size <= _WHOLE:
             found = hashlib.sha256(os.read(fd, entry.size)).hexdigest()
         else:

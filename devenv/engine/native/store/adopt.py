@@ -12,6 +12,7 @@ from devenv.archive import marks, tar
 from devenv.beneath import IN_ROOT, NO_SYMLINKS, open_beneath, remove_at
 from devenv.errors import EngineError
 
+from .lowers import have
 from .transient import Fates, shadow
 
 _SECOND = 1_000_000_000
@@ -59,8 +60,8 @@ class Normal(NamedTuple):
 def adopt(upper: str, start: int, count: int, normal: Normal | None = None) -> int:
     """Turn the upperdir of a container with ids `start` to `start + count - 1` into a layer, in place.
 
-    Ids become the image's own; setuid bits and file capabilities survive that; overlayfs' notes go, but `opaque`;
-    access lists go. With `normal`, equal steps give equal layers. Returns the bytes of its files. EngineError, naming the
+    Ids become the image's own; setuid bits and file capabilities survive that; overlayfs' notes go, but `opaque` where it
+    hides something; access lists go. With `normal`, equal steps give equal layers. Returns the bytes of its files. EngineError, naming the
     path, for ids or attributes that can't be the container's; the folder is then neither.
     """
     root = os.fsencode(upper)
@@ -93,6 +94,8 @@ class _Adoption:
         """A folder, and what is in it but for other folders. What goes is gone before the folder gets its time."""
         self.path = path
         _own(path, info, self.start, self.count)
+        if self.normal and marks.is_opaque(path) and not have(self.normal.lowers, name):
+            os.removexattr(path, marks.OPAQUE)  # overlayfs makes any new folder opaque when the one above it is merged
         prefix = name + b"/" if name else b""
         removed = False
         with os.scandir(path) as entries:

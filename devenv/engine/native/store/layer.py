@@ -6,7 +6,6 @@ Nobody else writes in these folders meanwhile: their containers have ended.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 import stat
@@ -74,7 +73,7 @@ def pack(folder: str, out: Output, *, epoch: int | None) -> None:
             if entry is None:
                 continue
             parts = [tar.header(entry)]
-            if entry.kind == tar.FOLDER and _is_opaque(path):
+            if entry.kind == tar.FOLDER and marks.is_opaque(path):
                 parts.append(tar.header(_opaque_mark(entry)))
             if entry.size > _BUFFER // 4:
                 out.write(b"".join(pending + parts))
@@ -124,7 +123,7 @@ def _root_parts(root: bytes, epoch: int | None) -> Iterator[bytes]:
     info = os.lstat(root)
     if (stat.S_IMODE(info.st_mode), info.st_uid, info.st_gid) != (0o755, 0, 0):
         yield tar.header(_common(root, b"./", info, epoch)._replace(kind=tar.FOLDER, mtime=0))
-    if _is_opaque(root):
+    if marks.is_opaque(root):
         yield tar.header(tar.Entry(b".wh..wh..opq"))
 
 
@@ -172,15 +171,6 @@ def _common(path: bytes, name: bytes, info: os.stat_result, epoch: int | None) -
 
 def _opaque_mark(folder: tar.Entry) -> tar.Entry:
     return tar.Entry(folder.path + b".wh..wh..opq")
-
-
-def _is_opaque(path: bytes) -> bool:
-    try:
-        return os.getxattr(path, marks.OPAQUE, follow_symlinks=False) == b"y"
-    except OSError as error:
-        if error.errno in (errno.ENODATA, errno.ENOTSUP):
-            return False
-        raise
 
 
 def _xattrs(path: bytes) -> tuple[tuple[bytes, bytes], ...]:

@@ -24,7 +24,7 @@ def share(folder: str, others: Sequence[str]) -> int:
     has the layer yet. Raises EngineError.
     """
     sharing = _Sharing([other for other in others if os.path.isdir(other)])
-    pending = [(os.fsencode(folder), b"")]
+    pending = [(os.fsencode(folder), b"")] if sharing.others else []
     try:
         while pending:
             path, name = pending.pop()

@@ -62,7 +62,16 @@ def clean_lines(text: str) -> str:
     return "\n".join(clean(line) for line in text.split("\n"))
 
 
-_STYLES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
+_STYLES = {
+    "bold": "1",
+    "dim": "2",
+    "red": "31",
+    "green": "32",
+    "yellow": "33",
+    "blue": "34",
+    "magenta": "35",
+    "cyan": "36",
+}
 
 
 def paint(text: str, style: str, colour: bool) -> str:
@@ -93,6 +102,25 @@ def table(
         cells = (_shortened(cell, width).ljust(width) for cell, width in zip(row, widths, strict=True))
         text = "  ".join(cells).rstrip()
         print(paint(text, "bold", colour) if header and number == 0 else text, file=out)
+
+
+@contextmanager
+def redrawn(out: TextIO, env: Mapping[str, str]) -> Iterator[Callable[[str], None]]:
+    """What puts a table in the place of the one before, as far as the terminal has lines and columns."""
+    height = 0
+    colour = colours(out, env)
+
+    def draw(text: str) -> None:
+        nonlocal height
+        size = os.get_terminal_size(out.fileno())
+        lines = [line[: (size.columns or _WIDE) - 1] for line in text.splitlines()[: (size.lines or _WIDE) - 1]]
+        back = f"\x1b[{height}F" if height else ""
+        head = paint(lines[0], "bold", colour) if lines else ""
+        out.write(f"{back}\x1b[J" + "".join(f"{line}\n" for line in (head, *lines[1:])))
+        out.flush()
+        height = max(1, len(lines))
+
+    yield draw
 
 
 def fold(text: str, out: TextIO, start: int, indent: int) -> str:
@@ -197,6 +225,7 @@ class _Progress:
         self.begun: dict[str, float] = {}
         self.rows: tuple[tuple[str, float, str], ...] = ()
         self.tails: dict[str, deque[str]] = {}
+        self.states: dict[str, str] = {}
         self.lock = RLock()
         self.timer: Timer | None = None
         self.live: Live | None = None
@@ -210,6 +239,8 @@ class _Progress:
                     self._started(name)
                 case "output":
                     self._output(name, clean(event.text))
+                case "state":
+                    self._state(name, clean(event.text))
                 case "cached":
                     if not self.wants_live:  # the summary counts them; who looks on wants to know what takes time
                         self._line("·", "dim", name, event.text or "cached")
@@ -249,7 +280,17 @@ class _Progress:
         self.tails.setdefault(name, deque(maxlen=TAIL)).append(text)
         self._snapshot()
         if self.verbose:
-            self._print(f"  {paint(name, 'dim', self.colour)} {paint('│', 'dim', self.colour)} {text}")
+            self._said(name, text)
+
+    def _state(self, name: str, text: str) -> None:
+        """How far it is: no line of anybody's output, so it isn't shown again when that fails."""
+        self.states[name] = text
+        self._snapshot()
+        if self.verbose:
+            self._said(name, text)
+
+    def _said(self, name: str, text: str) -> None:
+        self._print(f"  {paint(name, 'dim', self.colour)} {paint('│', 'dim', self.colour)} {text}")
 
     def _failed(self, name: str, event: Event) -> None:
         tail = self.tails.get(name, ())
@@ -261,11 +302,12 @@ class _Progress:
     def _ended(self, name: str) -> None:
         self.begun.pop(name, None)
         self.tails.pop(name, None)
+        self.states.pop(name, None)
         self._snapshot()
 
     def _snapshot(self) -> None:
-        tails = self.tails
-        self.rows = tuple((name, begun, tails[name][-1] if tails[name] else "") for name, begun in self.begun.items())
+        last = {name: tail[-1] for name, tail in self.tails.items() if tail} | self.states
+        self.rows = tuple((name, begun, last.get(name, "")) for name, begun in self.begun.items())
 
     def _line(self, sign: str, style: str, name: str, detail: str) -> None:
         detail = clean(detail)

@@ -1,22 +1,50 @@
-"""(Manifest, keyed build) → Desired: the container that is wanted and the inputs it is made from. Pure."""
+"""(Manifest, images) → Desired: the containers that are wanted and the inputs they are made from. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from hashlib import sha256
 from types import MappingProxyType
 
+from devenv.errors import NotFound
+from devenv.inputs import inputs
 from devenv.model.build import Graph, Keyed
 from devenv.model.container import ContainerSpec, Environment, Process
-from devenv.model.manifest import Manifest, Pairs, Port, Source
-from devenv.model.plan import HOOKS, Built, Desired
+from devenv.model.image import ImageConfig
+from devenv.model.manifest import (
+    Condition,
+    Hooks,
+    Manifest,
+    Pairs,
+    Port,
+    Replica,
+    Service,
+    Source,
+)
+from devenv.model.plan import DEPENDS_ON, HOOKS, PROJECT, Built, Desired, WantedImage, WantedService
 
-MAIN = "dev"
-"""The name, within an environment, of the container that `up` makes and `shell` enters."""
+MAIN = "workspace"
+"""The name, within an environment, of the container that `shell` enters, and of what it counts as among services."""
 
 SHELL = ("/bin/sh", "-c")
 
 _PROXIES = ("http_proxy", "https_proxy", "ftp_proxy", "all_proxy", "no_proxy")
+
+
+def manifests(manifest: Manifest) -> dict[str, Manifest]:
+    """Those of all images that a manifest speaks of, by the name they are wanted under; the project's own first."""
+    own = {service.name: service.image for service in manifest.services if service.image is not None}
+    return {PROJECT: manifest, **own}
+
+
+def owner(image: str) -> str:
+    """What the steps of an image are told by from another's: its service; "" for the project's."""
+    return "" if image == PROJECT else image
+
+
+def image_of(services: Sequence[Service], name: str) -> str:
+    """The name of the image that a service runs. Raises NotFound for a service that there isn't."""
+    return next((_image_of(one) for one in selected(services, names=(name,)) if one.name == name), PROJECT)
 
 
 def environment(folder: str, name: str, known: Environment | None, variant: str = "") -> Environment:
@@ -38,50 +66,165 @@ def positions(graph: Graph, steps: Sequence[Keyed]) -> tuple[tuple[str, Keyed], 
     return tuple((places[id(keyed.step)], keyed) for keyed in steps)
 
 
-def desired(
-    manifest: Manifest,
-    home: Environment,
-    image_key: str,
+def image(
+    name: str,
+    key: str,
     steps: tuple[tuple[str, Keyed], ...],
     *,
     bases: Built = (),
     files: Mapping[str, Pairs] = MappingProxyType({}),
+    hooks: Hooks | None = None,
+) -> WantedImage:
+    """An image that is wanted. `bases`, what the stages start from, and `files` are only there for saying what changed."""
+    told = tuple(
+        (f"hooks.{kind}", "; ".join(listed)) for kind, listed in (hooks or Hooks())._asdict().items() if listed
+    )
+    counted = ((position, keyed.inputs) for position, keyed in steps)
+    return WantedImage(name, key, steps, (*bases, *counted, *(((HOOKS, told),) if hooks is not None else ())), files)
+
+
+def desired(
+    manifest: Manifest,
+    home: Environment,
+    images: Sequence[WantedImage],
+    services: Sequence[Service] = (),
+    words: Mapping[str, tuple[str, ...]] = MappingProxyType({}),
+    *,
     certificates: str = "",
 ) -> Desired:
-    """What `up` wants. `certificates` is the path of the bundle to lend.
+    """What `up` wants: the workspace and these of the manifest's services. `images` begin with the project's.
 
-    `bases`, what the stages start from, and `files` are only there for saying what changed.
+    `words` are what images run (see `words`), by name. `certificates` is the path of the bundle to lend.
     """
-    spec = specify(manifest, home, image_key, certificates=certificates)
-    hooks = tuple((f"hooks.{name}", "; ".join(hooks)) for name, hooks in manifest.hooks._asdict().items() if hooks)
-    built = (*bases, *((position, keyed.inputs) for position, keyed in steps), (HOOKS, hooks))
-    return Desired(home, image_key, steps, spec, manifest.hooks, built, files)
+    made = {one.name: (one.key, words.get(one.name, ())) for one in images}
+    # Also those that others wait for who aren't wanted now: a one-shot is always one.
+    every = (dependency for service in (*manifest.services, *services) for dependency in service.depends_on)
+    completed = {one.service for one in every if one.condition == "completed"}
+    return Desired(
+        environment=home,
+        images=tuple(images),
+        spec=specify(manifest, home, made[PROJECT][0], certificates=certificates),
+        hooks=manifest.hooks,
+        services=tuple(
+            WantedService(
+                service.name,
+                _image_of(service),
+                tuple(
+                    _replica(manifest, home, service, one, made[_image_of(service)], certificates)
+                    for one in service.replicas
+                ),
+                service.depends_on,
+                _awaited(service, completed),
+            )
+            for service in services
+        ),
+        idle=tuple(one.name for one in manifest.services if one not in services),
+    )
+
+
+def selected(
+    services: Sequence[Service], profiles: Collection[str] = (), names: Collection[str] = ()
+) -> tuple[Service, ...]:
+    """The services to have: those named, else those without profiles or with one of these; and what they depend on.
+
+    In the manifest's order. Raises NotFound for a name that none has.
+    """
+    known = {service.name: service for service in services}
+    for name in names:
+        if name not in known:
+            listed = ", ".join(known) or "none"
+            raise NotFound(f"service {name}: devenv.yml has no such one", hint=f"its services: {listed}")
+    active = (one.name for one in services if not one.profiles or set(profiles) & set(one.profiles))
+    pending, found = list(names or active), set[str]()
+    while pending:
+        name = pending.pop()
+        if name not in found:
+            found.add(name)
+            pending += [dependency.service for dependency in known[name].depends_on]
+    return tuple(service for service in services if service.name in found)
 
 
 def specify(manifest: Manifest, home: Environment, image_key: str, *, certificates: str = "") -> ContainerSpec:
-    """The main container, its image still to be filled in."""
+    """The workspace, its image still to be filled in."""
     process = Process(
         argv=(*SHELL, manifest.command) if manifest.command else (),
         env=(*_no_proxy(manifest), *manifest.env),
         user=manifest.user or "",
         workdir=manifest.workdir or "",
     )
-    sources = tuple(Source(absolute(manifest.folder, one.path), one.target, one.mode) for one in manifest.sources)
-    return ContainerSpec(
+    spec = ContainerSpec(
         environment=home.id,
         name=MAIN,
         hostname=manifest.name,
         image="",
         process=process,
-        sources=sources,
+        sources=_sources(manifest),
         ports=manifest.ports,
         limits=manifest.limits,
         network=manifest.network,
         certificates=certificates,
         runtime=manifest.runtime or "",
-        inputs=_inputs(manifest, image_key, sources, certificates),
         mirror=manifest.mirror or "",
+        service=MAIN,
+        secrets=tuple(secret.name for secret in manifest.secrets),
     )
+    named = (("name", manifest.name),)
+    return spec._replace(inputs=inputs(spec, image_key, manifest.env, manifest.proxy, named))
+
+
+def _replica(
+    manifest: Manifest,
+    home: Environment,
+    service: Service,
+    one: Replica,
+    image: tuple[str, tuple[str, ...]],
+    certificates: str,
+) -> ContainerSpec:
+    """One container of a service, which sees the project's sources where it runs the project's image.
+
+    `image` is the key of its image, and what that runs.
+    """
+    image_key, words = image
+    spec = ContainerSpec(
+        environment=home.id,
+        name=f"{service.name}-{one.index}",
+        hostname=f"{service.name}-{one.index}",
+        image="",
+        process=Process(
+            argv=(*SHELL, one.command) if one.command else (),
+            env=(*_no_proxy(manifest), *one.env),
+            user=one.user or "",
+            workdir=one.workdir or "",
+        ),
+        sources=_sources(manifest) if service.image is None else (),
+        ports=tuple(_own_port(port, one.index) for port in service.ports),
+        limits=service.limits,
+        network=manifest.network,
+        certificates=certificates,
+        runtime=manifest.runtime or "",
+        stop_signal=service.stop_signal,
+        mirror=manifest.mirror or "",
+        service=service.name,
+        index=one.index,
+        mounts=tuple(
+            mount._replace(path=absolute(manifest.folder, mount.path)) if mount.path else mount for mount in one.mounts
+        ),
+        secrets=service.secrets,
+        healthcheck=one.healthcheck,
+        restart=service.restart,
+        stop_grace=service.stop_grace,
+    )
+    ordered = ((DEPENDS_ON, ", ".join(dependency.service for dependency in service.depends_on)),)
+    made = spec._replace(inputs=inputs(spec, image_key, one.env, manifest.proxy, after=ordered))
+    # What the image runs is an input of it by the image.
+    return made if one.command else made._replace(process=made.process._replace(argv=words))
+
+
+def words(manifest: Manifest, config: ImageConfig) -> tuple[str, ...]:
+    """What an image of this manifest runs in a service that has no command: ENTRYPOINT and CMD, or ()."""
+    if manifest.base.kind == "bootstrap":
+        return ()  # its shell would end at once; so it waits, as the workspace does
+    return (*(config.entrypoint or ()), *(config.cmd or ()))
 
 
 def without_sources(spec: ContainerSpec) -> ContainerSpec:
@@ -92,7 +235,7 @@ def without_sources(spec: ContainerSpec) -> ContainerSpec:
 
 
 def one_shot(spec: ContainerSpec, process: Process, name: str) -> ContainerSpec:
-    """The main container's spec for one process in one of its own: other name, no ports, no waiting init."""
+    """The workspace's spec for one process in a container of its own: other name, no ports, no waiting init."""
     own = spec.process
     merged = Process(
         process.argv,
@@ -101,7 +244,7 @@ def one_shot(spec: ContainerSpec, process: Process, name: str) -> ContainerSpec:
         workdir=process.workdir or own.workdir,
         terminal=process.terminal,
     )
-    return spec._replace(name=name, process=merged, ports=())
+    return spec._replace(name=name, process=merged, ports=(), service="")
 
 
 def bare(name: str, image: str, process: Process, certificates: str = "") -> ContainerSpec:
@@ -116,10 +259,23 @@ def absolute(folder: str, path: str) -> str:
     return normpath(join(folder, path))
 
 
-def port_text(port: Port) -> str:
-    """`127.0.0.1:8000→8000`, `any` for a host port that is chosen at `up`."""
-    protocol = "" if port.protocol == "tcp" else f"/{port.protocol}"
-    return f"{port.address}:{port.host or 'any'}→{port.container}{protocol}"
+def _image_of(service: Service) -> str:
+    return PROJECT if service.image is None else service.name
+
+
+def _awaited(service: Service, completed: Collection[str]) -> Condition:
+    if service.name in completed:
+        return "completed"
+    return "healthy" if any(one.healthcheck for one in service.replicas) else "started"
+
+
+def _own_port(port: Port, index: int) -> Port:
+    """Of a range of host ports, the replica's own."""
+    return port if port.last is None or port.host is None else port._replace(host=port.host + index - 1, last=None)
+
+
+def _sources(manifest: Manifest) -> tuple[Source, ...]:
+    return tuple(Source(absolute(manifest.folder, one.path), one.target, one.mode) for one in manifest.sources)
 
 
 def _no_proxy(manifest: Manifest) -> Pairs:
@@ -127,28 +283,3 @@ def _no_proxy(manifest: Manifest) -> Pairs:
     if manifest.proxy == "host":
         return ()
     return tuple((spelt, "") for name in _PROXIES for spelt in (name, name.upper()))
-
-
-def _inputs(manifest: Manifest, image_key: str, sources: Iterable[Source], certificates: str) -> Pairs:
-    """One entry for each thing of the manifest that a container is made from; what isn't set has none."""
-    limits = manifest.limits
-    entries: list[tuple[str, str]] = [
-        ("image", image_key),
-        ("name", manifest.name),
-        *((f"env.{name}", value) for name, value in manifest.env),
-        ("proxy", manifest.proxy),
-        ("user", manifest.user or ""),
-        ("workdir", manifest.workdir or ""),
-        ("command", manifest.command or ""),
-        *((f"source {source.target}", f"{source.path} {source.mode}") for source in sources),
-        ("ports", ", ".join(port_text(port) for port in manifest.ports)),
-        ("limits.memory", "" if limits.memory is None else str(limits.memory)),
-        ("limits.cpus", "" if limits.cpus is None else f"{limits.cpus:g}"),
-        ("limits.pids", str(limits.pids)),
-        ("network", manifest.network),
-        ("certificates", certificates),
-        ("runtime", manifest.runtime or ""),
-        ("mirror", manifest.mirror or ""),
-    ]
-    # An empty variable isn't the same as none.
-    return tuple(entry for entry in entries if entry[1] or entry[0].startswith("env."))

@@ -45,3 +45,20 @@ def identity(path: str) -> tuple[int, int]:
     except OSError:
         return 0, 0
     return status.st_dev, status.st_ino
+
+
+def held(path: str) -> bool:
+    """Whether somebody holds the lock of this file (flock): its supervisor, for as long as it lives."""
+    from fcntl import LOCK_NB, LOCK_SH, flock
+
+    try:
+        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        flock(file, LOCK_SH | LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(file)
+    return False

@@ -96,6 +96,28 @@ class Paths:
         """A container's bundle (runtime-spec, bundle.md) and run-time files."""
         return f"{self.run}/bundles/{identifier}"
 
+    def hosts(self, environment: str) -> str:
+        """The /etc/hosts that the containers of an environment share."""
+        return f"{self.run}/hosts/{environment}"
+
+    def events(self, environment: str) -> str:
+        """What happened to an environment's containers; `.1` beside it is what was before."""
+        return f"{self.home}/environments/{environment}/events"
+
+    def supervisor(self, environment: str) -> str:
+        """Locked by an environment's supervisor for as long as it lives; its pid is in it."""
+        return f"{self.run}/supervisors/{environment}"
+
+    @property
+    def key(self) -> str:
+        """What makes fingerprints of secrets this store's own."""
+        return f"{self.home}/key"
+
+    def secrets(self, memory: str = "") -> str:
+        """Secrets, a folder per environment: in the run-time folder or, where that isn't in memory, in a place that is."""
+        own = self.run.replace("%", "%25").replace("/", "%2F")
+        return f"{memory}/devenv-secrets-{own}" if memory else f"{self.run}/secrets"
+
     def receipt(self, folder: str) -> str:
         """What the last `up` of a project folder looked at (cli/receipt.py); "" for a path too long for a name."""
         return _named(f"{self.home}/receipts", folder)

@@ -6,14 +6,14 @@ What the steps of a build list together (packages, in layers) is told as one lis
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from devenv.changes import PACKAGES, differences, files, items, own, told
 from devenv.model.build import Configure, Keyed
-from devenv.model.container import State
+from devenv.model.container import ObservedImage
 from devenv.model.manifest import FROM_LOCK, FROM_MANIFEST, Pairs
-from devenv.model.plan import HOOKS, Built, Change, Desired, StepPlan
+from devenv.model.plan import HOOKS, Built, Change, StepPlan, WantedImage
 
 NEW = "new"
 """The reason of a step that no step of the last build matches."""
@@ -38,32 +38,35 @@ class Compared(NamedTuple):
     """Key of a base that isn't the one it was → what changed of it."""
 
 
-def compare(desired: Desired, state: State) -> Compared:
+def compare(wanted: WantedImage, found: ObservedImage) -> Compared:
     """Hold what is wanted against what was built last."""
-    pairs = matched(state.built, desired.built)
-    before = dict(state.built)
-    old, new = _together(state.built), _together(desired.built)
-    found = Compared(before, dict(desired.built), pairs, old, new, {**state.files, **desired.files}, {})
+    pairs = matched(found.built, wanted.built)
+    before = dict(found.built)
+    old, new = _together(found.built), _together(wanted.built)
+    compared = Compared(before, dict(wanted.built), pairs, old, new, {**found.files, **wanted.files}, {})
     bases = {}
-    for position, inputs in desired.built:
+    for position, inputs in wanted.built:
         if position in pairs and position.endswith(":0") and (changes := _base(before[pairs[position]], inputs)):
             bases[dict(inputs)["key"]] = changes
-    return found._replace(bases=bases)
+    return compared._replace(bases=bases)
 
 
-def steps(desired: Desired, state: State, compared: Compared) -> tuple[StepPlan, ...]:
-    """Every step that leaves files behind, and whether it must run. Settings have no layer, and cost nothing."""
+def steps(wanted: WantedImage, cached: Collection[str], compared: Compared) -> tuple[StepPlan, ...]:
+    """Every step that leaves files behind, and whether it must run: `cached` are the keys that the store has.
+
+    Settings have no layer, and cost nothing.
+    """
     found: list[StepPlan] = []
     dirty: dict[str | tuple[str, int], str] = {}  # result keys and stages that come out anew, and because of which step
-    for position, keyed in desired.steps:
+    for position, keyed in wanted.steps:
         if isinstance(keyed.step.operation, Configure):
             continue
         graph = position.rpartition("/")[0]  # of a base that is itself built: its stages are counted apart
         above = (keyed.parent, *((graph, stage) for stage in keyed.needs))
         causes = [dirty[one] for one in above if one in dirty]
-        reason, changes = _reason(position, keyed, state, compared, causes)
+        reason, changes = _reason(position, keyed, cached, compared, causes)
         place = keyed.step.place or position
-        is_there = keyed.key in state.cached
+        is_there = keyed.key in cached
         found.append(StepPlan(place, keyed.step.words, is_there, reason, changes, keyed.key, online=keyed.step.online))
         # The first cause is what helps, not the last link of the chain to it.
         cause = place if changes or not causes else causes[0]
@@ -72,13 +75,13 @@ def steps(desired: Desired, state: State, compared: Compared) -> tuple[StepPlan,
     return tuple(found)
 
 
-def others(desired: Desired, compared: Compared) -> Iterator[tuple[str, tuple[Change, ...]]]:
+def others(wanted: WantedImage, compared: Compared) -> Iterator[tuple[str, tuple[Change, ...]]]:
     """(place, changes) of what isn't as it was when it was built last and is no such step: settings, bases, what is gone."""
     if not compared.before:
         return
     for changes in compared.bases.values():
         yield "", changes
-    for position, keyed in desired.steps:
+    for position, keyed in wanted.steps:
         if isinstance(keyed.step.operation, Configure):
             yield keyed.step.place or position, _changes(position, keyed.inputs, compared)
     kept = set(compared.pairs.values())
@@ -233,7 +236,7 @@ def _base(before: Pairs, after: Pairs) -> tuple[Change, ...]:
 
 
 def _reason(
-    position: str, keyed: Keyed, state: State, compared: Compared, causes: Sequence[str]
+    position: str, keyed: Keyed, cached: Collection[str], compared: Compared, causes: Sequence[str]
 ) -> tuple[str, tuple[Change, ...]]:
     """Why a step must run, or that the store has its result; and what changed of what it is made from."""
     then = compared.pairs.get(position)
@@ -242,7 +245,7 @@ def _reason(
     if based and based[0].name == "from":  # another release has other packages: nothing to tell of each
         changes = tuple(one for one in changes if one.name in compared.new or one.name.startswith("env."))
     changes = tuple(dict.fromkeys((*based, *changes)))
-    if keyed.key in state.cached:
+    if keyed.key in cached:
         return "in the store", changes
     if changes:
         return told(changes), changes

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -10,17 +11,28 @@ from types import MappingProxyType
 from typing import BinaryIO, Literal
 
 from devenv.cli.session import Machine
-from devenv.engine import Bind, Engine, LogLine, Pulse, Workshop
+from devenv.engine import Bind, Engine, Happening, LogLine, Output, Pulse, Source, Workshop
 from devenv.errors import EngineError, NotFound, StepFailed, StoreError
 from devenv.lock.parcels import digest
 from devenv.model.build import Run, Shared
-from devenv.model.container import Container, ContainerSpec, Environment, Process, State
+from devenv.model.container import (
+    Container,
+    ContainerSpec,
+    Environment,
+    Health,
+    ObservedImage,
+    Probe,
+    Process,
+    State,
+    Supervisor,
+)
 from devenv.model.events import Event, Sink
 from devenv.model.host import Check, Garbage
 from devenv.model.image import Descriptor, Difference, Image, ImageConfig, Offer, Rootfs
-from devenv.model.lock import BaseLock, Deb, Parcel, Remote, Section
-from devenv.model.manifest import Lending, Pairs
-from devenv.model.plan import Record
+from devenv.model.lock import EPOCH, BaseLock, Deb, Parcel, Remote, Section
+from devenv.model.manifest import Healthcheck, Lending, Pairs, Port
+from devenv.model.plan import PROJECT, Record
+from devenv.model.seen import Copied, Stream, Task, Touched, Usage
 
 Answer = Callable[[str, Process], tuple[int, tuple[str, ...]]]
 """(container id, process) → (exit code, lines it prints)."""
@@ -32,7 +44,11 @@ def succeed(container: str, process: Process) -> tuple[int, tuple[str, ...]]:
 
 
 class FakeEngine:
-    """Containers as values in a dict. `did` is everything that was asked of it that changes something, in order."""
+    """Containers as values in a dict. `did` is everything that was asked of it that changes something, in order.
+
+    A test says what becomes of containers, by name: `ends` (started ones that end at once, with this code), `probes` (what
+    their next health checks say; healthy where nothing is said), `refuses` (why such a one can't be made).
+    """
 
     def __init__(self, answer: Answer = succeed) -> None:
         self.answer = answer
@@ -42,13 +58,23 @@ class FakeEngine:
         self.specs: dict[str, ContainerSpec] = {}
         self.lines: dict[str, list[str]] = {}
         self.pictures: dict[str, Image] = {}
-        self.built: dict[str, tuple[tuple[str, Pairs], ...]] = {}
-        self.files: dict[str, dict[str, Pairs]] = {}
+        self.built: dict[tuple[str, str], tuple[tuple[str, Pairs], ...]] = {}
+        self.files: dict[tuple[str, str], dict[str, Pairs]] = {}
         self.told: dict[tuple[str, str], Record] = {}
         self.keys: set[str] = set()
         self.receipts: dict[str, str] = {}
-        self.ends_at_once: int | None = None
+        self.ends: dict[str, int] = {}
+        self.probes: dict[str, list[Probe]] = {}
+        self.refuses: dict[str, str] = {}
+        self.secrets: dict[str, dict[str, bytes]] = {}
+        self.happened: list[Happening] = []
+        self.touches: dict[str, tuple[Touched, ...]] = {}
+        self.supervisors: dict[str, Supervisor] = {}
+        self.copies = Copied()
+        self.looks = 0
         self.mended = 0
+        self.numbers = itertools.count(1)
+        self.committed = itertools.count(1)  # images, of which several may be made at the same time
 
     # Observer --------------------------------------------------------------------------------------
 
@@ -58,15 +84,20 @@ class FakeEngine:
     def environments(self) -> tuple[Environment, ...]:
         return tuple(sorted(self.known.values(), key=lambda one: (one.name, one.folder)))
 
-    def observe(self, environment: Environment, image_key: str, keys: Sequence[str]) -> State:
-        image = next((one.digest for one in self.pictures.values() if one.key == image_key), "")
+    def observe(self, environment: Environment, images: Mapping[str, str], keys: Sequence[str]) -> State:
+        digests = {one.key: one.digest for one in self.pictures.values()}
         return State(
             environment=environment,
             containers=self.containers(environment.id),
             cached=frozenset(key for key in keys if key in self.keys),
-            image=image,
-            built=self.recall(environment.id),
-            files=self.files.get(environment.id, {}),
+            images={
+                name: ObservedImage(
+                    digests.get(key, ""),
+                    self.recall(environment.id, name),
+                    self.files.get((environment.id, name), {}),
+                )
+                for name, key in images.items()
+            },
         )
 
     def containers(self, environment: str = "") -> tuple[Container, ...]:
@@ -76,10 +107,40 @@ class FakeEngine:
     def images(self) -> tuple[Image, ...]:
         return tuple(sorted(self.pictures.values(), key=lambda one: -one.created))
 
-    def logs(self, container: str, *, follow: bool = False, tail: int | None = None) -> Iterator[LogLine]:
+    def logs(
+        self, container: str, *, follow: bool = False, tail: int | None = None, since: float = 0.0
+    ) -> Iterator[LogLine]:
         lines = self.lines[self._container(container).id]
         start = 0 if tail is None else max(0, len(lines) - tail)
-        return iter([LogLine(float(start + at), "stdout", text) for at, text in enumerate(lines[start:])])
+        told = (LogLine(float(start + at), "stdout", text) for at, text in enumerate(lines[start:]))
+        return (line for line in told if line.time >= since)
+
+    def follow(
+        self, environment: str, wanted: Callable[[Container], bool], *, tail: int | None = None, since: float = 0.0
+    ) -> Iterator[tuple[str, LogLine]]:
+        for one in self.containers(environment):
+            if wanted(one):
+                yield from ((one.name, line) for line in self.logs(one.id, tail=tail, since=since))
+
+    def attach(self, container: str) -> Iterator[tuple[Stream, bytes]]:
+        return (("stdout", f"{line}\n".encode()) for line in self.lines[self._container(container).id])
+
+    def usage(self, containers: Sequence[Container]) -> Mapping[str, Usage]:
+        self.looks += 1
+        return {one.id: Usage(float(self.looks), self.looks * 0.5, *[self.looks] * 8) for one in containers if one.pid}
+
+    def tasks(self, container: str) -> tuple[Task, ...]:
+        known = self._container(container)
+        return (Task(1, known.pid, "root", 61.0, 1000, "init"),) if known.pid else ()
+
+    def spec(self, container: str) -> ContainerSpec:
+        return self.specs[self._container(container).id]
+
+    def touched(self, container: str) -> tuple[Touched, ...]:
+        return self.touches.get(self._container(container).name, ())
+
+    def supervisor(self, environment: str) -> Supervisor | None:
+        return self.supervisors.get(environment)
 
     # Engine ----------------------------------------------------------------------------------------
 
@@ -91,29 +152,95 @@ class FakeEngine:
             self.did.append(("register", environment.id))
             self.known[environment.id] = environment
 
-    def check(self, spec: ContainerSpec) -> None:
-        """Everything can be made."""
+    def events(self, environment: str, *, follow: bool = False, since: float = 0.0) -> Iterator[Happening]:
+        return iter([one for one in self.happened if one.time >= since])
 
-    def create(self, spec: ContainerSpec) -> Container:
-        if spec.image not in self.pictures:
-            raise NotFound(f"create {spec.name}: no image {spec.image!r}")
-        if any((one.environment, one.name) == (spec.environment, spec.name) for one in self.made.values()):
-            raise EngineError(f"create {spec.name}: the name is taken")
-        identifier = f"c{len(self.did)}"
-        ports = tuple(port._replace(host=port.host or 40000 + at) for at, port in enumerate(spec.ports))
+    def fingerprint(self, secret: bytes) -> str:
+        return f"{len(secret)} bytes"
+
+    def check(self, spec: ContainerSpec) -> None:
+        if spec.name in self.refuses:
+            raise EngineError(self.refuses[spec.name])
+
+    def create(self, specs: Sequence[ContainerSpec]) -> tuple[Container, ...]:
+        for spec in specs:
+            if spec.image not in self.pictures:
+                raise NotFound(f"create {spec.name}: no image {spec.image!r}")
+            if any((one.environment, one.name) == (spec.environment, spec.name) for one in self.made.values()):
+                raise EngineError(f"create {spec.name}: the name is taken")
+        made = tuple(self._made(f"c{next(self.numbers)}", spec) for spec in specs)
+        self.did += [("create", spec.name) for spec in specs]
+        return made
+
+    def _made(self, identifier: str, spec: ContainerSpec) -> Container:
         container = Container(
-            identifier, spec.environment, spec.name, spec.image, "created", ports=ports, inputs=spec.inputs
+            identifier,
+            spec.environment,
+            spec.name,
+            spec.image,
+            "created",
+            ports=tuple(self._published(spec, at, port) for at, port in enumerate(spec.ports)),
+            inputs=spec.inputs,
+            service=spec.service,
+            index=spec.index,
         )
-        self.did.append(("create", spec.name))
         self.made[identifier], self.specs[identifier], self.lines[identifier] = container, spec, []
         return container
 
+    def _published(self, spec: ContainerSpec, at: int, port: Port) -> Port:
+        return port._replace(host=port.host or 40000 + at)
+
     def start(self, container: str) -> Container:
-        self._container(container)
+        known, spec = self._container(container), self.specs[container]
         self.did.append(("start", container))
-        if self.ends_at_once is not None:
-            return self._change(container, status="stopped", started=1.0, exit_code=self.ends_at_once)
-        return self._change(container, status="running", started=1.0, pid=4711, exit_code=None)
+        if known.name in self.ends:
+            return self._change(container, status="stopped", started=1.0, exit_code=self.ends[known.name])
+        health: Health = "starting" if spec.healthcheck else ""
+        return self._change(container, status="running", started=1.0, pid=4711, exit_code=None, health=health)
+
+    def connect(self, environment: str) -> None:
+        self.did.append(("connect", environment))
+
+    def probe(self, container: str, check: Healthcheck) -> Probe:
+        known = self._container(container)
+        if known.status != "running":
+            return Probe(125)
+        said = self.probes.get(known.name)
+        if not said:
+            return Probe(0)
+        return said.pop(0) if len(said) > 1 else said[0]
+
+    def healthy(self, container: str, health: Health) -> None:
+        self.did.append((health, container))
+        self._change(container, health=health)
+
+    def supply(self, environment: str, secrets: Mapping[str, bytes]) -> None:
+        self.secrets.setdefault(environment, {}).update(secrets)
+
+    def cancel(self) -> None:
+        self.did.append(("cancel",))
+
+    def supervise(self, environment: str) -> None:
+        self.did.append(("supervise", environment))
+        self.supervisors[environment] = Supervisor(4710, True, 1.0)
+
+    def fetch(
+        self, container: str, path: str, target: str | Output, told: Callable[[Copied], None] = lambda _: None
+    ) -> Copied:
+        self.did.append(("fetch", self._container(container).name, path, target if isinstance(target, str) else "-"))
+        return self.copies
+
+    def send(
+        self,
+        container: str,
+        path: str,
+        source: str | Source,
+        told: Callable[[Copied], None] = lambda _: None,
+        *,
+        owners: bool = False,
+    ) -> Copied:
+        self.did.append(("send", self._container(container).name, path, source if isinstance(source, str) else "-"))
+        return self.copies
 
     def mend(self) -> None:
         self.mended += 1
@@ -134,7 +261,7 @@ class FakeEngine:
         return code
 
     def run(self, spec: ContainerSpec, *, keep: bool = False) -> int:
-        made = self.create(spec)
+        (made,) = self.create([spec])
         code, lines = self.answer(made.id, spec.process)
         self.lines[made.id] += lines
         self._change(made.id, status="stopped", started=1.0, exit_code=code)
@@ -142,9 +269,12 @@ class FakeEngine:
             self.remove(made.id)
         return code
 
-    def stop(self, container: str, timeout: float = 10.0) -> Container:
+    def stop(self, container: str) -> Container:
+        known = self._container(container)
+        if known.status != "running":
+            return known
         self.did.append(("stop", container))
-        return self._change(container, status="stopped", pid=None, exit_code=143)
+        return self._change(container, status="stopped", pid=None, exit_code=143, health="")
 
     def remove(self, container: str) -> None:
         if container in self.made:
@@ -156,8 +286,8 @@ class FakeEngine:
             raise EngineError(f"forget {environment}: it has containers")
         self.did.append(("forget", environment))
         self.known.pop(environment, None)
-        self.built.pop(environment, None)
-        self.files.pop(environment, None)
+        self.built = {key: one for key, one in self.built.items() if key[0] != environment}
+        self.files = {key: one for key, one in self.files.items() if key[0] != environment}
         self.told = {key: one for key, one in self.told.items() if key[0] != environment}
 
     def pulse(self, environment: str, name: str) -> Pulse | None:
@@ -166,13 +296,20 @@ class FakeEngine:
     def keep_receipt(self, folder: str, receipt: str, door: str) -> None:
         self.receipts[folder] = receipt
 
-    def recall(self, environment: str) -> tuple[tuple[str, Pairs], ...]:
-        return self.built.get(environment, ())
+    def recall(self, environment: str, image: str = PROJECT) -> tuple[tuple[str, Pairs], ...]:
+        return self.built.get((environment, image), ())
 
     def remember(
-        self, environment: str, built: Sequence[tuple[str, Pairs]], files: Mapping[str, Pairs] = MappingProxyType({})
+        self,
+        environment: str,
+        built: Sequence[tuple[str, Pairs]],
+        files: Mapping[str, Pairs] = MappingProxyType({}),
+        image: str = PROJECT,
     ) -> None:
-        self.built[environment], self.files[environment] = tuple(built), dict(files)
+        self.built[environment, image], self.files[environment, image] = tuple(built), dict(files)
+
+    def retain(self, environment: str, images: Mapping[str, Sequence[str]]) -> None:
+        self.built = {key: one for key, one in self.built.items() if key[0] != environment or key[1] in images}
 
     def records(self, environment: str) -> tuple[Record, ...]:
         return tuple(one for (home, _), one in sorted(self.told.items()) if home == environment)
@@ -187,7 +324,7 @@ class FakeEngine:
 
     def crash(self, container: str, code: int | None) -> None:
         """As if its process had ended by itself, or, with None, the host had restarted."""
-        self._change(container, status="stopped", pid=None, exit_code=code)
+        self._change(container, status="stopped", pid=None, exit_code=code, health="")
 
     def _container(self, identifier: str) -> Container:
         if identifier not in self.made:
@@ -222,6 +359,7 @@ class FakeWorkshop:
         self.layers: dict[str, int] = {}
         self.ran: list[tuple[str, ...]] = []
         self.caches: dict[str, tuple[Shared, ...]] = {}
+        self.given: dict[str, tuple[str, ...]] = {}
         self.exported: list[tuple[str, str, str]] = []
         self.lending = Lending()
 
@@ -233,6 +371,9 @@ class FakeWorkshop:
 
     def use(self, section: Section) -> None:
         self.section = section
+
+    def apart(self) -> FakeWorkshop:
+        return self
 
     def resolve_base(self, suite: str, sink: Sink) -> BaseLock:
         sink(Event("done", f"resolve bootstrap:{suite}"))
@@ -312,7 +453,7 @@ class FakeWorkshop:
     def folder(self, layer: int) -> str:
         return f"{self.folders}/{layer}"
 
-    def edit(self, key: str, layers: Sequence[int]) -> AbstractContextManager[str]:
+    def edit(self, key: str, layers: Sequence[int], clock: int = EPOCH) -> AbstractContextManager[str]:
         return self._folder_of(self.folder(self._made(key)))
 
     def run(
@@ -328,6 +469,7 @@ class FakeWorkshop:
         output: Callable[[str], None],
         keep_failed: str = "",
         parent: str = "",
+        clock: int = EPOCH,
     ) -> int:
         self.ran.append(run.argv)
         output(f"running {run.argv[-1]}")
@@ -375,8 +517,9 @@ class FakeWorkshop:
             sink(Event("done", f"from cache  {one.title}"))
             self._made(one.key)
 
-    def give(self, place: str, shared: Sequence[Shared], digest: str, name: str, sink: Sink) -> None:
+    def give(self, place: str, shared: Sequence[Shared], images: Mapping[str, str], sink: Sink) -> None:
         self.caches[place] = tuple(one for one in shared if one.key in self.layers)
+        self.given[place] = tuple(images)
 
     def base_again(self, reference: str, sink: Sink) -> int:
         sink(Event("done", reference))
@@ -388,10 +531,11 @@ class FakeWorkshop:
     def compare(self, left: int, right: int) -> tuple[Difference, ...]:
         return ()
 
-    def commit(self, rootfs: Rootfs, key: str, references: Sequence[str]) -> Image:
-        made = len(self.engine.pictures)
-        digest = f"sha256:{made + 1:064x}"
-        image = Image(digest, tuple(references), rootfs.config, rootfs.layers, float(made), 1, key)
+    def commit(self, rootfs: Rootfs, key: str, references: Sequence[str], clock: int = EPOCH) -> Image:
+        known = next((one for one in self.engine.pictures.values() if one.key == key), None)
+        number = next(self.engine.committed) if known is None else int(known.digest[7:], 16)
+        digest, names = f"sha256:{number:064x}", {*(known.references if known else ()), *references}
+        image = Image(digest, tuple(sorted(names)), rootfs.config, rootfs.layers, float(number - 1), 1, key)
         self.engine.pictures[digest] = image
         return image
 

@@ -16,6 +16,11 @@ def title(step: Step, width: int = 200) -> str:
     return f"{step.place} {words}" if step.place else words
 
 
+def called(image: str, title: str) -> str:
+    """The same behind the name of the image whose step it is, "" where there is but one."""
+    return f"{image} {title}" if image else title
+
+
 def caption(text: str, width: int) -> str:
     """At most `width` characters: `RUN apt-get install git`, its mounts left out."""
     line = _TOOLS.sub("", _FLAGS.sub("", " ".join(text.split())))

@@ -20,7 +20,7 @@ from devenv.model.image import Image, Rootfs
 from devenv.model.lock import EPOCH, Remote
 
 from .caches import private
-from .caption import caption, title
+from .caption import called, caption, title
 from .configure import SCRATCH as SCRATCH_CONFIG
 from .configure import configure
 from .copy import copy
@@ -42,26 +42,6 @@ class Cancelled(DevenvError):
     """Another stage failed, or the user interrupted."""
 
 
-def build(
-    prepared: Prepared,
-    workshop: Workshop,
-    sink: Sink,
-    *,
-    jobs: int,
-    references: Sequence[str] = (),
-    secrets: Mapping[str, bytes] | None = None,
-    keep_failed: str = "",
-    no_cache: bool = False,
-) -> Image:
-    """Build the target, at most `jobs` steps at once, and name the image.
-
-    `keep_failed`: name of an image to keep a failed step's root as. Raises StepFailed, EngineError.
-    """
-    run = Build(prepared, workshop, sink, threading.Semaphore(max(1, jobs)), secrets or {}, keep_failed, no_cache)
-    rootfs = run.everything()
-    return workshop.commit(rootfs, prepared.key, references)
-
-
 def root(prepared: Prepared, workshop: Workshop, sink: Sink, *, jobs: int) -> Rootfs:
     """The target's root, for a look into it: no image is made of it."""
     return Build(prepared, workshop, sink, threading.Semaphore(max(1, jobs)), {}, "", False, packing=False).everything()
@@ -80,7 +60,9 @@ class Build:
         keep_failed: str,
         no_cache: bool,
         packing: bool = True,
+        image: str = "",
     ) -> None:
+        """`image`: whose steps these are, where messages must tell them from another's."""
         self.prepared = prepared
         self.workshop = workshop
         self.sink = sink
@@ -88,6 +70,7 @@ class Build:
         self.secrets = secrets
         self.keep_failed = keep_failed
         self.no_cache = no_cache
+        self.own = image
         self.stop = threading.Event()
         self.lock = threading.RLock()
         self.futures: dict[str, Future[Rootfs]] = {}
@@ -95,21 +78,29 @@ class Build:
         self.stages = {stage.name: stage for stage in prepared.graph.stages}
         self.kept = _ancestry(prepared) if packing else frozenset()
 
+    def image(self, references: Sequence[str]) -> Image:
+        """The target as an image of these names."""
+        return self.workshop.commit(self.everything(), self.prepared.key, references, self.prepared.clock)
+
     def everything(self) -> Rootfs:
         """The target's root, everything it needs built. No thread is left when this returns or raises."""
         self.workshop.open()
         try:
             return self.stage(self.prepared.graph.stages[-1].name).result()
         except BaseException:
-            self.stop.set()
-            # Again and again: a step may be just about to start.
-            while any(thread.is_alive() for thread in self.threads):
-                self.workshop.cancel()
-                time.sleep(_PATIENCE)
+            self.end()
             raise
         finally:
             for thread in self.threads:
                 thread.join()
+
+    def end(self) -> None:
+        """Whatever is under way ends, and nothing more is begun. From any thread."""
+        self.stop.set()
+        # Again and again: a step may be just about to start.
+        while any(thread.is_alive() for thread in self.threads):
+            self.workshop.cancel()
+            time.sleep(_PATIENCE)
 
     # Stages and bases ----------------------------------------------------------------------------
 
@@ -133,6 +124,8 @@ class Build:
             return future
 
     def brought(self, base: Base) -> Rootfs:
+        if self.stop.is_set():
+            raise Cancelled("build: stopped")
         if base.prepared is None:
             return self.workshop.base(base.reference, self.sink)
         nested = self.nested(base.prepared)
@@ -140,7 +133,12 @@ class Build:
         return nested.everything()
 
     def nested(self, prepared: Prepared) -> Build:
-        return Build(prepared, self.workshop, self.sink, self.places, self.secrets, self.keep_failed, self.no_cache)
+        shared = (self.workshop, self.sink, self.places, self.secrets, self.keep_failed, self.no_cache)
+        return Build(prepared, *shared, image=self.own)
+
+    def title(self, keyed: Keyed) -> str:
+        """What a step is called in events."""
+        return called(self.own, title(keyed.step))
 
     def _named(self, name: str) -> Future[Rootfs]:
         return self.stage(name) if name in self.stages else self.base(name)
@@ -212,7 +210,7 @@ class Build:
         if begun is not None:
             layer = begun.result().layers[0]
         elif layer is not None:
-            self.sink(Event("cached", title(keyed.step)))
+            self.sink(Event("cached", self.title(keyed)))
         else:
             layer = self.timed(keyed, rootfs)
         self.made(keyed, rootfs, layer)
@@ -222,7 +220,7 @@ class Build:
         for source in reads(keyed):
             if source in self.stages or source in self.prepared.bases:
                 self._named(source).result()
-        name = title(keyed.step)
+        name = self.title(keyed)
         with self.places:
             if self.stop.is_set():
                 raise Cancelled("build: stopped")
@@ -262,7 +260,7 @@ class Build:
             with ExitStack() as held:
                 return self._run(title, keyed, operation, rootfs, held)
         under = () if isinstance(operation, Copy) and independent(operation) else rootfs.layers
-        with self.workshop.edit(keyed.key, under) as root:
+        with self.workshop.edit(keyed.key, under, self.prepared.clock) as root:
             if isinstance(operation, Copy):
                 self._copy(operation, root)
             elif isinstance(operation, Workdir):
@@ -305,6 +303,7 @@ class Build:
                 output=heard,
                 keep_failed=self.keep_failed,
                 parent=keyed.parent,
+                clock=self.prepared.clock,
             )
         except StepFailed as error:
             error.output = tuple(said)

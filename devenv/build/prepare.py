@@ -175,6 +175,18 @@ def prepare(
     )
 
 
+def undeclared_in(prepared: Mapping[str, Prepared], args: Mapping[str, str]) -> Mapping[str, Prepared]:
+    """Images that are built together: an argument that any of them declares is well given, another is told of once."""
+    declared = frozenset().union(*(one.declared for one in prepared.values()))
+    found = (
+        dict(prepared) if len(prepared) == 1 else {name: replace(one, warnings=()) for name, one in prepared.items()}
+    )
+    for name, one in prepared.items() if len(prepared) > 1 else ():
+        texts = tuple(f"{one.graph.file}: {text}" for text in undeclared(args, declared))
+        return {**found, name: replace(one, warnings=texts)}
+    return found
+
+
 def digests_of(files: Sequence[Remote]) -> Pairs:
     """What goes into the keys of steps that fetch them."""
     return tuple((remote.url, f"sha256:{remote.sha256}") for remote in files)

@@ -8,37 +8,53 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import NamedTuple
 
 from devenv import console
-from devenv.cli import caches, receipt, show, telling
+from devenv.cli import caches, receipt, secrets, show, telling
+from devenv.cli.known import find_container, known_home, untouched
+from devenv.cli.listing import rank
 from devenv.cli.locking import settled
 from devenv.cli.project import (
     BuildOptions,
     builder,
     desire,
-    find_container,
     home,
-    known_home,
     load,
     look,
     observe,
-    prepare,
-    tag,
+    prepare_all,
+    tags,
     told_late,
-    untouched,
     warn,
 )
 from devenv.cli.session import Machine, Session, here
-from devenv.desired import MAIN
+from devenv.desired import manifests, selected
 from devenv.engine import Observer
-from devenv.errors import DevenvError, NotFound
+from devenv.errors import DevenvError, Fault, InputError, NotFound
 from devenv.model.container import Container, Environment
 from devenv.model.image import Image
-from devenv.model.plan import Plan, Report
+from devenv.model.manifest import Manifest, Service
+from devenv.model.plan import Desired, Plan, Report
 from devenv.plan import halt, plan, removal, takedown
 from devenv.provision import provision
+
+
+class Asked(NamedTuple):
+    """What the command line says of containers: `names` are the only services to be touched, `scale` their replicas."""
+
+    recreate: bool = False
+    wait: bool = True
+    profiles: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
+    scale: Mapping[str, int] = MappingProxyType({})
+
+    @property
+    def plain(self) -> bool:
+        """Whether it is what the manifest says, so that the next `up` says the same."""
+        return not (self.profiles or self.names or self.scale)
 
 
 def plain(verb: str, session: Session) -> int:
@@ -52,35 +68,64 @@ def plain(verb: str, session: Session) -> int:
 def bring_up(
     session: Session,
     options: BuildOptions,
+    asked: Asked | None = None,
     *,
-    recreate: bool = False,
     as_json: bool = False,
     verbose: bool = False,
 ) -> int:
-    """Build what changed, replace what must be, start it, run the hooks; the exit code."""
-    manifest, machine = load(session), session.machine()
+    """Build what changed, replace what must be, start it, wait for it, run the hooks; the exit code."""
+    asked = asked or Asked()
+    manifest, machine = load(session, asked.scale), session.machine()
     here = home(machine, manifest)
-    chosen = replace(options, tags=(tag(here),))
-    section = settled(session, manifest, machine, chosen)
-    prepared = prepare(manifest, section, machine, chosen)
-    warn(prepared, session)
-    wanted = desire(manifest, prepared, section, here, machine)
+    services = chosen_services(session, manifest, asked)
+    section = settled(session, manifest, machine, options)
+    prepared = prepare_all(manifest._replace(services=services), section, machine, options)
+    called = tags(here, prepared)
+    warnings = warn(prepared.values(), session)
+    wanted = desire(manifest, prepared, section, here, machine, services)
     taken: telling.Taken = {}
     with machine.engine.turn(here.id, console.waiting):
         with console.progress(sys.stderr, session.env, time.monotonic, verbose=verbose) as sink:
-            caches.take(prepared, machine, session, chosen, sink)
-        decided = plan(wanted, observe(machine, wanted), rebuild=chosen.no_cache, recreate=recreate)
-        decided = telling.placed(decided, manifest, wanted)
+            for one in prepared.values():
+                caches.take(one, machine, session, options, sink)
+        decided = telling.placed(_decided(machine, wanted, options, asked), manifest, wanted)
+        if names := secrets.asked(wanted, decided):
+            machine.engine.supply(here.id, secrets.values(manifest, names, session.env))
         with console.progress(sys.stderr, session.env, time.monotonic, verbose=verbose) as shown:
             sink = telling.timed(shown, taken)
-            report = provision(decided, machine.engine, builder(prepared, machine, chosen, sink), sink, time.monotonic)
-            # Even if a hook failed: the image is what the others wait for.
-            caches.give(prepared, machine, chosen, observe(machine, wanted).image if chosen.cache_to else "", sink)
+            due = {one.image: prepared[one.image] for one in decided.actions if one.verb == "build"}
+            build = builder(due, machine, options, sink, called)
+            report = provision(decided, machine.engine, build, sink, time.monotonic)
+            # Even if a hook failed: the images are what the others wait for.
+            made = observe(machine, wanted).images if options.cache_to else {}
+            caches.give(prepared, called, machine, options, {name: one.digest for name, one in made.items()}, sink)
         telling.keep(machine.engine, report, taken)
-        if report.ok and not (chosen.contexts or chosen.arguments):
+        machine.engine.retain(here.id, tags(here, manifests(manifest)))
+        if wanted.services:
+            machine.engine.supervise(here.id)
+        if not asked.plain:
+            receipt.void(machine.engine, here)
+        elif report.ok and not (options.contexts or options.arguments):
             receipt.write(session, machine, manifest, section, prepared, wanted)
     late = told_late(prepared, manifest, taken, session)
-    return told(report, machine, session, as_json, (*prepared.warnings, *late))
+    return told(report, machine, session, as_json, (*warnings, *late))
+
+
+def _decided(machine: Machine, wanted: Desired, options: BuildOptions, asked: Asked) -> Plan:
+    only = {service.name for service in wanted.services} if asked.names else None
+    state = observe(machine, wanted)
+    return plan(wanted, state, rebuild=options.no_cache, recreate=asked.recreate, only=only, wait=asked.wait)
+
+
+def chosen_services(session: Session, manifest: Manifest, asked: Asked) -> tuple[Service, ...]:
+    """The services to have, of profiles that the command line names or DEVENV_PROFILES does. Raises NotFound."""
+    known = {profile for service in manifest.services for profile in service.profiles}
+    for profile in asked.profiles:
+        if profile not in known:
+            listed = ", ".join(sorted(known)) or "none"
+            raise NotFound(f"profile {profile}: no service of devenv.yml has it", hint=f"its profiles: {listed}")
+    more = session.env.get("DEVENV_PROFILES", "").replace(",", " ").split()
+    return selected(manifest.services, (*asked.profiles, *more), asked.names)
 
 
 def halt_all(session: Session, name: str = "", *, as_json: bool = False) -> int:
@@ -113,7 +158,10 @@ def _alone(session: Session, engine: Observer, text: str) -> tuple[Environment, 
         found = find_container(session, engine, text)
     except NotFound:
         return None
-    if found.name == MAIN:
+    if found.index and not any(text in (one.name, one.id) for one in engine.environments()):
+        fix = f"`devenv scale {found.service}=0` has none of them, `devenv down` none of all"
+        raise InputError(Fault("down", 0, 0, f"{text}: belongs to the service {found.service}", fix))
+    if found.service:
         return None
     return next(one for one in engine.environments() if one.id == found.environment), found
 
@@ -126,16 +174,18 @@ def _carry_out(decided: Plan, machine: Machine, session: Session) -> Report:
 
 def told(report: Report, machine: Machine, session: Session, as_json: bool, warnings: Sequence[str] = ()) -> int:
     """Print the report; its exit code."""
-    containers = machine.engine.containers(report.environment.id)
+    containers = sorted(machine.engine.containers(report.environment.id), key=rank)
     if as_json:
         from devenv.cli import document
 
         gone = not os.path.isdir(report.environment.folder)
-        console.json({**document.report(report, containers, gone=gone), "warnings": [*warnings]}, sys.stdout)
+        watching = machine.engine.supervisor(report.environment.id)
+        told = document.report(report, containers, gone=gone, watching=watching)
+        console.json({**told, "warnings": [*warnings]}, sys.stdout)
     else:
         show.report(report, containers, session.env)
     return report.code
 
 
-def _nothing_to_build() -> Image:
+def _nothing_to_build(_: str) -> Image:
     raise DevenvError("build: nothing was to be built")

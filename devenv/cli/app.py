@@ -10,7 +10,22 @@ from typing import Annotated, Any
 import typer
 
 from devenv import __version__
-from devenv.cli import build, complete, everyday, explain, host, images, inside, lock, look, manifest
+from devenv.cli import (
+    build,
+    comparing,
+    complete,
+    copying,
+    everyday,
+    explain,
+    host,
+    images,
+    inside,
+    lock,
+    look,
+    manifest,
+    measuring,
+    said,
+)
 from devenv.cli.edge import guard
 from devenv.cli.session import Session, here
 from devenv.cli.usage import usage_error
@@ -30,7 +45,7 @@ One command gives a project its development environment: identical, isolated, wi
     devenv shell           go inside
 
 Every verb has examples: devenv VERB --help. Exit codes: 0 done, 1 the engine failed, 2 the input was wrong,
-3 not trusted, 130 interrupted; exec, run, shell and test return their command's own.
+3 not trusted, 4 not the same, 130 interrupted; exec, run, shell and test return their command's own.
 """
 
 
@@ -46,7 +61,21 @@ def application() -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     )
     app.callback()(_globals)
-    for verbs in (manifest, explain, everyday, inside, look, build, lock, images, host):
+    for verbs in (
+        manifest,
+        explain,
+        everyday,
+        inside,
+        look,
+        said,
+        measuring,
+        copying,
+        comparing,
+        build,
+        lock,
+        images,
+        host,
+    ):
         verbs.register(app)
     return app
 

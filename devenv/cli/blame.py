@@ -45,7 +45,7 @@ def blame(manifest: Manifest, step: Step, output: Sequence[str]) -> tuple[str, s
     if guilty is None:
         wanted = _VERSIONED.get(keys[0], "") + step.words
         wanted = wanted if len(wanted) <= _WIDEST else wanted[: _WIDEST - 1] + "…"
-        guilty = _Suspect(_place(manifest, keys[0]), f"`{keys[0]}`", wanted)
+        guilty = _Suspect(_place(manifest, keys[0]), _key(manifest, keys[0]), wanted)
     what = "installing" if isinstance(step.operation, Run) else "making"
     hint = _HINTS.get(keys[0].partition(".")[0], "")
     if "Git executable not found" in "\n".join(output):
@@ -77,7 +77,7 @@ def located(error: InputError, manifest: Manifest, text: str, file: str) -> Inpu
             return fault
         origins = origins_above(lines, fault.line)
         key = origins[0][0] if origins else "from"
-        return Fault(_place(manifest, key), 0, 0, f"`{key}`: {fault.message}", fault.hint)
+        return Fault(_place(manifest, key), 0, 0, f"{_key(manifest, key)}: {fault.message}", fault.hint)
 
     return InputError(*map(moved, error.faults))
 
@@ -102,7 +102,7 @@ def _suspects(manifest: Manifest, key: str) -> Iterator[_Suspect]:
         return
     for dotted, value in _items(manifest, key):
         if match := re.match(r"@?[A-Za-z0-9][A-Za-z0-9+._/-]*", value):
-            yield _Suspect(_place(manifest, dotted), f"`{dotted}`", match[0])
+            yield _Suspect(_place(manifest, dotted), _key(manifest, dotted), match[0])
 
 
 def _items(manifest: Manifest, key: str) -> list[tuple[str, str]]:
@@ -124,7 +124,13 @@ def _required(manifest: Manifest, file: str) -> Iterator[_Suspect]:
     with open(path, encoding="utf-8", errors="replace") as lines:
         for number, line in enumerate(lines, 1):
             for match in re.finditer(r"""(?:^|["'])\s*([A-Za-z0-9][A-Za-z0-9._-]*)""", line):
-                yield _Suspect(f"{shown}:{number}:{match.start(1) + 1}", "`python.requirements`", match[1])
+                key = _key(manifest, "python.requirements")
+                yield _Suspect(f"{shown}:{number}:{match.start(1) + 1}", key, match[1])
+
+
+def _key(manifest: Manifest, dotted: str) -> str:
+    """A key as messages have it."""
+    return f"`services.{manifest.service}.{dotted}`" if manifest.service else f"`{dotted}`"
 
 
 def _place(manifest: Manifest, dotted: str) -> str:

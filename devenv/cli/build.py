@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import sys
 import time
-from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
@@ -20,20 +20,23 @@ from devenv.cli.project import (
     home,
     load,
     prepare,
+    prepare_all,
     prepare_file,
     read,
     rebuilt,
+    tags,
     told_late,
     warn,
 )
-from devenv.cli.project import tag as named
 from devenv.cli.session import Machine, Session
+from devenv.desired import image_of, manifests
 from devenv.errors import NotFound
+from devenv.lock.parts import part
 from devenv.model import plain
 from devenv.model.events import Sink
 from devenv.model.image import Image
 from devenv.model.manifest import Manifest
-from devenv.model.plan import Desired
+from devenv.model.plan import PROJECT, Desired
 
 if TYPE_CHECKING:
     from devenv.build.prepare import Prepared
@@ -69,6 +72,16 @@ def build(
         list[str] | None,
         typer.Option("--tag", "-t", metavar="NAME[:TAG]", help="Name the image.", autocompletion=complete.images),
     ] = None,
+    service: Annotated[
+        str,
+        typer.Option(
+            "--service",
+            "-s",
+            metavar="SERVICE",
+            help="Only the image that this service runs.",
+            autocompletion=complete.services,
+        ),
+    ] = "",
     target: Annotated[str, typer.Option("--target", metavar="STAGE", help="Build this stage only.")] = "",
     arguments: options.Arguments = None,
     contexts: options.Contexts = None,
@@ -85,9 +98,9 @@ def build(
     ] = False,
     verbose: options.Verbose = False,
 ) -> int:
-    """Build an image and print its digest.
+    """Build the project's images, and print the digest of its own.
 
-    Without FOLDER and --file the project's own, else that of any Containerfile: no manifest is needed.
+    With --service that of a service, with FOLDER or --file that of any Containerfile: no manifest is needed for that.
 
     Example:  devenv build
 
@@ -107,34 +120,43 @@ def build(
         cache_from=options.caches(cache_from, session.folder, no_cache=no_cache),
         cache_to=options.cache("--cache-to", cache_to, session.folder),
     )
-    prepared, chosen, project = _prepared(session, machine, folder, file, chosen)
-    warn(prepared, session)
+    task = _task(session, machine, folder, file, service or None, chosen)
+    warn(task.prepared.values(), session)
     taken: telling.Taken = {}
     with console.progress(sys.stderr, session.env, time.monotonic, verbose=verbose) as shown:
         sink = telling.timed(shown, taken)
-        caches.take(prepared, machine, session, chosen, sink)
-        image = _built(prepared, machine, chosen, project, sink)
-        unlike = rebuilt(prepared, machine, chosen, sink) if check else ()
+        for one in task.prepared.values():
+            caches.take(one, machine, session, chosen, sink)
+        images = _built(task, machine, chosen, sink)
+        unlike = rebuilt(task.prepared, machine, chosen, sink) if check else ()
         if not unlike:
-            caches.give(prepared, machine, chosen, image.digest, sink)
-    late = () if check else told_late(prepared, project[0] if project else None, taken, session)
+            digests = {name: image.digest for name, image in images.items()}
+            caches.give(task.prepared, task.names, machine, chosen, digests, sink)
+    late = () if check else told_late(task.prepared, task.manifest, taken, session)
+    first, *others = images.values()
     if as_json:
-        found = {"unlike": plain(unlike), "network": [*online.titles(prepared)]} if check else {}
-        console.json({**document.image(image), **found, "warnings": [*prepared.warnings, *late]}, sys.stdout)
+        found = {"unlike": plain(unlike), "network": [*online.titles(task.prepared)]} if check else {}
+        warned = [text for one in task.prepared.values() for text in one.warnings]
+        services = {name: document.image(image) for name, image in zip([*images][1:], others, strict=True)}
+        console.json({**document.image(first), "services": services, **found, "warnings": [*warned, *late]}, sys.stdout)
     else:
-        print(image.digest)
+        print(first.digest)
         if check:
-            show.unlike(unlike, online.told(prepared, project[0] if project else None), session.env)
+            show.unlike(unlike, online.told(task.prepared, task.manifest), session.env)
     return UNLIKE if unlike else 0
 
 
 def digest(
     context: typer.Context,
+    service: Annotated[
+        str,
+        typer.Argument(metavar="[SERVICE]", help="Of the image of this service.", autocompletion=complete.services),
+    ] = "",
     locked: options.Locked = False,
     as_json: options.Json = False,
     verbose: options.Verbose = False,
 ) -> None:
-    """Print the digest of the project's image, which is built if it isn't there.
+    """Print the digest of the project's image, or of a service's, which is built if it isn't there.
 
     It is the same on every machine for the same devenv.yml, devenv.lock.yml and files.
 
@@ -142,45 +164,58 @@ def digest(
     """
     session: Session = context.obj
     machine = session.machine()
-    prepared, chosen, project = _prepared(session, machine, "", "", BuildOptions(locked=locked))
+    chosen = BuildOptions(locked=locked)
+    task = _task(session, machine, "", "", service or PROJECT, chosen)
     taken: telling.Taken = {}
     with console.progress(sys.stderr, session.env, time.monotonic, verbose=verbose) as shown:
-        image = _built(prepared, machine, chosen, project, telling.timed(shown, taken))
-    told_late(prepared, project[0] if project else None, taken, session)
+        (image,) = _built(task, machine, chosen, telling.timed(shown, taken)).values()
+    told_late(task.prepared, task.manifest, taken, session)
     if as_json:
         console.json(document.image(image), sys.stdout)
     else:
         print(image.digest)
 
 
-def _built(
-    prepared: Prepared, machine: Machine, chosen: BuildOptions, project: tuple[Manifest, Desired] | None, sink: Sink
-) -> Image:
-    """The image; of the project's own, why it was made is kept for `explain`."""
-    if project is None or chosen.target:
-        return builder(prepared, machine, chosen, sink)()
-    manifest, wanted = project
+class _Task(NamedTuple):
+    """What is to be built, by the name it is wanted under, what it is called in the store, and of which project it is."""
 
-    def make(heard: Sink) -> Image:
-        return builder(prepared, machine, chosen, heard)()
-
-    return telling.build(machine, wanted, manifest, make, sink, anew=chosen.no_cache)
+    prepared: Mapping[str, Prepared]
+    names: Mapping[str, Sequence[str]]
+    manifest: Manifest | None = None
+    wanted: Desired | None = None
 
 
-def _prepared(
-    session: Session, machine: Machine, folder: str, file: str, chosen: BuildOptions
-) -> tuple[Prepared, BuildOptions, tuple[Manifest, Desired] | None]:
-    """The build, its options, and what project it is of; the project's own image has its usual name when none is given."""
-    if not folder and not file:
-        manifest = load(session)
-        here = home(machine, manifest)
-        chosen = replace(chosen, tags=chosen.tags or (named(here),))
-        section = settled(session, manifest, machine, chosen)
-        prepared = prepare(manifest, section, machine, chosen)
-        return prepared, chosen, (manifest, desire(manifest, prepared, section, here, machine))
-    place = os.path.realpath(os.path.join(session.folder, folder or "."))
-    path = os.path.join(session.folder, file) if file else _containerfile(place)
-    return prepare_file(read(path), os.path.abspath(path), place, machine, chosen), chosen, None
+def _task(session: Session, machine: Machine, folder: str, file: str, image: str | None, chosen: BuildOptions) -> _Task:
+    """All images of the project (None), the one of a service (or PROJECT), or that of a Containerfile."""
+    if folder or file:
+        place = os.path.realpath(os.path.join(session.folder, folder or "."))
+        path = os.path.join(session.folder, file) if file else _containerfile(place)
+        prepared = prepare_file(read(path), os.path.abspath(path), place, machine, chosen)
+        return _Task({PROJECT: prepared}, {PROJECT: chosen.tags})
+    manifest = load(session)
+    here = home(machine, manifest)
+    section = settled(session, manifest, machine, chosen)
+    own = PROJECT if image in (None, PROJECT) else image_of(manifest.services, image or "")
+    named = {**tags(here, manifests(manifest)), **({own: chosen.tags} if chosen.tags else {})}
+    if chosen.target:  # a stage of one image; nobody asks for its containers
+        staged = prepare(manifests(manifest)[own], part(section, own), machine, chosen)
+        return _Task({own: staged}, named, manifest)
+    every = prepare_all(manifest, section, machine, chosen)
+    wanted = desire(manifest, every, section, here, machine, manifest.services)
+    chosen_ones = every if image is None else {own: every[own]}
+    return _Task(chosen_ones, named, manifest, wanted)
+
+
+def _built(task: _Task, machine: Machine, chosen: BuildOptions, sink: Sink) -> dict[str, Image]:
+    """The images; of the project's own, why they were made is kept for `explain`."""
+
+    def make(heard: Sink) -> Callable[[str], Image]:
+        return builder(task.prepared, machine, chosen, heard, task.names)
+
+    if task.manifest is None or task.wanted is None:
+        each = make(sink)
+        return {name: each(name) for name in task.prepared}
+    return telling.build(machine, task.wanted, task.manifest, task.prepared, make, sink, anew=chosen.no_cache)
 
 
 def _containerfile(folder: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from devenv.cli.project import BuildOptions
@@ -27,11 +28,21 @@ def _absent(error: NotFound, session: Session) -> None:
     warning(f"{error.message}: nothing is taken from it", session.env)
 
 
-def give(prepared: Prepared, machine: Machine, options: BuildOptions, digest: str, sink: Sink) -> None:
-    """Write the image with this digest ("" for none) and all its build's layers to --cache-to."""
-    if not options.cache_to or not digest:
+def give(
+    prepared: Mapping[str, Prepared],
+    names: Mapping[str, Sequence[str]],
+    machine: Machine,
+    options: BuildOptions,
+    digests: Mapping[str, str],
+    sink: Sink,
+) -> None:
+    """Write the images that were made, and all layers of their builds, to --cache-to. All by the name they are wanted under;
+    `names` are what they are called there.
+    """
+    made = {(*names.get(image, ()), digest[7:19])[0]: digest for image, digest in digests.items() if digest}
+    if not options.cache_to or not made:
         return
     from devenv.build.share import every
 
-    name = (*options.tags, digest[7:19])[0]
-    machine.workshop.give(options.cache_to, every(prepared), digest, name, sink)
+    shared = {one.key: one for build in prepared.values() for one in every(build)}
+    machine.workshop.give(options.cache_to, tuple(shared.values()), made, sink)

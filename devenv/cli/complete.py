@@ -81,6 +81,38 @@ def containers(context: typer.Context, incomplete: str) -> list[str]:
     return [text for text in (*homes.values(), *found) if text.startswith(incomplete)]
 
 
+def services(context: typer.Context, incomplete: str) -> list[str]:
+    """The services that have containers in the environment we are in."""
+    from devenv.cli.known import known_id
+
+    try:
+        observer = context.obj.observer()
+        here = known_id(context.obj, observer)
+        found = {one.service for one in observer.containers(here) if one.index} if here else set()
+    except DevenvError:
+        return []
+    return sorted(name for name in found if name.startswith(incomplete))
+
+
+def members(context: typer.Context, incomplete: str) -> list[str]:
+    """The services and containers of the environment we are in; of others as `ENVIRONMENT/CONTAINER`."""
+    from devenv.cli.known import known_id
+
+    try:
+        observer = context.obj.observer()
+        here = known_id(context.obj, observer)
+        own = {name for one in observer.containers(here) for name in (one.name, one.service) if name} if here else set()
+    except DevenvError:
+        return []
+    return [*sorted(name for name in own if name.startswith(incomplete)), *containers(context, incomplete)]
+
+
+def ends(context: typer.Context, incomplete: str) -> list[str]:
+    """One end of a copy: a file here, or what is before the colon of `CONTAINER:PATH`."""
+    named = [f"{name}:" for name in members(context, incomplete)] if incomplete else []
+    return named or files(incomplete)
+
+
 def _homes(context: typer.Context) -> dict[str, str]:
     """What each environment is called, by its id."""
     try:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
-from devenv.model.container import Container, Environment
+from devenv.cli.listing import stale
+from devenv.model.container import Container, Environment, Supervisor
 from devenv.model.host import Check, Garbage
 from devenv.model.image import Image
 from devenv.model.manifest import Port
@@ -21,7 +22,7 @@ def plan(one: Plan) -> Document:
     return {"environment": environment(one.environment), "idle": one.idle, "actions": [action(a) for a in one.actions]}
 
 
-def report(one: Report, found: Sequence[Container], *, gone: bool) -> Document:
+def report(one: Report, found: Sequence[Container], *, gone: bool, watching: Supervisor | None = None) -> Document:
     results: list[Document] = [
         {
             **action(result.action),
@@ -35,18 +36,22 @@ def report(one: Report, found: Sequence[Container], *, gone: bool) -> Document:
         "environment": environment(one.environment),
         "ok": one.ok,
         "actions": results,
-        "containers": [container(known, one.environment, gone=gone) for known in found],
+        "containers": [container(known, one.environment, gone=gone, watching=watching) for known in found],
     }
 
 
-def containers(found: Sequence[tuple[Environment, Container]], gone: Collection[str]) -> list[Document]:
-    return [container(one, home, gone=home.folder in gone) for home, one in found]
+def containers(
+    found: Sequence[tuple[Environment, Container]],
+    gone: Collection[str],
+    supervisors: Mapping[str, Supervisor],
+) -> list[Document]:
+    return [container(one, home, gone=home.folder in gone, watching=supervisors.get(home.id)) for home, one in found]
 
 
-def container(one: Container, home: Environment, *, gone: bool) -> Document:
+def container(one: Container, home: Environment, *, gone: bool, watching: Supervisor | None = None) -> Document:
     return {
         "id": one.id,
-        "environment": {**environment(home), "gone": gone},
+        "environment": {**environment(home), "gone": gone, "supervisor": supervisor(watching)},
         "name": one.name,
         "image": one.image,
         "status": one.status,
@@ -55,8 +60,17 @@ def container(one: Container, home: Environment, *, gone: bool) -> Document:
         "started": one.started,
         "exit_code": one.exit_code,
         "address": one.address,
-        "ports": [_port(port) for port in one.ports],
+        "ports": [port(each) for each in one.ports],
+        "service": one.service or None,
+        "index": one.index or None,
+        "health": one.health or None,
+        "stale": stale(one, watching),
+        "restarts": one.restarts,
     }
+
+
+def supervisor(one: Supervisor | None) -> Document | None:
+    return None if one is None else {"pid": one.pid, "running": one.running, "since": one.since}
 
 
 def images(found: Sequence[Image]) -> list[Document]:
@@ -89,6 +103,7 @@ def action(one: Action) -> Document:
         "verb": one.verb,
         "object": one.object,
         "reason": one.reason,
+        "service": one.service or None,
         "command": one.command or None,
         "changes": [change(each) for each in one.changes],
         "steps": [step(each) for each in one.steps],
@@ -127,5 +142,5 @@ def change(one: Change) -> Document:
     return {"name": one.name, "before": one.before, "after": one.after, "place": one.place or None}
 
 
-def _port(one: Port) -> Document:
+def port(one: Port) -> Document:
     return {"address": one.address, "host": one.host, "container": one.container, "protocol": one.protocol}

@@ -1,4 +1,4 @@
-"""Verbs of every day: up, stop, down."""
+"""Verbs of every day: up, scale, stop, down."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from devenv.cli import options
-from devenv.cli.act import bring_up, halt_all, take_down
+from devenv.cli import complete, options
+from devenv.cli.act import Asked, bring_up, halt_all, take_down
 from devenv.cli.project import BuildOptions
 from devenv.cli.session import Session
 
@@ -15,12 +15,21 @@ from devenv.cli.session import Session
 def register(app: typer.Typer) -> None:
     """Add this group's verbs."""
     app.command()(up)
+    app.command()(scale)
     app.command()(stop)
     app.command()(down)
 
 
 def up(
     context: typer.Context,
+    services: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="SERVICE…",
+            help="Only these, and what they depend on; nothing else is touched.",
+            autocompletion=complete.services,
+        ),
+    ] = None,
     contexts: options.Contexts = None,
     arguments: options.Arguments = None,
     secrets: options.Secrets = None,
@@ -29,13 +38,16 @@ def up(
     locked: options.Locked = False,
     cache_from: options.CacheFrom = None,
     cache_to: options.CacheTo = "",
-    recreate: Annotated[bool, typer.Option("--recreate", help="Replace the container though nothing changed.")] = False,
+    recreate: Annotated[bool, typer.Option("--recreate", help="Replace containers though nothing changed.")] = False,
+    profiles: options.Profiles = None,
+    no_wait: Annotated[bool, typer.Option("--no-wait", help="Don't wait until services are ready.")] = False,
     as_json: options.Json = False,
     verbose: options.Verbose = False,
 ) -> int:
     """Bring the environment up.
 
-    Builds what changed, replaces what must be, starts it, runs the hooks. A second run keeps everything, and says so.
+    Builds what changed, replaces what must be, starts it, waits until services are ready, runs the hooks. A second run
+    keeps everything, and says so.
 
     Example:  devenv up && devenv shell
     """
@@ -50,7 +62,30 @@ def up(
         cache_from=options.caches(cache_from, session.folder, no_cache=no_cache),
         cache_to=options.cache("--cache-to", cache_to, session.folder),
     )
-    return bring_up(session, chosen, recreate=recreate, as_json=as_json, verbose=verbose)
+    asked = Asked(recreate, not no_wait, tuple(profiles or ()), tuple(services or ()))
+    return bring_up(session, chosen, asked, as_json=as_json, verbose=verbose)
+
+
+def scale(
+    context: typer.Context,
+    replicas: Annotated[
+        list[str],
+        typer.Argument(metavar="SERVICE=N…", help="How many containers it has.", autocompletion=complete.services),
+    ],
+    no_wait: Annotated[bool, typer.Option("--no-wait", help="Don't wait until they are ready.")] = False,
+    as_json: options.Json = False,
+    verbose: options.Verbose = False,
+) -> int:
+    """Have more or fewer replicas of a service, until the next `up`.
+
+    Those that are there already go on. `replicas:` in devenv.yml is for good.
+
+    Example:  devenv scale web=5
+    """
+    session: Session = context.obj
+    counts = options.replicas(replicas)
+    asked = Asked(wait=not no_wait, names=tuple(counts), scale=counts)
+    return bring_up(session, BuildOptions(), asked, as_json=as_json, verbose=verbose)
 
 
 def stop(context: typer.Context, name: options.Named = "", as_json: options.Json = False) -> int:

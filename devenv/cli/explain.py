@@ -11,8 +11,10 @@ import typer
 
 from devenv import console
 from devenv.cli import document, explained, options
+from devenv.cli.act import Asked, chosen_services
+from devenv.cli.known import known_home
 from devenv.cli.locking import expected
-from devenv.cli.project import BuildOptions, desire, home, known_home, load, observe, prepare, warn
+from devenv.cli.project import BuildOptions, desire, home, load, observe, prepare_all, warn
 from devenv.cli.session import Session
 from devenv.cli.telling import placed
 from devenv.errors import DevenvError, NotFound
@@ -29,7 +31,11 @@ def register(app: typer.Typer) -> None:
 def explain(
     context: typer.Context,
     name: Annotated[
-        str, typer.Argument(metavar="[STEP|CONTAINER]", help="A step (`apt`, `python 1/2`), or `dev`: all of it.")
+        str,
+        typer.Argument(
+            metavar="[STEP|CONTAINER|SERVICE]",
+            help="A step (`apt`, `python 1/2`), `workspace`, `web-1`, `web`: all of it.",
+        ),
     ] = "",
     contexts: options.Contexts = None,
     arguments: options.Arguments = None,
@@ -70,10 +76,11 @@ def explain(
 def _now(session: Session, chosen: BuildOptions) -> tuple[Plan, Desired, State]:
     """What `up` would do, what for, and what there is."""
     manifest, machine = load(session), session.window()
-    section, _ = expected(manifest, machine, chosen)
-    prepared = prepare(manifest, section, machine, chosen)
-    warn(prepared, session)
-    wanted = desire(manifest, prepared, section, home(machine, manifest), machine)
+    section = expected(manifest, machine, chosen)
+    services = chosen_services(session, manifest, Asked())
+    prepared = prepare_all(manifest._replace(services=services), section, machine, chosen)
+    warn(prepared.values(), session)
+    wanted = desire(manifest, prepared, section, home(machine, manifest), machine, services)
     state = observe(machine, wanted)
     return placed(decide(wanted, state), manifest, wanted), wanted, state
 
@@ -89,15 +96,21 @@ def _past(session: Session) -> None:
 
 
 def _one(session: Session, name: str, decided: Plan, wanted: Desired, state: State) -> explained.One:
-    """The steps of a place (`apt 1/2`) or of a stage (`apt`), or the container of a name. Raises NotFound."""
+    """The steps of a place (`apt 1/2`) or of a stage (`apt`), of a service's image behind its name (`db apt`); or the containers
+    of a name, with the steps of their image. Raises NotFound.
+    """
     steps = explained.steps(wanted, state, decided, session.observer().stored)
-    containers = {wanted.spec.name, *(known.name for known in state.containers)}
-    if name in containers:
-        return explained.One(wanted, decided, container=name, state=state)
-    found = [step for step in steps if step.place == name]
-    found = found or [step for step in steps if step.place.partition(" ")[0] == name]
+    services = {wanted.spec.name: wanted.spec.service}
+    services |= {spec.name: service.name for service in wanted.services for spec in service.specs}
+    services |= {known.name: known.service for known in state.containers}
+    containers = (name,) if name in services else tuple(one for one, service in services.items() if service == name)
+    if containers:
+        own = tuple(step for step in steps if step.image == name)
+        return explained.One(wanted, decided, own, containers, state)
+    found = [step for step in steps if step.label == name]
+    found = found or [step for step in steps if step.label.rpartition(" ")[0] == name]
     if not found:
-        places = list(dict.fromkeys((*(step.place for step in steps), *sorted(containers))))
+        places = list(dict.fromkeys((*(step.label for step in steps), *sorted(services))))
         near = get_close_matches(name, places, 1)
         hint = f"did you mean {near[0]!r}? " if near else ""
         raise NotFound(

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from devenv import changes
-from devenv.build.caption import caption
+from devenv.build.caption import called, caption
 from devenv.cli import document, show
+from devenv.cli.ways import span
 from devenv.console import clean, colours, fold, paint, seconds, size
+from devenv.desired import owner
 from devenv.model.build import Configure, Keyed
 from devenv.model.container import Container, State
 from devenv.model.manifest import FROM_LOCK, FROM_MANIFEST, Pairs
-from devenv.model.plan import Change, Desired, Plan, Record, StepPlan
+from devenv.model.plan import PROJECT, Change, Desired, Plan, Record, StepPlan, WantedImage
 
 _DONE = {
     "keep": "taken from the store",
@@ -21,6 +23,7 @@ _DONE = {
     "create": "created",
     "replace": "replaced",
     "start": "started",
+    "wait": "waited for",
 }
 _TEXT = 44  # of what a step is, in characters
 _LINES = 12  # of one thing's changes, where it isn't the only thing that is told
@@ -34,8 +37,14 @@ class StepView(NamedTuple):
     parent: str
     status: str
     changes: tuple[Change, ...]
+    image: str = PROJECT
     size: int | None = None
     made: float | None = None
+
+    @property
+    def label(self) -> str:
+        """Its place, behind the service whose own image it is of."""
+        return called(owner(self.image), self.place)
 
     @property
     def inputs(self) -> Pairs:
@@ -54,60 +63,88 @@ class StepView(NamedTuple):
 
 
 class One(NamedTuple):
-    """What was asked about: steps, or a container."""
+    """What was asked about: steps, or containers."""
 
     wanted: Desired
     decided: Plan
     steps: tuple[StepView, ...] = ()
-    container: str = ""
+    containers: tuple[str, ...] = ()
     state: State | None = None
 
 
 def steps(
     wanted: Desired, state: State, decided: Plan, stored: Callable[[str], tuple[int, float] | None]
 ) -> tuple[StepView, ...]:
-    """All steps that leave files behind."""
-    planned = {step.key: step for action in decided.actions for step in action.steps}
+    """All steps that leave files behind, of all images."""
+    return tuple(view for image in wanted.images for view in _steps_of(image, state, decided, stored))
+
+
+def _steps_of(
+    wanted: WantedImage, state: State, decided: Plan, stored: Callable[[str], tuple[int, float] | None]
+) -> Iterator[StepView]:
+    planned = {step.key: step for action in decided.actions if action.image == wanted.name for step in action.steps}
     layered = [one for one in wanted.steps if not isinstance(one[1].step.operation, Configure)]
     places = {keyed.result: keyed.step.place or position for position, keyed in layered}
     bases = {dict(inputs).get("key", ""): dict(inputs).get("from", "") for _, inputs in wanted.built}
-    found = []
     for position, keyed in layered:
         step = planned.get(keyed.key, StepPlan("", "", keyed.key in state.cached, "in the store"))
         layer = stored(keyed.key) or (None, None)
         parent = places.get(keyed.parent) or bases.get(keyed.parent) or "nothing"
         place = keyed.step.place or position
         status = step.reason if step.cached else f"to be built: {step.reason}" if planned else "no longer in the store"
-        found.append(StepView(place, keyed, parent, status, step.changes, *layer))
-    return tuple(found)
+        yield StepView(place, keyed, parent, status, step.changes, wanted.name, *layer)
 
 
 def past(records: Mapping[str, Record], containers: Sequence[Container], now: float, env: Mapping[str, str]) -> None:
-    """What was last done to the image, step by step, and to each container, and why."""
+    """What was last done to the images, step by step, and to each container, and why."""
     colour = colours(sys.stdout, env)
-    names = [one.name for one in containers] or [name for name in records if name != "image" and " " not in name]
-    width = max(map(len, ("image", *names)))
-    if "image" not in records and not containers:
+    images = [name for name in records if name.partition(" ")[0] == PROJECT]
+    names = [one.name for one in containers] or [name for name in records if name not in images and " " not in name]
+    if not images and not containers:
         print("nothing was built or brought up here yet")
         return
-    if image := records.get("image"):
+    services = {one.name: one.service for one in containers if one.index}
+    groups = _alike(names, lambda name: (services.get(name, name), _past_of(name, records)))
+    width = max(map(len, (*(images or [PROJECT]), *map(span, groups))))
+    for name in images:
+        image = records[name]
         reason = "" if image.verb == "keep" else image.reason
-        _head("image", width, image, reason.partition(": ")[0] if image.changes else reason, now, colour)
+        _head(name, width, image, reason.partition(": ")[0] if image.changes else reason, now, colour)
         shown = {change._replace(place="") for step in image.steps for change in step.changes}
         _changes([change for change in image.changes if change._replace(place="") not in shown], colour, 4)
         _steps(image.steps, colour)
         _error(image, colour)
-    for name in names:
-        made, started = records.get(name), records.get(f"start {name}")
+    for group in groups:
+        made, started = records.get(group[0]), records.get(f"start {group[0]}")
         if made:
-            _head(name, width, made, "" if made.changes else made.reason, now, colour)
+            _head(span(group), width, made, "" if made.changes else made.reason, now, colour)
             _changes(made.changes, colour, 4)
         else:
-            print(f"{paint(name.ljust(width), 'bold', colour)}  nobody wrote down why it was made")
+            print(f"{paint(span(group).ljust(width), 'bold', colour)}  nobody wrote down why it was made")
         if started and started.reason != "it is new":
             print(f"{' ' * width}  {_sentence(started, started.reason, now)}")
         for record in filter(None, (made, started)):
             _error(record, colour)
+
+
+def _alike(names: Sequence[str], key: Callable[[str], object]) -> list[list[str]]:
+    """Names of which the same is to be told, in the order of the first of each."""
+    found: dict[object, list[str]] = {}
+    for name in sorted(names, key=_numbered):
+        found.setdefault(key(name), []).append(name)
+    return list(found.values())
+
+
+def _numbered(name: str) -> tuple[str, int]:
+    """web-2 comes before web-10."""
+    service, _, number = name.rpartition("-")
+    return (service, int(number)) if service and number.isdecimal() else (name, 0)
+
+
+def _past_of(name: str, records: Mapping[str, Record]) -> object:
+    """What is told of a container, but for when to the second."""
+    found = (records.get(name), records.get(f"start {name}"))
+    return tuple(one and (one.verb, one.reason, one.changes, one.error, round(one.when / 60)) for one in found)
 
 
 def now(decided: Plan, env: Mapping[str, str]) -> None:
@@ -120,20 +157,27 @@ def now(decided: Plan, env: Mapping[str, str]) -> None:
 
 
 def one(told: One, records: Mapping[str, Record], now: float, env: Mapping[str, str]) -> None:
-    """All there is to say of some steps, or of a container."""
+    """All there is to say of some steps, or of containers: of replicas that are all the same, once."""
     colour = colours(sys.stdout, env)
-    if told.container:
-        _container(told, records, now, colour)
-    last = {step.position: (step, records["image"]) for step in records["image"].steps} if "image" in records else {}
-    for number, view in enumerate(told.steps):
+
+    def shown(name: str) -> object:
+        now = tuple((verb, [change.name for change in found]) for verb, _, found in _now_of(told, name)[:1])
+        return _past_of(name, records), str(now), tuple(key for key, _ in _made_from(told, name))
+
+    for number, group in enumerate(_alike(told.containers, shown)):
         if number:
             print()
-        print(f"{paint(clean(view.place), 'bold', colour)}  {clean(caption(view.keyed.step.words, 400))}")
-        if view.place in last:
-            step, record = last[view.place]
+        _container(told, group, records, now, colour)
+    last = _last_steps(records)
+    for number, view in enumerate(told.steps):
+        if number or told.containers:
+            print()
+        print(f"{paint(clean(view.label), 'bold', colour)}  {clean(caption(view.keyed.step.words, 400))}")
+        if (view.image, view.place) in last:
+            step, record = last[view.image, view.place]
             _row("last", _step_sentence(step, record, now))
             _changes(step.changes, colour, 4, whole=True)
-        if view.place not in last or view.status != "in the store":
+        if (view.image, view.place) not in last or view.status != "in the store":
             _row("now", view.status)
             _changes(view.changes, colour, 4, whole=True)
         _row("key", view.keyed.key[:12])
@@ -153,17 +197,15 @@ def one(told: One, records: Mapping[str, Record], now: float, env: Mapping[str, 
 def one_document(told: One, records: Mapping[str, Record]) -> document.Document:
     """The same for --json."""
     found: document.Document = {"environment": document.environment(told.wanted.environment)}
-    if told.container:
-        last = [document.record(one) for name, one in records.items() if name.split(" ")[-1] == told.container]
-        actions = [document.action(one) for one in told.decided.actions if one.object == told.container]
-        return {**found, "container": told.container, "inputs": _shown(_made_from(told)), "last": last, "now": actions}
-    image = records.get("image")
-    last_steps = {step.position: document.step(step) for step in image.steps} if image else {}
+    if told.containers:
+        return {**found, **_container_document(told, told.containers, records)}
+    last = {place: document.step(step) for place, (step, _) in _last_steps(records).items()}
     return {
         **found,
         "steps": [
             {
                 "position": view.place,
+                "service": owner(view.image) or None,
                 "text": view.keyed.step.words,
                 "key": view.keyed.key,
                 "parent": view.keyed.parent,
@@ -174,33 +216,60 @@ def one_document(told: One, records: Mapping[str, Record]) -> document.Document:
                 "network": view.keyed.step.online,
                 "inputs": dict(view.inputs),
                 "packages": list(view.packages),
-                "last": last_steps.get(view.place),
+                "last": last.get((view.image, view.place)),
             }
             for view in told.steps
         ],
     }
 
 
-def _container(told: One, records: Mapping[str, Record], now: float, colour: bool) -> None:
-    name = told.container
-    print(paint(clean(name), "bold", colour))
+def _last_steps(records: Mapping[str, Record]) -> dict[tuple[str, str], tuple[StepPlan, Record]]:
+    """(image, place) → a step as it was built last, and with what."""
+    return {
+        (name.removeprefix(f"{PROJECT} "), step.position): (step, record)
+        for name, record in records.items()
+        if name.partition(" ")[0] == PROJECT
+        for step in record.steps
+    }
+
+
+def _container_document(told: One, names: Sequence[str], records: Mapping[str, Record]) -> document.Document:
+    def one(name: str) -> document.Document:
+        last = [document.record(one) for key, one in records.items() if key in (name, f"start {name}")]
+        actions = [document.action(action) for action in told.decided.actions if action.object == name]
+        return {"container": name, "inputs": _shown(_made_from(told, name)), "last": last, "now": actions}
+
+    return one(names[0]) if len(names) == 1 else {"containers": [one(name) for name in names]}
+
+
+def _container(told: One, names: Sequence[str], records: Mapping[str, Record], now: float, colour: bool) -> None:
+    name = names[0]
+    print(paint(clean(span(names)), "bold", colour))
     for record in filter(None, (records.get(name), records.get(f"start {name}"))):
         if record.verb != "start" or record.reason != "it is new":
             _row("last", _sentence(record, record.reason, now))
             _changes(record.changes, colour, 4, whole=True)
-    actions = [one for one in told.decided.actions if one.object == name and one.verb != "start"] or [
-        one for one in told.decided.actions if one.object == name
-    ]
-    for action in actions[:1]:
-        _row("now", action.reason if action.verb == "keep" else f"to {action.verb}: {action.reason}")
-        _changes(action.changes, colour, 4, whole=True)
-    _inputs(tuple(_shown(_made_from(told)).items()), colour)
+    for verb, reason, found in _now_of(told, name)[:1]:
+        _row("now", reason if verb == "keep" else f"to {verb}: {reason}")
+        _changes(found, colour, 4, whole=True)
+    each = [_shown(_made_from(told, one)) for one in names]
+    told_all = ((key, dict.fromkeys(one[key] for one in each)) for key in each[0])
+    _inputs(tuple((key, changes.shortened(list(values))) for key, values in told_all), colour)
 
 
-def _made_from(told: One) -> Pairs:
+def _now_of(told: One, name: str) -> tuple[tuple[str, str, tuple[Change, ...]], ...]:
+    """(verb, reason, changes) of what `up` would do to a container; what follows from that comes last."""
+    found = [one for one in told.decided.actions if one.object == name]
+    found.sort(key=lambda one: one.verb in ("start", "wait"))
+    return tuple((one.verb, one.reason, one.changes) for one in found)
+
+
+def _made_from(told: One, name: str) -> Pairs:
     """The inputs a container was made from; of one that isn't there, what it would be made from."""
-    known = (one.inputs for one in (told.state.containers if told.state else ()) if one.name == told.container)
-    return next(known, told.wanted.spec.inputs)
+    specs = [told.wanted.spec, *(spec for service in told.wanted.services for spec in service.specs)]
+    made = {spec.name: spec.inputs for spec in specs}
+    made |= {known.name: known.inputs for known in (told.state.containers if told.state else ())}
+    return made.get(name, ())
 
 
 def _shown(inputs: Pairs) -> dict[str, str]:

@@ -10,7 +10,7 @@ import typer
 
 from devenv import console
 from devenv.cli import complete, document, options, show
-from devenv.cli.project import find_image
+from devenv.cli.known import find_image
 from devenv.cli.session import Session
 from devenv.engine import Observer
 

@@ -11,7 +11,7 @@ import typer
 
 from devenv import console
 from devenv.cli import complete, document, options, show
-from devenv.cli.project import find_image
+from devenv.cli.known import find_image
 from devenv.cli.session import Session
 
 

@@ -6,52 +6,61 @@ import os
 import sys
 import time
 from collections.abc import Iterable, Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from devenv import console
-from devenv.cli import complete, options, receipt
+from devenv.cli import complete, options, receipt, secrets
+from devenv.cli.known import called, find_container, find_containers, find_image, known_home, running
 from devenv.cli.locking import settled
 from devenv.cli.project import (
     BuildOptions,
     builder,
     desire,
     find,
-    find_container,
-    find_image,
     home,
     load,
     observe,
-    prepare,
-    running,
-    tag,
+    prepare_all,
+    tags,
     told_late,
     warn,
 )
 from devenv.cli.session import Machine, Session
 from devenv.cli.telling import Taken, timed
 from devenv.command import matching
-from devenv.desired import MAIN, SHELL, bare, one_shot, without_sources
+from devenv.desired import SHELL, bare, one_shot, without_sources
 from devenv.engine import Engine
 from devenv.errors import Fault, InputError, NotFound
 from devenv.model.container import Container, ContainerSpec, Process
 from devenv.model.image import ImageConfig
 from devenv.model.manifest import Pairs
+from devenv.model.plan import PROJECT
 
 # No login shell: Debian's /etc/profile would reset PATH, and with it the project's own programs.
 _ENTER = "if command -v bash >/dev/null; then exec bash; else exec sh; fi"
 
-Command = Annotated[
-    list[str],
-    typer.Argument(metavar="COMMAND…", help="The command and its arguments.", autocompletion=complete.files),
-]
+_PLAINLY = "devenv.plainly"
+"""Where a context says whether `--` stands right before the command."""
+
+
+class _Exec(TyperCommand):
+    """The parser drops a `--`, but what follows one is no container's name."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        given = list(args)
+        rest = super().parse_args(ctx, args)
+        after = given[given.index("--") + 1 :] if "--" in given else None
+        ctx.meta[_PLAINLY] = after is not None and list(ctx.params["command"] or ()) == after
+        return rest
 
 
 def register(app: typer.Typer) -> None:
     """Add this group's verbs."""
     app.command()(shell)
-    app.command(name="exec", context_settings=options.TAKES_ALL)(execute)
+    app.command(name="exec", context_settings=options.TAKES_ALL, cls=_Exec)(execute)
     app.command(context_settings=options.TAKES_ALL)(run)
     app.command(context_settings=options.PASSES_ON)(test)
 
@@ -62,7 +71,7 @@ def shell(
         str,
         typer.Argument(
             metavar="[ENVIRONMENT/]CONTAINER",
-            help="As `ps` shows them. Default: the main one, here.",
+            help="As `ps` shows them, or a service. Default: the workspace, here.",
             autocompletion=complete.containers,
         ),
     ] = "",
@@ -85,7 +94,25 @@ def shell(
 
 def execute(
     context: typer.Context,
-    command: Command,
+    command: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="[CONTAINER] COMMAND…",
+            help="A container or service of this environment, if it isn't the workspace; the command.",
+            autocompletion=complete.files,
+        ),
+    ],
+    service: Annotated[
+        str,
+        typer.Option(
+            "--service",
+            "-s",
+            metavar="[ENVIRONMENT/]CONTAINER",
+            help="Where, in words that can't be a command: a container, or a service.",
+            autocompletion=complete.containers,
+        ),
+    ] = "",
+    everywhere: Annotated[bool, typer.Option("--all", help="In each replica of the service, one by one.")] = False,
     user: options.User = "",
     workdir: options.Workdir = "",
     environment: options.Environment = None,
@@ -93,12 +120,26 @@ def execute(
 ) -> int:
     """Run a command in the running environment.
 
+    A first word that is the name of a container or service says where; after `--` it is always the command's.
+
     Example:  devenv exec -e DEBUG=1 -- python manage.py check
+
+    Example:  devenv exec web-3 ps
     """
     session: Session = context.obj
-    process = _process(session, command, user, workdir, environment, no_terminal)
     engine = session.engine()
-    _, container = running(session, engine)
+    where, words = service, command
+    if not service and not context.meta[_PLAINLY]:
+        where, words = _addressed(session, engine, command)
+    if words[:1] == ["--all"] and where:
+        everywhere, words = True, words[1:]
+    words = words[1:] if words[:1] == ["--"] and where else words
+    if not words:
+        raise InputError(Fault("exec", 0, 0, f"no command for {where}", f"name one: devenv exec {where} COMMAND"))
+    process = _process(session, words, user, workdir, environment, no_terminal)
+    if everywhere:
+        return _everywhere(session, engine, where, process)
+    _, container = _entered(session, engine, where)
     return engine.execute(container.id, _here(session, engine, container, process))
 
 
@@ -179,23 +220,56 @@ def test(
     return engine.execute(container.id, _process(session, command, "", "", None, no_terminal))
 
 
+def _addressed(session: Session, engine: Engine, words: list[str]) -> tuple[str, list[str]]:
+    """(the container or service that the first word names, the rest); ("", all) when it is a command."""
+    try:
+        found = called(engine, known_home(session, engine), words[0])
+    except NotFound:
+        return "", words
+    return (words[0], words[1:]) if found else ("", words)
+
+
+def _everywhere(session: Session, engine: Engine, text: str, process: Process) -> int:
+    """Run it in each replica of a service, and say which said what; the first code that isn't 0."""
+    if not text:
+        raise InputError(Fault("--all", 0, 0, "of which service?", "name it: devenv exec SERVICE --all COMMAND"))
+    codes = []
+    for container in find_containers(session, engine, text):
+        code = 1
+        if container.status == "running":
+            own = _here(session, engine, container, process._replace(terminal=False))
+            code = engine.execute(container.id, own, lambda line, name=container.name: _said(name, line))  # type: ignore[misc]
+        else:
+            console.warning(f"{container.name}: isn't running", session.env)
+        codes.append(code)
+    return next((code for code in codes if code), 0)
+
+
+def _said(name: str, line: str) -> None:
+    print(f"{name} │ {line}", flush=True)
+
+
 def _project_spec(session: Session, machine: Machine) -> ContainerSpec:
-    """The project's main container with its image, built now if it must be."""
+    """The workspace with its image, built now if it must be."""
     manifest = load(session)
     here = home(machine, manifest)
-    options = BuildOptions(tags=(tag(here),))
+    options = BuildOptions()
     section = settled(session, manifest, machine, options)
-    prepared = prepare(manifest, section, machine, options)
-    warn(prepared, session)
+    prepared = prepare_all(manifest._replace(services=()), section, machine, options)
+    warn(prepared.values(), session)
     wanted = desire(manifest, prepared, section, here, machine)
-    image = observe(machine, wanted).image
+    image = observe(machine, wanted).images[PROJECT].digest
     if not image:
         taken: Taken = {}
         with console.progress(sys.stderr, session.env, time.monotonic) as sink:
-            image = builder(prepared, machine, options, timed(sink, taken))().digest
+            build = builder(prepared, machine, options, timed(sink, taken), tags(here, prepared))
+            image = build(PROJECT).digest
         told_late(prepared, manifest, taken, session)
     machine.engine.register(here)
-    receipt.write(session, machine, manifest, section, prepared, wanted)
+    if wanted.spec.secrets:
+        machine.engine.supply(here.id, secrets.values(manifest, wanted.spec.secrets, session.env))
+    if not manifest.services:  # or only `up` knows all that there is to be
+        receipt.write(session, machine, manifest, section, prepared, wanted)
     return wanted.spec._replace(image=image)
 
 
@@ -230,7 +304,7 @@ def _entered(session: Session, engine: Engine, text: str) -> tuple[str, Containe
         return running(session, engine)
     found = find_container(session, engine, text)
     if found.status != "running":
-        if found.name == MAIN:
+        if found.service:
             raise NotFound(f"{text}: isn't running", hint="`devenv up` starts it")
         with engine.turn(found.environment, console.waiting):
             found = engine.start(found.id)

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from typing import Annotated
 
 import typer
 
 from devenv import console
-from devenv.cli import locking, options, show
+from devenv.cli import complete, locking, options, show
 from devenv.cli.project import BuildOptions, debian_arch, load
 from devenv.cli.session import Session
+from devenv.desired import image_of, manifests
 from devenv.errors import DevenvError, Fault, InputError
+from devenv.lock.parts import part
 from devenv.model.lock import Section
+from devenv.model.manifest import Manifest
+from devenv.model.plan import PROJECT
 
 
 def register(app: typer.Typer) -> None:
@@ -28,6 +33,16 @@ def lock(
         list[str] | None, typer.Argument(metavar="[NAME…]", help="With --upgrade: these packages only.")
     ] = None,
     upgrade: Annotated[bool, typer.Option("--upgrade", help="Newer versions, as far as devenv.yml allows.")] = False,
+    service: Annotated[
+        str,
+        typer.Option(
+            "--service",
+            "-s",
+            metavar="SERVICE",
+            help="With --upgrade: what this service's own image has.",
+            autocompletion=complete.services,
+        ),
+    ] = "",
     check: Annotated[
         bool, typer.Option("--check", help="Write nothing: exit code 2, and what differs, when it isn't up to date.")
     ] = False,
@@ -40,8 +55,9 @@ def lock(
     Example:  devenv lock --upgrade django
     """
     session: Session = context.obj
-    if names and not upgrade:
-        raise InputError(Fault("lock", 0, 0, f"{' '.join(names)}: names need --upgrade", "devenv lock --upgrade NAME"))
+    if (names or service) and not upgrade:
+        what = f"{' '.join(names)}: names need --upgrade" if names else "--service needs --upgrade"
+        raise InputError(Fault("lock", 0, 0, what, "devenv lock --upgrade [--service SERVICE] [NAME…]"))
     manifest, machine = load(session), session.machine()
     known = locking.known(manifest)
     before = known.sections.get(debian_arch(), Section(debian_arch()))
@@ -51,10 +67,8 @@ def lock(
             console.warning(text, session.env)
         return 0
     from devenv.lock.compare import moved
-    from devenv.lock.resolve import EVERYTHING
-    from devenv.lock.upgrade import chosen
 
-    wanted = chosen(names or (), before) if names or not upgrade else EVERYTHING
+    wanted = _renewed(manifest, before, names or (), service) if upgrade else {}
     with console.progress(sys.stderr, session.env, time.monotonic) as sink:
         after = locking.renewed(manifest, machine, BuildOptions(), known, sink, wanted)
     found, unlocked = moved(before, after), locking.unlocked(manifest, machine, after)
@@ -66,6 +80,19 @@ def lock(
     else:
         show.moved(found, session.env)
     return 0
+
+
+def _renewed(manifest: Manifest, section: Section, names: Sequence[str], service: str) -> Mapping[str, frozenset[str]]:
+    """What is to be upgraded of each image. Raises InputError, NotFound for names that nothing has."""
+    from devenv.lock.resolve import EVERYTHING
+    from devenv.lock.upgrade import chosen
+
+    image = image_of(manifest.services, service) if service else PROJECT
+    if service and image == PROJECT:
+        hint = "`devenv lock --upgrade NAME` renews what that has"
+        raise InputError(Fault("--service", 0, 0, f"{service}: runs the project's image", hint))
+    wanted = chosen(names, part(section, image) if service else section) if names else EVERYTHING
+    return dict.fromkeys((image,) if service else manifests(manifest), wanted)
 
 
 def outdated(context: typer.Context, as_json: options.Json = False) -> None:

@@ -1,31 +1,31 @@
-"""Verbs that only look: ps, logs."""
+"""Verbs that list: ps, port."""
 
 from __future__ import annotations
 
 import os
-import re
 import sys
 import time
-from collections.abc import Iterator
-from datetime import UTC, datetime
+from collections.abc import Iterable, Iterator
 from typing import Annotated
 
 import typer
 
 from devenv import console
-from devenv.cli import complete, document, options, show
-from devenv.cli.project import find_container, known_id
+from devenv.cli import complete, document, listing, options
+from devenv.cli.chosen import choose
+from devenv.cli.known import known_id
 from devenv.cli.session import Session
-from devenv.engine import LogLine, Observer
-from devenv.model.container import Container, Environment
-
-_COLOUR = re.compile(r"(\x1b\[[0-9;:]*m)")
+from devenv.desired import MAIN
+from devenv.engine import Engine, Observer
+from devenv.errors import EngineError, Fault, InputError
+from devenv.model.container import Container, Environment, Supervisor
+from devenv.model.manifest import Port
 
 
 def register(app: typer.Typer) -> None:
     """Add this group's verbs."""
     app.command()(ps)
-    app.command()(logs)
+    app.command()(port)
 
 
 def ps(
@@ -33,47 +33,51 @@ def ps(
     everything: Annotated[bool, typer.Option("--all", "-a", help="Those that don't run too.")] = False,
     as_json: options.Json = False,
 ) -> None:
-    """List containers and the addresses where they answer.
+    """List containers: how they are, and the addresses where they answer.
 
     Those that run, of all your environments, and this folder's own.
 
     Example:  devenv ps --all
     """
     session: Session = context.obj
-    observer = session.observer()
-    here = known_id(session, observer)
-    found = [pair for pair in homed(observer) if everything or pair[1].status == "running" or pair[0].id == here]
+    engine = session.engine()
+    found = listing.shown(homed(engine), everything, known_id(session, engine))
     gone = {home.folder for home, _ in found if not os.path.isdir(home.folder)}
+    watching = watched(engine, found)
     if as_json:
-        console.json(document.containers(found, gone), sys.stdout)
+        console.json(document.containers(found, gone, watching), sys.stdout)
     else:
-        show.containers(found, gone, time.time(), session.env)
+        listing.containers(found, gone, watching, time.time(), session.env)
+    _mend(session, engine, (home for home, _ in found), watching)
 
 
-def logs(
+def port(
     context: typer.Context,
-    container: Annotated[
-        str,
+    words: Annotated[
+        list[str] | None,
         typer.Argument(
-            metavar="[ENVIRONMENT/]CONTAINER",
-            help="As `ps` shows them. An ENVIRONMENT alone: its main one.",
-            autocompletion=complete.containers,
+            metavar="[[ENVIRONMENT/]CONTAINER|SERVICE] [PORT[/udp]]",
+            help="Whose, default: the workspace's; and the port inside, default: each.",
+            autocompletion=complete.members,
         ),
-    ] = "",
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until it stops.")] = False,
-    tail: Annotated[int | None, typer.Option("--tail", "-n", min=0, metavar="N", help="The last N lines only.")] = None,
-    timestamps: Annotated[bool, typer.Option("--timestamps", "-t", help="Each line's time, in UTC.")] = False,
+    ] = None,
+    as_json: options.Json = False,
 ) -> None:
-    """Print what a container has printed: the main one of this environment, or another.
+    """Say where a published port answers on this machine, a line for each address. Exit code 1 when it does nowhere.
 
-    Its stdout goes to ours, its stderr to ours.
-
-    Example:  devenv logs -f --tail 20
+    Example:  devenv port web 8000
     """
     session: Session = context.obj
-    observer = session.observer()
-    known = find_container(session, observer, container)
-    print_lines(observer.logs(known.id, follow=follow, tail=tail), timestamps=timestamps)
+    name, wanted = _asked(words or [])
+    chosen = choose(session, session.observer(), [name])
+    running = [one for one in chosen.containers if one.status == "running"]
+    found = [pair for pair in dict.fromkeys(_published(running)) if wanted in ("", _inside(pair))]
+    if not found:
+        raise _nowhere(name, wanted, chosen.containers)
+    if as_json:
+        console.json([document.port(one) for one in found], sys.stdout)
+    for one in () if as_json else found:
+        print(_outside(one) if wanted else f"{_inside(one)} → {_outside(one)}")
 
 
 def homed(observer: Observer) -> Iterator[tuple[Environment, Container]]:
@@ -84,17 +88,46 @@ def homed(observer: Observer) -> Iterator[tuple[Environment, Container]]:
         yield home, container
 
 
-def print_lines(lines: Iterator[LogLine], *, timestamps: bool) -> None:
-    """Each to its own stream. A terminal gets colours and nothing else that would act on it; a file the very bytes."""
-    for line in lines:
-        out = sys.stderr if line.stream == "stderr" else sys.stdout
-        text = only_colours(line.text) if out.isatty() else line.text
-        when = datetime.fromtimestamp(line.time, UTC).isoformat(timespec="milliseconds") if timestamps else ""
-        print(f"{when} {text}" if when else text, file=out, flush=True)
+def watched(observer: Observer, found: Iterable[listing.Pair]) -> dict[str, Supervisor]:
+    """The supervisors of these environments."""
+    asked = {home.id: observer.supervisor(home.id) for home, _ in found if home.id}
+    return {home: one for home, one in asked.items() if one is not None}
 
 
-def only_colours(text: str) -> str:
-    """Clean but for its colours (ECMA-48, SGR), which end with the line."""
-    parts = _COLOUR.split(text)
-    kept = "".join(part if number % 2 else console.clean(part) for number, part in enumerate(parts))
-    return f"{kept}\x1b[0m" if len(parts) > 1 else kept
+def _mend(session: Session, engine: Engine, homes: Iterable[Environment], found: dict[str, Supervisor]) -> None:
+    """A supervisor that was killed is started again by whoever sees it."""
+    for home in dict.fromkeys(homes):
+        if home.id in found and not found[home.id].running:
+            console.warning(f"the supervisor of {home.name} was killed: it is started again", session.env)
+            engine.supervise(home.id)
+
+
+def _asked(words: list[str]) -> tuple[str, str]:
+    """(whose, `8000/tcp` or "") of what was typed. Raises InputError."""
+    name = words.pop(0) if words and not words[0].partition("/")[0].isdecimal() else MAIN
+    number, _, protocol = (words.pop(0) if words else "").partition("/")
+    if words or (number and (not number.isdecimal() or protocol not in ("", "tcp", "udp"))):
+        raise InputError(Fault("port", 0, 0, "what is asked for isn't [SERVICE] [PORT]", "as in devenv port web 8000"))
+    return name, f"{int(number)}/{protocol or 'tcp'}" if number else ""
+
+
+def _published(running: Iterable[Container]) -> Iterator[Port]:
+    return (published for one in running for published in one.ports)
+
+
+def _inside(one: Port) -> str:
+    return f"{one.container}/{one.protocol}"
+
+
+def _outside(one: Port) -> str:
+    return f"{'127.0.0.1' if one.address == '0.0.0.0' else one.address}:{one.host}"
+
+
+def _nowhere(name: str, wanted: str, known: Iterable[Container]) -> EngineError:
+    ports = sorted({_inside(one) for one in _published(known)})
+    what = f"{name}: its port {wanted}" if wanted else name
+    if not ports:
+        return EngineError(f"{what} isn't published", hint="write it in `ports:`, then `devenv up`")
+    if wanted and wanted not in ports:
+        return EngineError(f"{what} isn't published", hint=f"those that are: {', '.join(ports)}")
+    return EngineError(f"{what} answers nowhere: it doesn't run", hint="devenv up")

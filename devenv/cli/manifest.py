@@ -10,13 +10,17 @@ from typing import Annotated
 import typer
 
 from devenv import console
-from devenv.cli import document, options, show
+from devenv.cli import complete, document, options, show
+from devenv.cli.act import Asked, chosen_services
 from devenv.cli.locking import expected, fetched, settled
-from devenv.cli.project import FILE, BuildOptions, desire, home, load, observe, prepare, recipe, warn
+from devenv.cli.project import FILE, BuildOptions, desire, home, load, observe, prepare_all, recipe, warn
 from devenv.cli.session import Session
 from devenv.cli.telling import placed
 from devenv.cli.written import write_new
+from devenv.desired import image_of, manifests
 from devenv.errors import Fault, InputError
+from devenv.lock.parts import part
+from devenv.model.plan import PROJECT
 from devenv.plan import plan as decide
 
 _LARGEST = 4 << 20
@@ -60,12 +64,18 @@ def init(
 
 def render(
     context: typer.Context,
+    service: Annotated[
+        str,
+        typer.Argument(
+            metavar="[SERVICE]", help="Of the image that this service runs.", autocompletion=complete.services
+        ),
+    ] = "",
     packages: Annotated[
         str,
         typer.Option("--packages", metavar="FOLDER", help="Write there what other builders need as `devenv-packages`."),
     ] = "",
 ) -> None:
-    """Print the Containerfile that the manifest and its lock become.
+    """Print the Containerfile that the manifest and its lock become, or a service's image keys do.
 
     It is the standard format, so other builders understand it.
 
@@ -73,13 +83,14 @@ def render(
     """
     session: Session = context.obj
     manifest = load(session)
+    image = image_of(manifest.services, service) if service else PROJECT
     if packages:
         machine = session.machine()
-        section = settled(session, manifest, machine, BuildOptions())
+        section = part(settled(session, manifest, machine, BuildOptions()), image)
         fetched(machine, section, os.path.join(session.folder, packages))
     else:
-        section, _ = expected(manifest, session.window(), BuildOptions())
-    text, _ = recipe(manifest, section)
+        section = part(expected(manifest, session.window(), BuildOptions()), image)
+    text, _ = recipe(manifests(manifest)[image], section)
     sys.stdout.write(text)
 
 
@@ -88,6 +99,7 @@ def plan(
     diff: Annotated[bool, typer.Option("--diff", help="Each changed input, before and after.")] = False,
     contexts: options.Contexts = None,
     arguments: options.Arguments = None,
+    profiles: options.Profiles = None,
     as_json: options.Json = False,
 ) -> None:
     """Say what `up` would do, and why. It can't act.
@@ -99,13 +111,15 @@ def plan(
     chosen = BuildOptions(
         options.contexts(contexts, session.folder), options.pairs(arguments, "--build-arg", session.env)
     )
-    section, _ = expected(manifest, machine, chosen)
-    prepared = prepare(manifest, section, machine, chosen)
-    warn(prepared, session)
-    wanted = desire(manifest, prepared, section, home(machine, manifest), machine)
+    section = expected(manifest, machine, chosen)
+    asked = Asked(profiles=tuple(profiles or ()))
+    services = chosen_services(session, manifest, asked)
+    prepared = prepare_all(manifest._replace(services=services), section, machine, chosen)
+    warnings = warn(prepared.values(), session)
+    wanted = desire(manifest, prepared, section, home(machine, manifest), machine, services)
     decided = placed(decide(wanted, observe(machine, wanted)), manifest, wanted)
     if as_json:
-        console.json({**document.plan(decided), "warnings": [*prepared.warnings]}, sys.stdout)
+        console.json({**document.plan(decided), "warnings": [*warnings]}, sys.stdout)
     else:
         show.plan(decided, session.env, diff=diff)
 

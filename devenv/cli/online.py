@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from devenv.build.caption import title
+from devenv.build.caption import called, title
+from devenv.desired import manifests, owner
 from devenv.model.build import Step
 from devenv.model.manifest import Manifest
 
@@ -25,20 +26,31 @@ def steps(prepared: Prepared) -> Iterator[tuple[str, Step]]:
     yield from ((prepared.graph.file, keyed.step) for keyed in prepared.steps if keyed.step.online)
 
 
-def titles(prepared: Prepared) -> tuple[str, ...]:
-    """What they are called."""
-    return tuple(title(step, _TITLE) for _, step in steps(prepared))
+def titles(prepared: Mapping[str, Prepared]) -> tuple[str, ...]:
+    """What they are called, of these images."""
+    return tuple(called(owner(image), title(step, _TITLE)) for image, one in prepared.items() for _, step in steps(one))
 
 
-def told(prepared: Prepared, manifest: Manifest | None, done: Collection[str] | None = None) -> tuple[str, ...]:
+def told(
+    prepared: Mapping[str, Prepared], manifest: Manifest | None, done: Collection[str] | None = None
+) -> tuple[str, ...]:
     """A line for each that the manifest asks for, and one for all of a Containerfile's own, with their places.
 
     `done`: only of steps with these titles (in events); None: of all.
     """
+    own = manifests(manifest) if manifest else {}
+    lines = (line for image, one in prepared.items() for line in told_of(one, own.get(image), done, owner(image)))
+    return tuple(dict.fromkeys(lines))
+
+
+def told_of(
+    prepared: Prepared, manifest: Manifest | None, done: Collection[str] | None = None, image: str = ""
+) -> tuple[str, ...]:
+    """The same of one image; `manifest` is its own, `image` what its steps are told by (Build)."""
     own: dict[str, list[int]] = {}
     found = []
     for file, step in steps(prepared):
-        if done is not None and title(step) not in done:
+        if done is not None and called(image, title(step)) not in done:
             continue
         if step.origins and manifest is not None:
             found.append(_asked(step, manifest))

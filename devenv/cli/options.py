@@ -15,6 +15,7 @@ from devenv.model.image import OURS
 from devenv.model.manifest import Pairs, Port
 
 _MAX_SECRET = 1 << 20
+_DIGITS = 6
 # The distribution spec's <name>, a registry before it, and <reference>.
 _REFERENCE = re.compile(r"(?:[\w.-]+:\d+/)?[a-z0-9]+(?:[._/-]+[a-z0-9]+)*(?::\w[\w.-]{0,127})?", re.ASCII)
 
@@ -73,6 +74,10 @@ Environment = Annotated[
 User = Annotated[str, typer.Option("--user", "-u", metavar="USER[:GROUP]", help="Who to be. Default: the manifest's.")]
 Workdir = Annotated[
     str, typer.Option("--workdir", "-w", metavar="DIR", help="Where to be. Default: where you are, inside.")
+]
+Profiles = Annotated[
+    list[str] | None,
+    typer.Option("--profile", metavar="NAME", help="Services of this profile too; also: DEVENV_PROFILES."),
 ]
 NoTerminal = Annotated[bool, typer.Option("-T", help="No terminal, though you are at one.")]
 
@@ -210,6 +215,17 @@ def tags(texts: Sequence[str] | None) -> tuple[str, ...]:
                 Fault("--tag", 0, 0, f"{text!r} is no name of an image", "as in shop:dev or team/shop:1.2")
             )
     return tuple(texts or ())
+
+
+def replicas(texts: Sequence[str]) -> dict[str, int]:
+    """`SERVICE=N`s. Raises InputError."""
+    found = {}
+    for text in texts:
+        name, sign, count = text.partition("=")
+        if not (name and sign and count.isascii() and count.isdecimal() and len(count) <= _DIGITS):
+            raise InputError(Fault("scale", 0, 0, f"{text!r} isn't SERVICE=N", "as in web=5"))
+        found[name] = int(count)
+    return found
 
 
 def ports(texts: Sequence[str] | None) -> tuple[Port, ...]:

@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from devenv import desired as wanting
 from devenv.cli import remembered
 from devenv.cli.session import Machine, Session, Window, here, places
 from devenv.console import warning
-from devenv.engine import Observer
-from devenv.errors import DevenvError, Fault, InputError, NotFound
+from devenv.errors import Fault, InputError, NotFound
 from devenv.model.build import Keyed, Step
-from devenv.model.container import Container, Environment, State
+from devenv.model.container import Environment, State
 from devenv.model.events import Sink
 from devenv.model.image import Image, Unlike, environment_tag, failed_tag
 from devenv.model.lock import EPOCH, Section
-from devenv.model.manifest import Lending, Manifest, Pairs
-from devenv.model.plan import Desired
+from devenv.model.manifest import Lending, Manifest, Pairs, Service
+from devenv.model.plan import PROJECT, Desired
 
 if TYPE_CHECKING:
     from devenv.build.prepare import Blame, Prepared
+    from devenv.build.several import Several
 
 FILE = "devenv.yml"
 
@@ -62,13 +63,13 @@ def find(start: str) -> str:
     while True:
         path = os.path.join(folder, FILE)
         if os.path.lexists(path) and (folder == first or os.lstat(path).st_uid in trusted):
-            return _utf8(path)
+            return utf8(path)
         if folder == "/":
             raise NotFound(f"no {FILE} in {first} or above it", hint="`devenv init` writes one from what is there")
         folder = os.path.dirname(folder)
 
 
-def _utf8(path: str) -> str:
+def utf8(path: str) -> str:
     """The path, if it is text: what JSON, the database and a container's own files name must be."""
     try:
         path.encode()
@@ -89,14 +90,24 @@ def debian_arch() -> str:
     return _DEBIAN_ARCH.get(machine, machine)
 
 
-def load(session: Session) -> Manifest:
-    """The manifest of the project we are in. Raises NotFound, InputError with every fault."""
+def load(session: Session, scale: Mapping[str, int] | None = None) -> Manifest:
+    """The manifest of the project we are in. Raises NotFound, InputError with every fault.
+
+    `scale`: service → replicas, whatever the manifest says.
+    """
     from devenv.manifest import load as load_manifest
     from devenv.render.sandbox import expand
 
     path = os.path.relpath(find(session.folder), session.folder)  # messages carry it as one would type it
     where = os.path.join(session.folder, path) if session.folder != here() else path
-    return load_manifest(where, facts=facts(session.env), expand=expand, forbidden=places(session.env))
+    return load_manifest(
+        where,
+        facts=facts(session.env),
+        expand=expand,
+        forbidden=places(session.env),
+        scale=scale or {},
+        home=session.env.get("HOME", ""),
+    )
 
 
 def recipe(manifest: Manifest, section: Section) -> tuple[str, str]:
@@ -145,6 +156,22 @@ def prepare(manifest: Manifest, section: Section, machine: Window, options: Buil
         raise located(error, manifest, text, file) from error
 
 
+def prepare_all(manifest: Manifest, section: Section, machine: Window, options: BuildOptions) -> Mapping[str, Prepared]:
+    """The keyed graphs of all images that a manifest speaks of, by the name they are wanted under; the project's first.
+
+    `section` is the whole lock, and what later bases are made of.
+    """
+    from devenv.build.prepare import undeclared_in
+    from devenv.lock.parts import part
+
+    found = {
+        image: prepare(own, part(section, image), machine, options)
+        for image, own in wanting.manifests(manifest).items()
+    }
+    machine.workshop.use(section)
+    return undeclared_in(found, dict(options.arguments))
+
+
 def prepare_file(
     text: str,
     file: str,
@@ -178,16 +205,21 @@ def prepare_file(
     )
 
 
-def warn(prepared: Prepared, session: Session) -> None:
-    """Say what is odd about a build, once, before it begins."""
-    for text in prepared.warnings:
+def warn(prepared: Iterable[Prepared], session: Session) -> Sequence[str]:
+    """Say what is odd about builds, once, before they begin; the texts."""
+    texts = tuple(dict.fromkeys(text for one in prepared for text in one.warnings))
+    for text in texts:
         warning(text, session.env)
+    return texts
 
 
 def told_late(
-    prepared: Prepared, manifest: Manifest | None, taken: Mapping[str, tuple[bool, float]], session: Session
+    prepared: Mapping[str, Prepared],
+    manifest: Manifest | None,
+    taken: Mapping[str, tuple[bool, float]],
+    session: Session,
 ) -> tuple[str, ...]:
-    """Say what is to be said once a build is done, of the steps that ran and nobody can promise; they are `taken`, by title."""
+    """Say what is to be said once builds are done, of the steps that ran and nobody can promise; they are `taken`, by title."""
     if not taken:
         return ()
     from devenv.cli.online import told
@@ -198,45 +230,85 @@ def told_late(
     return found
 
 
-def builder(prepared: Prepared, machine: Machine, options: BuildOptions, sink: Sink) -> Callable[[], Image]:
-    """What makes the image when a plan asks for it."""
+def builder(
+    prepared: Mapping[str, Prepared],
+    machine: Machine,
+    options: BuildOptions,
+    sink: Sink,
+    names: Mapping[str, Sequence[str]] = MappingProxyType({}),
+) -> Callable[[str], Image]:
+    """What makes images when a plan asks for them, by name: all of `prepared`, at the same time.
 
-    def build() -> Image:
-        from devenv.build.execute import build as execute
+    `names` are what they are called in the store, by image; of one that isn't there, `options.tags`.
+    """
+    begun: list[Several] = []
 
-        return execute(
-            prepared,
-            machine.workshop,
-            sink,
-            jobs=options.jobs or os.cpu_count() or 1,
-            references=options.tags,
-            secrets=dict(options.secrets),
-            keep_failed=failed_tag(prepared.key) if options.keep_failed else "",
-            no_cache=options.no_cache,
-        )
+    def image(name: str) -> Image:
+        if not begun:  # nothing of it is imported where nothing is to be built
+            begun.append(_several(prepared, machine, options, sink, names))
+        return begun[0].image(name)
 
-    return build
+    return image
 
 
-def rebuilt(prepared: Prepared, machine: Machine, options: BuildOptions, sink: Sink) -> Sequence[Unlike]:
-    """Every step of a build done again: those that gave another result."""
+def _several(
+    prepared: Mapping[str, Prepared],
+    machine: Machine,
+    options: BuildOptions,
+    sink: Sink,
+    names: Mapping[str, Sequence[str]],
+) -> Several:
+    from threading import Semaphore
+
+    from devenv.build.execute import Build
+    from devenv.build.several import Due, Several, alike
+
+    places = Semaphore(options.jobs or os.cpu_count() or 1)
+
+    def due(images: Sequence[str]) -> Due:
+        one, workshop, own = prepared[images[0]], machine.workshop.apart(), wanting.owner(images[0])
+        failed = failed_tag(one.key) if options.keep_failed else ""
+        build = Build(one, workshop, sink, places, dict(options.secrets), failed, options.no_cache, image=own)
+        return Due(build, images, [tag for image in images for tag in names.get(image, options.tags)])
+
+    return Several([due(images) for images in alike({name: one.key for name, one in prepared.items()})])
+
+
+def rebuilt(prepared: Mapping[str, Prepared], machine: Machine, options: BuildOptions, sink: Sink) -> Sequence[Unlike]:
+    """Every step of these builds done again: those that gave another result."""
     from devenv.build.again import again
 
     jobs = options.jobs or os.cpu_count() or 1
-    return again(prepared, machine.workshop, sink, jobs=jobs, secrets=dict(options.secrets))
+    each = {wanting.owner(image): one for image, one in prepared.items()}
+    return again(each, machine.workshop, sink, jobs=jobs, secrets=dict(options.secrets))
 
 
-def desire(manifest: Manifest, prepared: Prepared, section: Section, home: Environment, machine: Window) -> Desired:
-    """What `up` wants of this project on this host."""
-    return wanting.desired(
-        manifest,
-        home,
-        prepared.key,
-        remembered.with_files(tuple(_steps(prepared)), section),
-        bases=tuple(remembered.bases(prepared, manifest, section)),
-        files=remembered.listings(prepared),
-        certificates=machine.certificates(manifest.certificates),
-    )
+def desire(
+    manifest: Manifest,
+    prepared: Mapping[str, Prepared],
+    section: Section,
+    home: Environment,
+    machine: Window,
+    services: Sequence[Service] = (),
+) -> Desired:
+    """What `up` wants of this project on this host: the workspace, and these of the manifest's services."""
+    from devenv.lock.parts import part
+
+    own = wanting.manifests(manifest)
+    images = [
+        wanting.image(
+            name,
+            one.key,
+            remembered.with_files(tuple(_steps(one)), part(section, name)),
+            bases=tuple(remembered.bases(one, own[name], section)),
+            files=remembered.listings(one),
+            hooks=manifest.hooks if name == PROJECT else None,
+        )
+        for name, one in prepared.items()
+    ]
+    certificates = machine.certificates(manifest.certificates)
+    words = {name: wanting.words(own[name], one.config) for name, one in prepared.items()}
+    return wanting.desired(manifest, home, images, services, words, certificates=certificates)
 
 
 def _steps(prepared: Prepared, before: str = "") -> Iterator[tuple[str, Keyed]]:
@@ -250,13 +322,13 @@ def _steps(prepared: Prepared, before: str = "") -> Iterator[tuple[str, Keyed]]:
 
 def observe(machine: Window, wanted: Desired) -> State:
     """What there is of what is wanted."""
-    keys = [keyed.key for _, keyed in wanted.steps]
-    return machine.engine.observe(wanted.environment, wanted.image_key, keys)
+    keys = [keyed.key for image in wanted.images for _, keyed in image.steps]
+    return machine.engine.observe(wanted.environment, {image.name: image.key for image in wanted.images}, keys)
 
 
 def look(machine: Window, here: Environment) -> State:
     """What there is of an environment, whatever is wanted."""
-    return machine.engine.observe(here, "", ())
+    return machine.engine.observe(here, {}, ())
 
 
 def home(machine: Window, manifest: Manifest) -> Environment:
@@ -264,98 +336,6 @@ def home(machine: Window, manifest: Manifest) -> Environment:
     return wanting.environment(manifest.folder, manifest.name, machine.engine.environment(manifest.folder))
 
 
-def tag(here: Environment) -> str:
-    """The name of an environment's image."""
-    return environment_tag(here.name, here.id)
-
-
-def named(engine: Observer, text: str) -> Environment:
-    """An environment by id (4 digits or more) or name, wherever we are and its folder may be. Raises NotFound."""
-    known = engine.environments()
-    found = [one for one in known if text in (one.id, one.name)]
-    found = found or [one for one in known if len(text) >= 4 and one.id.startswith(text)]
-    if not found:
-        raise NotFound(f"environment {text}: there is none", hint="`devenv ps --all` lists what there is")
-    if len(found) > 1:
-        listed = "".join(f"\n  {one.id}  {one.name}  {one.folder}" for one in found)
-        raise NotFound(f"environment {text}: there are {len(found)}{listed}", hint="say which one by its id")
-    return found[0]
-
-
-def known_home(session: Session, engine: Observer, name: str = "") -> Environment:
-    """The environment we are in, or that of a name or id, its manifest unread. Raises NotFound when it was never brought up."""
-    if name:
-        return named(engine, name)
-    here = os.path.realpath(session.folder)
-    try:
-        folder = os.path.dirname(find(session.folder))
-    except NotFound:
-        if engine.environment(_utf8(here)) is None:  # its manifest may be gone, yet `down` must work
-            raise
-        folder = here
-    found = engine.environment(folder)
-    if found is None:
-        raise NotFound(f"{folder}: has no environment yet", hint="`devenv up` brings it up")
-    return found
-
-
-def known_id(session: Session, engine: Observer) -> str:
-    """The id of the environment we are in, "" when it was never brought up."""
-    try:
-        return known_home(session, engine).id
-    except DevenvError:
-        return ""
-
-
-def untouched(session: Session, engine: Observer) -> bool:
-    """Whether the project we are in has no environment."""
-    try:
-        return engine.environment(os.path.dirname(find(session.folder))) is None
-    except NotFound:
-        return False
-
-
-def running(session: Session, engine: Observer) -> tuple[str, Container]:
-    """The name of the environment we are in, and its main container, running. Raises NotFound."""
-    here = known_home(session, engine)
-    container = main_container(engine, here)
-    if container.status != "running":
-        raise NotFound(f"{here.name}: isn't running", hint="`devenv up` starts it")
-    if container.lost:
-        text = f"the folder {container.lost} was made anew, and inside is still the old one: `devenv up` mends that"
-        warning(text, session.env)
-    return here.name, container
-
-
-def main_container(engine: Observer, here: Environment, name: str = wanting.MAIN) -> Container:
-    """A container of an environment by name. Raises NotFound."""
-    known = engine.containers(here.id)
-    for container in known:
-        if container.name == name:
-            return container
-    others = f"it has {', '.join(one.name for one in known)}" if known else "`devenv up` makes it"
-    raise NotFound(f"{here.name}: has no container {name}", hint=others)
-
-
-def find_container(session: Session, engine: Observer, text: str) -> Container:
-    """`CONTAINER` of the environment we are in (default: the main one), `ENVIRONMENT`, or `ENVIRONMENT/CONTAINER`."""
-    home, slash, name = text.partition("/")
-    if slash:
-        return main_container(engine, named(engine, home), name)
-    try:
-        return main_container(engine, known_home(session, engine), text or wanting.MAIN)
-    except NotFound:
-        if not any(text in (one.name, one.id) for one in engine.environments()):
-            raise
-    return main_container(engine, named(engine, text))
-
-
-def find_image(engine: Observer, reference: str) -> Image:
-    """An image by a name of its, its digest, or 12 or more of the digest's digits. Raises NotFound."""
-    digits = reference.removeprefix("sha256:")
-    for image in engine.images():
-        if reference in image.references or (
-            len(digits) >= 12 and image.digest.removeprefix("sha256:").startswith(digits)
-        ):
-            return image
-    raise NotFound(f"image {reference}: isn't in the store", hint="`devenv images` lists what is")
+def tags(here: Environment, images: Iterable[str]) -> dict[str, tuple[str]]:
+    """What an environment's images are called in the store, by the name they are wanted under."""
+    return {one: (environment_tag(here.name if one == PROJECT else f"{here.name}-{one}", here.id),) for one in images}

@@ -5,20 +5,24 @@ from __future__ import annotations
 import io
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import redirect_stdout
 from typing import TYPE_CHECKING
 
 from devenv import quick
 from devenv.build.observed import ABSENT, fingerprint
-from devenv.cli import locking, show
+from devenv.cli import asking, locking, show
+from devenv.cli.project import observe
 from devenv.cli.session import Machine, Session
+from devenv.desired import MAIN
 from devenv.engine import Engine, Pulse
+from devenv.lives import held
 from devenv.model import plain
-from devenv.model.container import State
+from devenv.model.container import Environment, State
 from devenv.model.lock import Section
 from devenv.model.manifest import Manifest
-from devenv.model.plan import Desired, Report, Result
+from devenv.model.plan import PROJECT, Desired, Report, Result
+from devenv.paths import locate
 from devenv.plan import plan
 
 if TYPE_CHECKING:
@@ -29,60 +33,109 @@ _TICK = 20_000_000
 
 
 def write(
-    session: Session, machine: Machine, manifest: Manifest, section: Section, prepared: Prepared, wanted: Desired
+    session: Session,
+    machine: Machine,
+    manifest: Manifest,
+    section: Section,
+    prepared: Mapping[str, Prepared],
+    wanted: Desired,
 ) -> None:
     """Keep the receipt. None is kept while a file was changed after this command began: it may have been read before.
 
     But the lock, `section` of it: this very command may have written that. It is read once more instead.
     """
-    state = machine.engine.observe(wanted.environment, wanted.image_key, [keyed.key for _, keyed in wanted.steps])
+    seen = _happened(session.env, wanted.environment.id)
+    state = observe(machine, wanted)
     paths = {
         manifest.path,
-        *locking.read_of(manifest),
+        *asking.read_of(manifest),
         *_templates(),
         *_ourselves(),
         *machine.watched(manifest.certificates),
     }
+    observed = {path: expected for one in prepared.values() for path, expected in one.observed.items()}
     # What a link leads to is read through it, so it is looked at as well.
-    links = filter(os.path.islink, (*paths, *prepared.observed))
+    links = filter(os.path.islink, (*paths, *observed))
     paths |= {os.path.realpath(path) for path in links}
-    files = _settled({**prepared.observed, **{path: _fingerprint(path) for path in paths}}, session.begun)
+    files = _settled({**observed, **{path: _fingerprint(path) for path in paths}}, session.begun)
     lock = (locking.path(manifest), _fingerprint(locking.path(manifest)))
-    if files is None or not state.image or locking.section(manifest) != section:
+    digests = {name: one.digest for name, one in state.images.items()}
+    if files is None or not all(digests.values()) or locking.section(manifest) != section:
         return
+    layers = {path for digest in digests.values() for path in machine.layers(digest)}
     receipt = {
         "version": quick.VERSION,
         "env": quick.relevant(session.env),
         # Layers never change, so they needn't have settled: what is damaged is built again.
-        "files": [*files, lock, *((path, _fingerprint(path)) for path in machine.layers(state.image))],
+        "files": [*files, lock, *((path, _fingerprint(path)) for path in sorted(layers))],
         "environment": plain(wanted.environment),
-        "key": wanted.image_key,
-        "spec": plain(wanted.spec._replace(image=state.image)),
+        "images": [(one.name, one.key, digests[one.name], one.built) for one in wanted.images],
+        "spec": plain(wanted.spec._replace(image=digests[PROJECT])),
         "hooks": plain(wanted.hooks),
-        "built": wanted.built,
+        "services": plain(wanted.services),
+        "idle": wanted.idle,
+        # Whoever starts a container that asks for them needs the manifest, and the user's variables.
+        "secrets": bool(manifest.secrets),
     }
-    _keep(machine.engine, receipt, wanted, state)
+    _keep(session.env, machine.engine, receipt, wanted, state, seen)
 
 
-def renew(engine: Engine, receipt: dict[str, object], wanted: Desired) -> None:
+def renew(env: Mapping[str, str], engine: Engine, receipt: dict[str, object], wanted: Desired) -> None:
     """Keep the same receipt with the answer as it is now."""
-    _keep(engine, receipt, wanted, engine.observe(wanted.environment, wanted.image_key, ()))
+    seen = _happened(env, wanted.environment.id)
+    state = engine.observe(wanted.environment, {image.name: image.key for image in wanted.images}, ())
+    _keep(env, engine, receipt, wanted, state, seen)
 
 
-def _keep(engine: Engine, receipt: dict[str, object], wanted: Desired, state: State) -> None:
-    pulse = engine.pulse(wanted.environment.id, wanted.spec.name)
-    text = json.dumps({**receipt, "up": _answer(wanted, state, pulse)})
-    engine.keep_receipt(wanted.environment.folder, text, quick.door(pulse) if pulse else "")
+def void(engine: Engine, here: Environment) -> None:
+    """What `up` would do is to be found out again: containers are as the manifest doesn't say. Entering goes on."""
+    pulse = engine.pulse(here.id, MAIN)
+    engine.keep_receipt(here.folder, "", _door(engine, here, pulse))
 
 
-def _answer(wanted: Desired, state: State, pulse: Pulse | None) -> dict[str, object] | None:
-    """What `up` would say now; None when it would do something."""
+def _happened(env: Mapping[str, str], environment: str) -> tuple[str, str]:
+    """What says that nothing happened to containers since: each death, restart and change of health is written there."""
+    path = locate(env, os.geteuid()).events(environment)
+    return path, _fingerprint(path)
+
+
+def _keep(
+    env: Mapping[str, str],
+    engine: Engine,
+    receipt: dict[str, object],
+    wanted: Desired,
+    state: State,
+    seen: tuple[str, str],
+) -> None:
+    here = wanted.environment
+    pulse = engine.pulse(here.id, wanted.spec.name)
+    answer = _answer(engine, wanted, state, pulse)
+    if answer is not None and wanted.services:
+        supervisor = locate(env, os.geteuid()).supervisor(here.id)
+        answer |= {"events": [seen], "supervisor": supervisor if held(supervisor) else ""}
+    engine.keep_receipt(here.folder, json.dumps({**receipt, "up": answer}), _door(engine, here, pulse))
+
+
+def _door(engine: Engine, here: Environment, pulse: Pulse | None) -> str:
+    services = {one.service for one in engine.containers(here.id) if one.index}
+    return quick.door(pulse, services) if pulse else ""
+
+
+def _answer(engine: Engine, wanted: Desired, state: State, pulse: Pulse | None) -> dict[str, object] | None:
+    """What `up` would say now, and whose pulse it needs for that; None when it would do something."""
     decided = plan(wanted, state)
     if not decided.idle or pulse is None:
         return None
+    replicas = {spec.name for service in wanted.services for spec in service.specs}
+    running = [one for one in state.containers if one.name in replicas and one.status == "running"]
+    pulses = [engine.pulse(wanted.environment.id, one.name) for one in running]
+    if not all(pulses):
+        return None
     report = Report(wanted.environment, tuple(Result(action, 0.0) for action in decided.actions))
     return {
-        **pulse._asdict(),
+        "containers": [quick.vital(one) for one in (pulse, *filter(None, pulses))],
+        "events": [],
+        "supervisor": "",
         "plain": _printed(report, state, {"NO_COLOR": "1"}),
         "coloured": _printed(report, state, {"FORCE_COLOR": "1"}),
     }
@@ -118,7 +171,7 @@ def _ourselves() -> Iterable[str]:
     import devenv
 
     root = os.path.dirname(devenv.__file__)
-    for room in ("", "/manifest", "/render", "/build", "/model", "/lock"):
+    for room in ("", "/manifest", "/render", "/build", "/model", "/lock", "/plan"):
         yield from (f"{root}{room}/{name}" for name in os.listdir(root + room) if name.endswith(".py"))
 
 

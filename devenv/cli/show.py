@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from devenv import changes
 from devenv.build.caption import caption
+from devenv.cli.listing import address
+from devenv.cli.listing import age as age
+from devenv.cli.ways import Way, planned, span, ways
+from devenv.cli.ways import verb as way_verb
 from devenv.console import clean, colours, error, fold, paint, seconds, size, table
 from devenv.lock.compare import Moved, Outdated
-from devenv.model.container import Container, Environment
+from devenv.model.container import Container
 from devenv.model.host import Check, Garbage
 from devenv.model.image import Image, Unlike
 from devenv.model.manifest import Port
@@ -21,11 +25,13 @@ _DONE = {
     "create": "created",
     "replace": "replaced",
     "start": "started",
+    "wait": "awaited",
     "stop": "stopped",
     "remove": "removed",
     "forget": "forgotten",
     "run-hook": "ran",
 }
+_READY = {"started": "runs", "healthy": "healthy", "completed": "completed"}
 SIGNS = {"-": "red", "+": "green", "~": "yellow"}
 _WIDEST = 16  # a longer hook pushes its own reason to the right, not everybody's
 _DIFFERENCES = 50  # paths of one step that are shown
@@ -37,10 +43,12 @@ _STYLE = {"keep": "dim", "replace": "yellow", "remove": "red", "forget": "red"}
 def plan(one: Plan, env: Mapping[str, str], *, diff: bool = False) -> None:
     """What would be done and why; with `diff`, each changed input before and after."""
     colour = colours(sys.stdout, env)
-    rows = [(action.verb, _object(action), action.reason) for action in one.actions]
-    _rows(rows, [_STYLE.get(action.verb, "green") for action in one.actions], colour)
-    for action in one.actions if diff else ():
-        _diff(action, colour)
+    found = planned(one.actions)
+    verbs = [way_verb(way) for way in found]
+    rows = [(verb, _thing(way), way.reason(_about(way, verb))) for way, verb in zip(found, verbs, strict=True)]
+    _rows(rows, [_STYLE.get(verb, "green") for verb in verbs], colour)
+    for way in found if diff else ():
+        _diff(way.results[0].action, way.name, colour)
     if one.idle:
         print("nothing to do")
     else:
@@ -50,20 +58,26 @@ def plan(one: Plan, env: Mapping[str, str], *, diff: bool = False) -> None:
 def report(one: Report, containers: Sequence[Container], env: Mapping[str, str]) -> None:
     """What was done, where it answers, what to do next; errors go to stderr."""
     colour = colours(sys.stdout, env)
-    rows = [(_outcome(result), _object(result.action), _reason(result)) for result in one.results]
-    _rows(rows, [_result_style(result) for result in one.results], colour)
-    for result in one.results:
-        if result.error:
-            error(result.error, env)
+    found = ways(one.results)
+    rows = [(_outcome(way.telling), _thing(way), _reason(way)) for way in found]
+    _rows(rows, [_result_style(way.telling) for way in found], colour)
+    for way in found:
+        if way.failed:
+            more = f"\n  the same of {span(way.names[1:])}" if len(way.names) > 1 else ""
+            error(way.failed.error + more, env)
     if one.ok:
         _addresses(containers, colour)
 
 
 def _addresses(containers: Sequence[Container], colour: bool) -> None:
     running = [known for known in containers if known.status == "running"]
+    shared: dict[tuple[str, Port], list[Container]] = {}
     for known in running:
         for port in known.ports:
-            print(f"{paint(address(port), 'cyan', colour)}  → port {port.container} of {clean(known.name)}")
+            shared.setdefault((known.service or known.name, port), []).append(known)
+    for (service, port), found in shared.items():
+        name = found[0].name if len(found) == 1 else service
+        print(f"{paint(address(port), 'cyan', colour)}  → port {port.container} of {clean(name)}")
     if running:
         print(f"next: {paint('devenv shell', 'bold', colour)}")
 
@@ -104,22 +118,6 @@ def outdated(found: Sequence[Outdated], env: Mapping[str, str]) -> None:
         (one.group, one.name, one.before, one.after if one.after != one.before else "-", one.latest) for one in found
     ]
     table(("group", "package", "locked", "allowed", "latest"), rows, sys.stdout, colour=colours(sys.stdout, env))
-
-
-def containers(
-    found: Sequence[tuple[Environment, Container]], gone: Collection[str], now: float, env: Mapping[str, str]
-) -> None:
-    """A line for each container, and for each further port of it; `gone` are the folders that aren't there any more."""
-    rows = []
-    for home, one in found:
-        # What is stopped keeps its ports, but nobody answers there.
-        live = one.ports if one.status == "running" else ()
-        ports = [f"{address(port)}→{port.container}" for port in live] or ["-"]
-        place = tilde(home.folder, env) + (" (gone)" if home.folder in gone else "")
-        rows.append((home.name, one.name, _status(one, now), ports[0], place))
-        rows += [("", "", "", port, "") for port in ports[1:]]
-    header = ("ENVIRONMENT", "CONTAINER", "STATUS", "PORTS", "FOLDER")
-    table(header, rows, sys.stdout, colour=colours(sys.stdout, env), shrink=(4, 0))
 
 
 def images(found: Sequence[Image], now: float, env: Mapping[str, str]) -> None:
@@ -170,18 +168,6 @@ def checks(found: Sequence[Check], env: Mapping[str, str]) -> None:
             print(" " * start + paint(fix, "cyan", colour))
 
 
-def tilde(path: str, env: Mapping[str, str]) -> str:
-    """A path as a shell's prompt has it: `~` for home."""
-    home = env.get("HOME", "").rstrip("/")
-    return f"~{path.removeprefix(home)}" if home and f"{path}/".startswith(f"{home}/") else path
-
-
-def address(port: Port) -> str:
-    """Where a published port answers: `http://127.0.0.1:8000`; only TCP has the scheme."""
-    host = "127.0.0.1" if port.address == "0.0.0.0" else port.address
-    return f"http://{host}:{port.host}" if port.protocol == "tcp" else f"{host}:{port.host}/udp"
-
-
 def _rows(rows: Sequence[tuple[str, str, str]], styles: Iterable[str], colour: bool) -> None:
     """Three aligned columns, the first in its style."""
     first = max((len(row[0]) for row in rows), default=0)
@@ -192,11 +178,11 @@ def _rows(rows: Sequence[tuple[str, str, str]], styles: Iterable[str], colour: b
         print(f"{paint(verb.ljust(first), style, colour)}  {fold(text, sys.stdout, first + 2, first + second + 4)}")
 
 
-def _diff(action: Action, colour: bool) -> None:
+def _diff(action: Action, name: str, colour: bool) -> None:
     """The steps that must run, or the container to be replaced, and under each what changed of it."""
     steps = [step for step in action.steps if not step.cached or step.changes]
     if steps or action.changes:
-        print(f"\n{paint(action.verb, 'bold', colour)} {clean(action.object)}")
+        print(f"\n{paint(action.verb, 'bold', colour)} {clean(name)}")
     width = max((len(clean(step.position)) for step in steps), default=0)
     for step in steps:
         reason = f"{step.reason}; has network" if step.online else step.reason
@@ -222,8 +208,13 @@ def placed(found: Iterable[Change]) -> Iterator[tuple[Change, str, str, str]]:
             yield change, sign, text, change.place if number == beside else ""
 
 
-def _object(action: Action) -> str:
-    return f"{action.object}: {action.command}" if action.command else action.object
+def _about(way: Way, verb: str) -> Action:
+    return way.waited.action if verb == "wait" and way.waited else way.results[0].action
+
+
+def _thing(way: Way) -> str:
+    command = way.results[0].action.command
+    return f"{way.name}: {command}" if command else way.name
 
 
 def _outcome(result: Result) -> str:
@@ -238,20 +229,11 @@ def _result_style(result: Result) -> str:
     return "dim" if result.skipped else _STYLE.get(result.action.verb, "green")
 
 
-def _reason(result: Result) -> str:
-    took = f"  ({seconds(result.seconds)})" if result.seconds >= 0.1 else ""
-    return result.action.reason + took
-
-
-def _status(one: Container, now: float) -> str:
-    if one.status == "running":
-        return f"up {age(now - one.started)}" if one.started else "up"
-    return one.status if one.exit_code is None else f"{one.status} ({one.exit_code})"
-
-
-def age(value: float) -> str:
-    """Seconds as people say them: `5 s`, `2 min`, `3 d`."""
-    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
-        if value >= length:
-            return f"{int(value // length)} {unit}"
-    return f"{max(0, int(value))} s"
+def _reason(way: Way) -> str:
+    one, waited = way.telling, way.waited
+    reason = way.reason(one.action)
+    if one.error and one is not way.results[0]:
+        reason = f"{one.action.verb}: {reason}"
+    elif waited is not None and not waited.error and not waited.skipped:
+        reason = f"{reason}; {_READY[waited.action.until]}"
+    return reason + (f"  ({seconds(way.seconds)})" if way.seconds >= 0.1 else "")

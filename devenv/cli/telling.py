@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING
 
 from devenv.changes import is_file, items
+from devenv.cli.project import observe
+from devenv.desired import owner
 from devenv.errors import DevenvError
 from devenv.model.events import Event, Sink
 from devenv.model.image import Image
 from devenv.model.manifest import FROM_LOCK, Manifest
-from devenv.model.plan import Action, Change, Desired, Plan, Record, Report, Result, StepPlan
+from devenv.model.plan import PROJECT, Action, Change, Desired, Plan, Record, Report, Result, StepPlan
 from devenv.plan import plan
 
 if TYPE_CHECKING:
@@ -37,18 +39,21 @@ def timed(sink: Sink, taken: Taken) -> Sink:
 
 def keep(engine: Engine, report: Report, taken: Taken) -> None:
     """Write down what was done to image and containers. What was kept stays known by what was done to it before."""
-    from devenv.build.caption import caption
+    from devenv.build.caption import called, caption
 
     now = time.time()
     found = []
     for result in report.results:
         action = result.action
-        found_there = action.verb == "keep" and action.object == "image" and action.changes
-        if result.skipped or (action.verb not in ("build", "create", "replace", "start") and not found_there):
+        found_there = action.verb == "keep" and action.image and not action.container and action.changes
+        unready = action.verb == "wait" and result.error
+        done = action.verb in ("build", "create", "replace", "start")
+        if result.skipped or not (done or unready or found_there):
             continue
-        titles = ((step, f"{step.position} {caption(step.text, 200)}") for step in action.steps)
+        own = owner(action.image)
+        titles = ((step, called(own, f"{step.position} {caption(step.text, 200)}")) for step in action.steps)
         steps = tuple(_outcome(step, taken.get(title), bool(result.error)) for step, title in titles)
-        name = f"start {action.object}" if action.verb == "start" else action.object
+        name = f"start {action.object}" if action.verb in ("start", "wait") else action.object
         seconds = round(result.seconds, 3)
         found.append(
             Record(
@@ -70,53 +75,68 @@ def build(
     machine: Machine,
     wanted: Desired,
     manifest: Manifest,
-    make: Callable[[Sink], Image],
+    images: Collection[str],
+    builder: Callable[[Sink], Callable[[str], Image]],
     sink: Sink,
     *,
     anew: bool = False,
-) -> Image:
-    """Make the project's image, touching no container, and write down why it was made."""
-    state = machine.engine.observe(wanted.environment, wanted.image_key, [keyed.key for _, keyed in wanted.steps])
-    action = placed(plan(wanted, state, rebuild=anew), manifest, wanted).actions[0]
+) -> dict[str, Image]:
+    """Make these of the images that are wanted, touching no container, and write down why they were made.
+
+    When one fails the others are made all the same; then its error is raised, of several the first.
+    """
+    decided = placed(plan(wanted, observe(machine, wanted), rebuild=anew), manifest, wanted)
+    actions = {one.image: one for one in decided.actions if one.verb in ("build", "keep") and not one.container}
     taken: Taken = {}
-    begun = time.monotonic()
-
-    def told(error: str = "") -> None:
-        result = Result(action, time.monotonic() - begun, error)
+    make = builder(timed(sink, taken))
+    made: dict[str, Image] = {}
+    failures: list[DevenvError] = []
+    for own in (one for one in wanted.images if one.name in images):
+        begun, told = time.monotonic(), ""
+        try:
+            made[own.name] = make(own.name)
+        except DevenvError as failure:
+            failures.append(failure)
+            told = str(failure)
+        result = Result(actions[own.name], time.monotonic() - begun, told)
         keep(machine.engine, Report(wanted.environment, (result,)), taken)
-
-    try:
-        image = make(timed(sink, taken))
-    except DevenvError as failure:
-        told(str(failure))
-        raise
-    told()
-    machine.engine.remember(wanted.environment.id, wanted.built, wanted.files)
-    return image
+        if not told:
+            machine.engine.remember(wanted.environment.id, own.built, own.files, own.name)
+    if failures:
+        raise failures[0]
+    return made
 
 
 def placed(decided: Plan, manifest: Manifest, wanted: Desired) -> Plan:
     """The same plan, each change with the place where it is written."""
-    lines = {keyed.key: (keyed.step.line, bool(keyed.step.origins)) for _, keyed in wanted.steps}
+    steps = (keyed for image in wanted.images for _, keyed in image.steps)
+    lines = {keyed.key: (keyed.step.line, bool(keyed.step.origins)) for keyed in steps}
+    images = {service.name: service.image for service in manifest.services if service.image is not None}
 
-    def stepped(step: StepPlan) -> StepPlan:
+    def stepped(step: StepPlan, made_by: Manifest) -> StepPlan:
         line, is_rendered = lines.get(step.key, (0, True))
-        own = "" if is_rendered or manifest.base.kind != "file" else f"{manifest.base.value}:{line}"
-        return step._replace(changes=_placed(step.changes, manifest, own))
+        own = "" if is_rendered or made_by.base.kind != "file" else f"{made_by.base.value}:{line}"
+        return step._replace(changes=_placed(step.changes, made_by, own))
 
     def acted(action: Action) -> Action:
-        steps = tuple(map(stepped, action.steps))
-        return action._replace(steps=steps, changes=_placed(action.changes, manifest))
+        if action.image and not action.container and action.spec is None:
+            made_by = manifest if action.image == PROJECT else images.get(action.image, manifest)
+            changes = _placed(action.changes, made_by)
+            return action._replace(steps=tuple(stepped(step, made_by) for step in action.steps), changes=changes)
+        return action._replace(changes=_placed(action.changes, manifest, service=action.service))
 
     return decided._replace(actions=tuple(map(acted, decided.actions)))
 
 
-def _placed(changes: tuple[Change, ...], manifest: Manifest, own: str = "") -> tuple[Change, ...]:
-    return tuple(change._replace(place=_place(change, manifest, own)) for change in changes)
+def _placed(changes: tuple[Change, ...], manifest: Manifest, own: str = "", service: str = "") -> tuple[Change, ...]:
+    return tuple(change._replace(place=_place(change, manifest, own, service)) for change in changes)
 
 
-def _place(change: Change, manifest: Manifest, own: str) -> str:
-    """`devenv.yml:3:12`, of the first item that is new in a list; `own`: the line of a Containerfile's own step."""
+def _place(change: Change, manifest: Manifest, own: str, service: str) -> str:
+    """`devenv.yml:3:12`, of the first item that is new in a list; `own`: the line of a Containerfile's own step.
+
+    What isn't said of a service may be said of the project: one that runs its image has its variables.
+    """
     if change.name == FROM_LOCK:
         return FROM_LOCK
     if is_file(change):
@@ -133,5 +153,6 @@ def _place(change: Change, manifest: Manifest, own: str) -> str:
         "node.packages": manifest.node.packages if manifest.node else (),
     }.get(name, ())
     exact = f"{name}[{listed.index(fresh)}]" if fresh in listed else name
-    at = manifest.places.get(exact) or manifest.places.get(name)
+    keys = [f"services.{service}.{key}" for key in (exact, name) if service] + [exact, name]
+    at = next((manifest.places[key] for key in keys if key in manifest.places), None)
     return f"{_FILE}:{at[0]}:{at[1]}" if at else ""

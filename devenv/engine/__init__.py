@@ -8,18 +8,39 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
+from .workshop import Bind as Bind
+from .workshop import Workshop as Workshop
+
 if TYPE_CHECKING:  # nothing here runs, and the hot verbs must not wait for the models
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
-    from typing import BinaryIO
 
-    from devenv.model.build import Run, Shared
-    from devenv.model.container import Container, ContainerSpec, Environment, Process, State
-    from devenv.model.events import Sink
-    from devenv.model.image import Difference, Image, Offer, Rootfs
-    from devenv.model.lock import BaseLock, Parcel, Remote, Section
-    from devenv.model.manifest import Lending, Pairs
+    from devenv.model.container import (
+        Container,
+        ContainerSpec,
+        Environment,
+        Health,
+        Probe,
+        Process,
+        State,
+        Supervisor,
+    )
+    from devenv.model.image import Image
+    from devenv.model.manifest import Healthcheck, Pairs
     from devenv.model.plan import Built, Record
+    from devenv.model.seen import Copied, Stream, Task, Touched, Usage
+
+
+class Output(Protocol):
+    """Where bytes go; all of them are taken."""
+
+    def write(self, data: bytes, /) -> int: ...
+
+
+class Source(Protocol):
+    """Where bytes come from; b"" at the end."""
+
+    def read(self, size: int, /) -> bytes: ...
 
 
 class LogLine(NamedTuple):
@@ -28,6 +49,18 @@ class LogLine(NamedTuple):
     time: float
     stream: str
     text: str
+
+
+Kind = Literal["create", "start", "die", "restart", "stop", "remove", "health", "oom"]
+
+
+class Happening(NamedTuple):
+    """What happened to a container: Unix seconds, its name, what, and more in words (`exit code 1`, `healthy`)."""
+
+    time: float
+    object: str
+    kind: Kind
+    detail: str = ""
 
 
 class Pulse(NamedTuple):
@@ -51,27 +84,6 @@ class Pulse(NamedTuple):
     """Its process as the runtime was told it, JSON (runtime-spec, process)."""
 
 
-class Bind(NamedTuple):
-    """A build step's mount, its source found.
-
-    `source` is a host path or, with `layers`, a path beneath their merged root; cache folders come from `Workshop.cache`.
-    tmpfs has a `size` (bytes), a secret its `content`; `mode` and `owner` are those inside. `locked`: one step at a time.
-    Instead of a source, Debian packages have their `parcel`: the root that they are for decides how they are given.
-    """
-
-    kind: Literal["bind", "cache", "tmpfs", "secret"]
-    target: str
-    source: str = ""
-    layers: tuple[int, ...] = ()
-    readonly: bool = True
-    content: bytes = b""
-    size: int | None = None
-    mode: int | None = None
-    owner: tuple[int, int] = (0, 0)
-    locked: bool = False
-    parcel: Parcel | None = None
-
-
 class Observer(Protocol):
     """What exists. Nothing here changes anything."""
 
@@ -81,8 +93,8 @@ class Observer(Protocol):
     def environments(self) -> tuple[Environment, ...]:
         """All environments, by name then folder."""
 
-    def observe(self, environment: Environment, image_key: str, keys: Sequence[str]) -> State:
-        """One environment's state, and which of the step keys and the image key are in the store."""
+    def observe(self, environment: Environment, images: Mapping[str, str], keys: Sequence[str]) -> State:
+        """One environment's state, which of the step keys are in the store, and which of the images (name → key)."""
 
     def containers(self, environment: str = "") -> tuple[Container, ...]:
         """Containers of one environment (by id), or of all; by environment, then name."""
@@ -96,8 +108,47 @@ class Observer(Protocol):
     def stored(self, key: str) -> tuple[int, float] | None:
         """Bytes of the layer with this key, and when it was made (Unix seconds); None when it isn't in the store."""
 
-    def logs(self, container: str, *, follow: bool = False, tail: int | None = None) -> Iterator[LogLine]:
-        """A container's output in order; `follow` goes on until it stops."""
+    def logs(
+        self, container: str, *, follow: bool = False, tail: int | None = None, since: float = 0.0
+    ) -> Iterator[LogLine]:
+        """A container's output in order, the last lines of it, or those since a moment; `follow` goes on until it stops."""
+
+    def follow(
+        self,
+        environment: str,
+        wanted: Callable[[Container], bool],
+        *,
+        tail: int | None = None,
+        since: float = 0.0,
+    ) -> Iterator[tuple[str, LogLine]]:
+        """The output of all containers of an environment that are wanted, those too that come later, as it comes: (name, line).
+
+        It goes on until there is no such container any more.
+        """
+
+    def attach(self, container: str) -> Iterator[tuple[Stream, bytes]]:
+        """What a running container prints from now on, in pieces, as they come, until it ends."""
+
+    def usage(self, containers: Sequence[Container]) -> Mapping[str, Usage]:
+        """What each of these that run has used up to now, by id."""
+
+    def tasks(self, container: str) -> tuple[Task, ...]:
+        """The processes of a container, by their pids inside; none when it doesn't run."""
+
+    def spec(self, container: str) -> ContainerSpec:
+        """What a container was made from."""
+
+    def touched(self, container: str) -> tuple[Touched, ...]:
+        """Files and folders of its image that a container has changed or removed, by path."""
+
+    def supervisor(self, environment: str) -> Supervisor | None:
+        """Who watches over an environment's containers; None where nothing asks for it."""
+
+    def events(self, environment: str, *, follow: bool = False, since: float = 0.0) -> Iterator[Happening]:
+        """What happened to an environment's containers since a moment; `follow` goes on until it is forgotten."""
+
+    def fingerprint(self, secret: bytes) -> str:
+        """The same for the same secret, and for nobody else of any use: what inputs say of it."""
 
 
 class Engine(Observer, Protocol):
@@ -115,11 +166,55 @@ class Engine(Observer, Protocol):
     def check(self, spec: ContainerSpec) -> None:
         """Raise what making this container, in place of the one of its name, would fail with: a port taken, a source missing."""
 
-    def create(self, spec: ContainerSpec) -> Container:
-        """Make a container (status created). Host ports are chosen and reserved here."""
+    def create(self, specs: Sequence[ContainerSpec]) -> tuple[Container, ...]:
+        """Make containers (status created), all or none. Host ports are chosen and reserved here: one for all replicas of a
+        service, or, of a range, one for each.
+        """
 
     def start(self, container: str) -> Container:
-        """Run its process detached. Starting a running container is nothing."""
+        """Run its process detached. Starting a running container is nothing. From any thread."""
+
+    def connect(self, environment: str) -> None:
+        """Names, ways between containers and published ports of an environment as its containers are now.
+
+        Each finds the others by name; a port of a service leads to its replicas that run and aren't unhealthy, or still starting.
+        """
+
+    def probe(self, container: str, check: Healthcheck) -> Probe:
+        """Make a health check once, in the running container; one that doesn't run has code 125. From any thread."""
+
+    def healthy(self, container: str, health: Health) -> None:
+        """Write down what a container's health is. From any thread."""
+
+    def supply(self, environment: str, secrets: Mapping[str, bytes]) -> None:
+        """Keep these secrets, in memory and for this boot only, for the containers of the environment that ask for them."""
+
+    def cancel(self) -> None:
+        """Whatever other threads wait for in here ends soon: a check is killed, a stop no longer waited for. From any thread."""
+
+    def fetch(self, container: str, path: str, target: str | Output, told: Callable[[Copied], None] = ...) -> Copied:
+        """Copy what is at a path of a container, running or stopped, to an absolute path of the host, or as a tar.
+
+        As cp(1) and docker-cp(1) do: into a folder that is there, else under that name; `PATH/.` is what is in a folder. No
+        link is followed at the end of a path, none at all in a folder that containers write to. What is made is ours.
+        """
+
+    def send(
+        self,
+        container: str,
+        path: str,
+        source: str | Source,
+        told: Callable[[Copied], None] = ...,
+        *,
+        owners: bool = False,
+    ) -> Copied:
+        """The same the other way; of a tar, with `owners`, whose files are whose. Else it is theirs whose folder it goes to.
+
+        For a container that doesn't run the caller has the environment's turn.
+        """
+
+    def supervise(self, environment: str) -> None:
+        """See to it that somebody does what health checks and restart policies ask for, if any of its containers does."""
 
     def mend(self) -> None:
         """Put back what others took away around running containers: bridge, firewall. Costs nothing when all is there."""
@@ -140,11 +235,14 @@ class Engine(Observer, Protocol):
     def run(self, spec: ContainerSpec, *, keep: bool = False) -> int:
         """One process in the foreground in a container of its own, removed afterwards unless `keep`; its exit code."""
 
-    def stop(self, container: str, timeout: float = 10.0) -> Container:
-        """stop_signal, then SIGKILL after `timeout` seconds."""
+    def stop(self, container: str) -> Container:
+        """Its stop signal, then SIGKILL after its stop_grace. From any thread."""
 
     def remove(self, container: str) -> None:
-        """Stop and remove it with its writable layer, log, ports and network. Removing what isn't there is nothing."""
+        """Stop and remove it with its writable layer, log, ports and network. Removing what isn't there is nothing.
+
+        From any thread.
+        """
 
     def forget(self, environment: str, *, volumes: bool = False) -> None:
         """Forget an environment without containers; with `volumes` its volumes go too."""
@@ -158,175 +256,17 @@ class Engine(Observer, Protocol):
         `receipt` survives `forget`, `door` ends with this boot.
         """
 
-    def recall(self, environment: str) -> tuple[tuple[str, Pairs], ...]:
-        """(position, inputs) of the last build's steps."""
+    def recall(self, environment: str, image: str = ...) -> tuple[tuple[str, Pairs], ...]:
+        """(position, inputs) of the steps of an image's last build."""
 
-    def remember(self, environment: str, built: Built, files: Mapping[str, Pairs] = ...) -> None:
-        """Keep the inputs of this build's steps, by position, to say next time what changed.
+    def remember(self, environment: str, built: Built, files: Mapping[str, Pairs] = ..., image: str = ...) -> None:
+        """Keep the inputs of the steps of this image's build, by position, to say next time what changed.
 
         `files`: digest of what a step read of a folder → (path, content) of its files.
         """
 
+    def retain(self, environment: str, images: Mapping[str, Sequence[str]]) -> None:
+        """Forget the builds of an environment's other images: it has these only, so called in the store."""
+
     def record(self, environment: str, records: Sequence[Record]) -> None:
         """Keep what was done to things of an environment, in place of what was known of these; until it is forgotten."""
-
-
-class Workshop(Protocol):
-    """What the build executor works with: layers by key, and places to make new ones."""
-
-    def open(self) -> None:
-        """Get ready. Called once, by the thread that starts all others, before it does: mounts are seen by its children."""
-
-    def lend(self, lending: Lending) -> None:
-        """What later bases and steps are lent, and where packages are fetched from and looked for."""
-
-    def use(self, section: Section) -> None:
-        """Later bases are made of what this part of the lock names."""
-
-    def layer(self, key: str) -> int | None:
-        """The id of the layer a step with this key made, if it is in the store and whole."""
-
-    def base(self, reference: str, sink: Sink) -> Rootfs:
-        """Bring in a base: `bootstrap:SUITE` or `oci:DIR[:TAG]`; its layers are in the store afterwards."""
-
-    def peek(self, reference: str) -> Rootfs:
-        """The same base's key and config without bringing it in (its layers stay empty).
-
-        A suite that no lock names is resolved, at its first use in this store.
-        """
-
-    def resolve_base(self, suite: str, sink: Sink) -> BaseLock:
-        """What a suite's base is made of today: asks the archives. Raises EngineError."""
-
-    def view(self, layers: Sequence[int]) -> AbstractContextManager[str]:
-        """A read-only merged root of these layers, with the image's own ids, for as long as the context lasts."""
-
-    def folder(self, layer: int) -> str:
-        """The folder of one layer, in overlayfs form, with the image's own ids. Never to be written."""
-
-    def edit(self, key: str, layers: Sequence[int]) -> AbstractContextManager[str]:
-        """A writable merged root over these layers; when left without an exception, what was written is the layer `key`."""
-
-    def run(
-        self,
-        key: str,
-        layers: Sequence[int],
-        run: Run,
-        *,
-        env: Mapping[str, str],
-        user: str,
-        workdir: str,
-        binds: Sequence[Bind],
-        output: Callable[[str], None],
-        keep_failed: str = "",
-        parent: str = "",
-    ) -> int:
-        """Run a step's process over these layers and keep what it wrote as the layer `key`; returns the layer's id.
-
-        What it wrote is normalised: times since it began are the clock's, logs, locks and the like go (docs/store.md).
-        `parent` is the key of the root it runs on: layers with the same one share equal files.
-        Raises StepFailed with the code; nothing is kept then, except, with `keep_failed`, an image of that name.
-        """
-
-    def ask(
-        self,
-        layers: Sequence[int],
-        run: Run,
-        *,
-        env: Mapping[str, str],
-        binds: Sequence[Bind],
-        output: Callable[[str], None],
-        answer: str,
-    ) -> str:
-        """Run a process, as root and with network, over these layers; the text it wrote to the file `answer` ("" for none).
-
-        Nothing else of it stays. Raises StepFailed with the code.
-        """
-
-    def image_digest(self, reference: str) -> str:
-        """The digest (sha256:…) of the image that `oci:DIR[:TAG]` names now. Raises StoreError."""
-
-    def remote(self, url: str, sha256: str = "") -> Remote:
-        """What a project's URL leads to: fetched from where a step could, and measured. `sha256`: that must be its digest.
-
-        Raises InputError for an address that no step could reach, EngineError for all else.
-        """
-
-    def kept(self, remote: Remote) -> str:
-        """The path of a file that is locked, fetched if it isn't there, verified. Never to be written."""
-
-    def interpreter(self, version: str) -> tuple[str, Remote]:
-        """The newest Python of a version (`3.12`) that uv could bring: its full version, and its archive, measured."""
-
-    def registry(self) -> str:
-        """The npm registry that npm asks where the host's configuration names none."""
-
-    def archives(self) -> tuple[str, ...]:
-        """URIs of the Debian archives of the host, or of the manifest, that packages come from."""
-
-    def parcel(self, parcel: Parcel) -> AbstractContextManager[str]:
-        """A folder with what a parcel holds, fetched and verified, for a step to mount while the context lasts."""
-
-    def place(self, parcel: Parcel, root: str, target: str) -> None:
-        """Put the tree that a parcel holds, fetched and verified, into a new root, at `target`. It may be hard links."""
-
-    def cancel(self) -> None:
-        """Kill the steps that run in this workshop: their run() fails."""
-
-    def forget(self, key: str) -> None:
-        """No longer offer the layer of this key; images made of it keep it."""
-
-    def unpack(self, archive: BinaryIO, folder: int) -> None:
-        """Unpack a plain tar into an open folder, beneath it only. Raises StoreError."""
-
-    def cache(self, identifier: str, mode: int, owner: tuple[int, int]) -> str:
-        """The folder of a cache mount, made at first use, kept between builds, shared by all projects."""
-
-    def memory(self, folder: str) -> str:
-        """The path of a file in which something about a build context can be kept. It may be gone at any time."""
-
-    def tool(self, name: str) -> str:
-        """The path of a program lent to build steps (`uv`, `node`: context `devenv-tools`); fetched at first use."""
-
-    def pack(self, layer: int) -> None:
-        """Compute the digest of a layer now; commit() computes those that are missing."""
-
-    def commit(self, rootfs: Rootfs, key: str, references: Sequence[str]) -> Image:
-        """Write config and image manifest into the store's OCI layout, durably, and name it. Layers stay folders.
-
-        `key` is what `Observer.observe` finds the image by.
-        """
-
-    def export(self, digest: str, target: str, name: str) -> None:
-        """Write an image, its layers packed anew and checked, to an OCI layout, where it has this name.
-
-        `target`: a file that ends in .tar, which is replaced, or a folder: a new one, or a layout, which is added to.
-        Whole and on disk when this returns; after an error the image isn't there. Raises StoreError, naming the layer, when
-        one was changed; InputError, NotFound, EngineError.
-        """
-
-    def offered(self, place: str) -> Mapping[str, Offer]:
-        """The layers that the cache at an absolute path has, by key; their bytes are looked at when they are taken.
-
-        A cache is an OCI image layout that `give` wrote, a folder or a tar. Raises NotFound when there is none yet, StoreError
-        when it is damaged or something else.
-        """
-
-    def take(self, wanted: Sequence[tuple[Shared, Offer]], sink: Sink) -> None:
-        """Have these layers in the store, as if their steps had been done, each verified. Raises StoreError, EngineError."""
-
-    def give(self, place: str, shared: Sequence[Shared], digest: str, name: str, sink: Sink) -> None:
-        """Write an image, so named, and those of these layers that the store has to a cache.
-
-        `place`: a file that ends in .tar, which is replaced, or a folder: new, or a layout, which is added to, whoever else
-        does so. Whole and on disk when this returns. Raises InputError, NotFound, StoreError, EngineError.
-        """
-
-    def base_again(self, reference: str, sink: Sink) -> int:
-        """Make the base `bootstrap:SUITE` once more, beside the one that is there; its layer, which no key leads to."""
-
-    def discard(self, layer: int) -> None:
-        """Remove a layer that nothing was made of."""
-
-    def compare(self, left: int, right: int) -> tuple[Difference, ...]:
-        """What isn't the same in two layers, by path; () when their digests are the same."""

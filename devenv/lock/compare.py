@@ -6,13 +6,17 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 from devenv.model.lock import Section
+from devenv.model.plan import PROJECT
+
+from .parts import part
+from .wants import group
 
 
 class Moved(NamedTuple):
     """One package: what it belongs to, its versions before and after, "" for none.
 
     That is a suite (`bookworm`), `from` (an image), `apt`, `python`, `python (build)`, `node`, `node.packages`, `node.lock`, or
-    `files`.
+    `files`; of a service's own image `db.apt` and the like.
     """
 
     group: str
@@ -65,6 +69,14 @@ def _packages(section: Section) -> Iterator[tuple[tuple[str, str], tuple[str, st
             ((base.suite, _debian(deb.name, deb.arch, section)), (deb.version, deb.sha256)) for deb in base.packages
         )
     yield from ((("from", reference), (digest[:19], digest)) for reference, digest in section.images)
+    yield from ((("files", remote.url), ("fetched", remote.sha256)) for remote in section.files)
+    for image in (PROJECT, *(service.name for service in section.services)):
+        for (name, package), version in _installed(part(section, image)):
+            yield (group(image, name), package), version
+
+
+def _installed(section: Section) -> Iterator[tuple[tuple[str, str], tuple[str, str]]]:
+    """What one image has upon what it starts from."""
     if section.apt:
         yield from (
             (("apt", _debian(deb.name, deb.arch, section)), (deb.version, deb.sha256)) for deb in section.apt.packages
@@ -77,10 +89,9 @@ def _packages(section: Section) -> Iterator[tuple[tuple[str, str], tuple[str, st
             yield ("python", "python"), (section.python.version, section.python.interpreter.sha256)
     if section.node:
         parts = (("node", section.node.runtime), ("node.packages", section.node.tools))
-        for group, modules in (*parts, ("node.lock", section.node.project)):
+        for kind, modules in (*parts, ("node.lock", section.node.project)):
             for module in modules:
-                yield (group, module.path.removeprefix("node_modules/")), (module.version, module.integrity)
-    yield from ((("files", remote.url), ("fetched", remote.sha256)) for remote in section.files)
+                yield (kind, module.path.removeprefix("node_modules/")), (module.version, module.integrity)
 
 
 def _debian(name: str, arch: str, section: Section) -> str:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import NamedTuple, NoReturn
 
 from devenv.errors import EngineError, Fault, InputError
 from devenv.manifest import document
 from devenv.manifest.document import Node, Scalar, Series, Table
-from devenv.model.lock import AptLock, BaseLock, Lock, NodeLock, PythonLock, Section
+from devenv.model.lock import AptLock, BaseLock, Lock, NodeLock, PythonLock, Section, ServiceLock
 from devenv.model.manifest import Pairs
+from devenv.model.plan import PROJECT
 
 from . import entry
 from .entry import BUILD, DEB, DIST, MODULE, REMOTE, REPOSITORY, Kind, T
@@ -36,6 +37,8 @@ _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _VERSION = re.compile(r"3\.[0-9]+\.[0-9]+[0-9A-Za-z.+-]*")
 _COMMAND = re.compile(r"/[\w./+-]+", re.ASCII)
 _LIBC = re.compile(r"[0-9.]*")
+_SERVICE = re.compile(rf"(?!{PROJECT}$)[a-z][a-z0-9-]*")
+_INSTALLED = ("from", "apt", "python", "node")
 _TIME = "%Y-%m-%dT%H:%M:%SZ"
 
 
@@ -61,20 +64,31 @@ def _section(section: Section) -> Iterator[str]:
             yield from _indented(_entries("packages", DEB, base.packages), 4)
     if section.images:
         yield from _pairs("images", section.images)
-    if section.apt:
-        yield "apt:"
-        yield f"  asked: {_list(section.apt.asked)}"
-        yield f"  release: {_time(section.apt.release)}"
-        yield from _indented(_entries("packages", DEB, section.apt.packages))
-    if section.python:
-        yield "python:"
-        yield from _indented(_python(section.python))
-    if section.node:
-        yield "node:"
-        yield from _indented(_pairs("asked", section.node.asked))
-        for name in ("runtime", "tools", "project"):
-            yield from _indented(_entries(name, MODULE, getattr(section.node, name)))
+    yield from _installed(section)
     yield from _entries("files", REMOTE, section.files)
+    if section.services:
+        yield "services:"
+        for service in sorted(section.services):
+            yield f"  {service.name}:"
+            yield from _indented(_installed(service), 4)
+
+
+def _installed(one: Section | ServiceLock) -> Iterator[str]:
+    if one.origins is not None:
+        yield f"from: {_list(one.origins)}"
+    if one.apt:
+        yield "apt:"
+        yield f"  asked: {_list(one.apt.asked)}"
+        yield f"  release: {_time(one.apt.release)}"
+        yield from _indented(_entries("packages", DEB, one.apt.packages))
+    if one.python:
+        yield "python:"
+        yield from _indented(_python(one.python))
+    if one.node:
+        yield "node:"
+        yield from _indented(_pairs("asked", one.node.asked))
+        for name in ("runtime", "tools", "project"):
+            yield from _indented(_entries(name, MODULE, getattr(one.node, name)))
 
 
 def _python(python: PythonLock) -> Iterator[str]:
@@ -176,17 +190,35 @@ class _Reader(NamedTuple):
     def section(self, arch: str, node: Node) -> Section:
         if not _ARCH.fullmatch(arch):
             self.stop(node, f"{arch!r:.60} is no architecture")
-        found = self.table(node, ("clock", "bases", "images", "apt", "python", "node", "files"))
+        found = self.table(node, ("clock", "bases", "images", *_INSTALLED, "files", "services"))
         bases = self.table(found["bases"], _SUITE) if "bases" in found else {}
+        services = self.table(found["services"], _SERVICE) if "services" in found else {}
+        images = self.pairs(found.get("images"), _DIGEST)
+        known = {*(f"bootstrap:{suite}" for suite in bases), *(name for name, _ in images)}
+        installed = self._installed("", found, known)
         return Section(
             arch,
             self.time(found, "clock", node),
             tuple(self._base(suite, one) for suite, one in bases.items()),
-            self.pairs(found.get("images"), _DIGEST),
+            images,
+            installed.apt,
+            installed.python,
+            installed.node,
+            self.entries(found.get("files"), REMOTE),
+            tuple(self._installed(name, self.table(one, _INSTALLED), known) for name, one in services.items()),
+            installed.origins,
+        )
+
+    def _installed(self, name: str, found: Mapping[str, Node], known: Collection[str]) -> ServiceLock:
+        for item in self._items(found.get("from")):
+            if self.text(item) not in known:
+                self.stop(item, f"{self.text(item)!r:.80} is neither among `bases` nor `images`")
+        return ServiceLock(
+            name,
+            self.texts(found["from"]) if "from" in found else None,
             self._apt(found["apt"]) if "apt" in found else None,
             self._python(found["python"]) if "python" in found else None,
             self._node(found["node"]) if "node" in found else None,
-            self.entries(found.get("files"), REMOTE),
         )
 
     def _base(self, suite: str, node: Node) -> BaseLock:

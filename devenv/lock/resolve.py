@@ -5,6 +5,7 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
+from types import MappingProxyType
 from typing import NamedTuple, TypeVar
 
 from devenv.engine import Bind, Workshop
@@ -13,12 +14,14 @@ from devenv.model import npm
 from devenv.model.build import Run
 from devenv.model.events import Event, Sink
 from devenv.model.image import Rootfs
-from devenv.model.lock import EPOCH, AptLock, Deb, Dist, Module, NodeLock, Parcel, PythonLock, Repository, Section
+from devenv.model.lock import AptLock, BaseLock, Deb, Dist, Module, NodeLock, Parcel, PythonLock, Repository, Section
 from devenv.model.manifest import Manifest, Pairs
+from devenv.model.plan import PROJECT
 from devenv.render.containerfile import NODE, managed
 
 from . import apt, node, node_layers, python, tags
-from .wants import Wants, stale
+from .parts import clock
+from .wants import Wants, group, stale
 
 T = TypeVar("T")
 
@@ -49,16 +52,24 @@ class Desk(NamedTuple):
     blamed: Callable[[str, StepFailed], DevenvError]
 
 
-def resolve(wanted: Wants, section: Section, desk: Desk, upgrade: frozenset[str] = frozenset()) -> Section:
-    """The section with all that is wanted in it; what it has already stays, but for the names in `upgrade`.
+def resolve(
+    wanted: Wants,
+    section: Section,
+    desk: Desk,
+    upgrade: frozenset[str] = frozenset(),
+    bases: Mapping[str, BaseLock] = MappingProxyType({}),
+    alike: Sequence[Section] = (),
+) -> Section:
+    """The section of one image with all that is wanted in it; what it has already stays, but for the names in `upgrade`.
 
-    Raises InputError, EngineError, StepFailed for what can't be found.
+    `bases` are locked already, by suite; `alike` are other images' sections, of which the same is taken that is asked for
+    alike. Raises InputError, EngineError, StepFailed for what can't be found.
     """
     parts = stale(wanted, section)
     if upgrade == EVERYTHING:
         parts |= {"bases", "apt", "python", "node"}
     if "bases" in parts:
-        section = _bases(wanted, section, desk)
+        section = _bases(wanted, section, desk, bases)
     section = section._replace(
         apt=section.apt if wanted.apt else None,
         python=section.python if wanted.python is not None else None,
@@ -69,14 +80,47 @@ def resolve(wanted: Wants, section: Section, desk: Desk, upgrade: frozenset[str]
         wanted = wanted._replace(apt=tuple(sorted({*(wanted.apt or ()), *needs})))
         parts |= {"apt"}
     if wanted.apt and ("apt" in parts or _named(upgrade, section.apt.packages if section.apt else ())):
-        section = section._replace(apt=_timed("apt", desk, lambda: _apt(wanted.apt or (), section, desk, upgrade)))
+        debs = _apt_alike(wanted.apt, section, alike)
+        debs = debs or _timed("apt", desk, lambda: _apt(wanted.apt or (), section, desk, upgrade))
+        section = section._replace(apt=debs)
     if wanted.python is not None and ("python" in {*parts, *upgrade} or _named(upgrade, _of_python(section))):
         asked = wanted.python
-        section = section._replace(python=_timed("python", desk, lambda: _python(asked, section, desk, upgrade)))
+        dists = _python_alike(asked, section, alike)
+        dists = dists or _timed("python", desk, lambda: _python(asked, section, desk, upgrade))
+        section = section._replace(python=dists)
     if wanted.node is not None and ("node" in parts or _renewed(upgrade, section.node)):
         wishes = wanted.node
-        section = section._replace(node=_timed("node", desk, lambda: _node(wishes, section, desk, upgrade)))
+        modules = _node_alike(wishes, section, alike)
+        modules = modules or _timed("node", desk, lambda: _node(wishes, section, desk, upgrade))
+        section = section._replace(node=modules)
     return section
+
+
+def _apt_alike(asked: tuple[str, ...], section: Section, alike: Sequence[Section]) -> AptLock | None:
+    """What is locked for another image that asks for the same upon the same."""
+    found = (
+        one.apt for one in alike if one.apt and _upon_same(one, section) and sorted(one.apt.asked) == sorted(asked)
+    )
+    return next(found, None)
+
+
+def _python_alike(asked: Pairs, section: Section, alike: Sequence[Section]) -> PythonLock | None:
+    found = (
+        one.python
+        for one in alike
+        # Debian's interpreter, or what is compiled, is a matter of what apt installs.
+        if one.python and _upon_same(one, section) and one.apt == section.apt and one.python.asked == asked
+    )
+    return next(found, None)
+
+
+def _node_alike(asked: Pairs, section: Section, alike: Sequence[Section]) -> NodeLock | None:
+    found = (one.node for one in alike if one.node and _upon_same(one, section) and one.node.asked == asked)
+    return next(found, None)
+
+
+def _upon_same(one: Section, other: Section) -> bool:
+    return sorted(one.bases) == sorted(other.bases) and sorted(one.images) == sorted(other.images)
 
 
 def _needs(wanted: Wants, section: Section, desk: Desk) -> tuple[str, ...]:
@@ -88,15 +132,23 @@ def _needs(wanted: Wants, section: Section, desk: Desk) -> tuple[str, ...]:
     return () if found else ("python3",)
 
 
-def latest(wanted: Wants, section: Section, desk: Desk) -> Section:
-    """What would be locked were nothing locked yet: each part upon what is locked now, so that nothing must be built."""
-    found = section._replace(bases=tuple(desk.workshop.resolve_base(base.suite, desk.sink) for base in section.bases))
+def latest(
+    wanted: Wants, section: Section, desk: Desk, bases: Mapping[str, BaseLock], alike: Sequence[Section]
+) -> Section:
+    """What would be locked were nothing locked yet: each part upon what is locked now, so that nothing must be built.
+
+    `bases` are as they would be, `alike` what was found so for other images.
+    """
+    found = section._replace(bases=tuple(bases[base.suite] for base in section.bases))
     if wanted.apt:
-        found = found._replace(apt=_apt(wanted.apt, section, desk, EVERYTHING))
+        debs = _apt_alike(wanted.apt, found, alike) or _apt(wanted.apt, section, desk, EVERYTHING)
+        found = found._replace(apt=debs)
     if wanted.python is not None:
-        found = found._replace(python=_python(wanted.python, section, desk, EVERYTHING))
+        dists = _python_alike(wanted.python, found, alike) or _python(wanted.python, section, desk, EVERYTHING)
+        found = found._replace(python=dists)
     if wanted.node is not None:
-        found = found._replace(node=_node(wanted.node, section, desk, EVERYTHING))
+        modules = _node_alike(wanted.node, found, alike) or _node(wanted.node, section, desk, EVERYTHING)
+        found = found._replace(node=modules)
     return found
 
 
@@ -133,7 +185,7 @@ def _of_python(section: Section) -> tuple[Dist | Repository, ...]:
 
 
 def _timed(part: str, desk: Desk, work: Callable[[], T]) -> T:
-    name = f"lock {part}"
+    name = f"lock {group(desk.manifest.service or PROJECT, part)}"
     desk.sink(Event("started", name))
     begun = desk.clock()
     try:
@@ -147,10 +199,9 @@ def _timed(part: str, desk: Desk, work: Callable[[], T]) -> T:
     return found
 
 
-def _bases(wanted: Wants, section: Section, desk: Desk) -> Section:
-    bases = tuple(desk.workshop.resolve_base(suite, desk.sink) for suite in wanted.suites)
-    clock = max((base.clock for base in bases), default=EPOCH)
-    return Section(section.arch, clock, bases, wanted.images, files=section.files)
+def _bases(wanted: Wants, section: Section, desk: Desk, known: Mapping[str, BaseLock]) -> Section:
+    bases = tuple(known.get(suite) or desk.workshop.resolve_base(suite, desk.sink) for suite in wanted.suites)
+    return Section(section.arch, clock(bases), bases, wanted.images, files=section.files)
 
 
 # apt ---------------------------------------------------------------------------------------------

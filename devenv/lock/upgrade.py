@@ -8,12 +8,16 @@ from difflib import get_close_matches
 
 from devenv.errors import Fault, InputError
 from devenv.model import npm
-from devenv.model.lock import Section
+from devenv.model.lock import Section, ServiceLock
 
 
 def chosen(names: Iterable[str], section: Section) -> frozenset[str]:
-    """What is locked by these names, however they are spelled. Raises InputError for what isn't, or can't be renewed alone."""
-    known = frozenset(_known(section))
+    """What is locked by these names, for whichever image, however they are spelled.
+
+    Raises InputError for what isn't, or can't be renewed alone.
+    """
+    known = frozenset(name for one in _every(section) for name in _known(one))
+    known |= {remote.url for remote in section.files}
     found, faults = set(), []
     for name in dict.fromkeys(names):
         spelled = {name, name.rpartition(":")[0] or name, re.sub("[-_.]+", "-", name).lower()}
@@ -26,25 +30,29 @@ def chosen(names: Iterable[str], section: Section) -> frozenset[str]:
     return frozenset(found)
 
 
-def _known(section: Section) -> Iterator[str]:
-    if section.apt:
-        yield from (deb.name for deb in section.apt.packages)
-    if section.python:
-        yield from (dist.name for dist in section.python.packages)
-        yield from (one.name for one in section.python.repositories)
-        yield from ("python",) if section.python.interpreter else ()
-    if section.node:
+def _every(section: Section) -> tuple[Section | ServiceLock, ...]:
+    """The locks of all images."""
+    return (section, *section.services)
+
+
+def _known(one: Section | ServiceLock) -> Iterator[str]:
+    if one.apt:
+        yield from (deb.name for deb in one.apt.packages)
+    if one.python:
+        yield from (dist.name for dist in one.python.packages)
+        yield from (repository.name for repository in one.python.repositories)
+        yield from ("python",) if one.python.interpreter else ()
+    if one.node:
         yield from ("node", "npm")
-        yield from map(npm.name, section.node.tools)
-    yield from (remote.url for remote in section.files)
+        yield from map(npm.name, one.node.tools)
 
 
 def _refused(name: str, known: Iterable[str], section: Section) -> tuple[str, str]:
     if any(deb.name == name for base in section.bases for deb in base.packages):
         return f"{name}: is part of the base", "a base is of one day: `devenv lock --upgrade` renews it, and all else"
-    if section.node and any(npm.name(module) == name for module in section.node.project):
+    if any(npm.name(module) == name for one in _every(section) if one.node for module in one.node.project):
         return f"{name}: comes from the project's package-lock.json", f"`npm update {name}` renews it there"
-    if section.apt and name in section.apt.asked:
+    if any(name in one.apt.asked for one in _every(section) if one.apt):
         return f"{name}: is part of what the image starts from", "another version of it comes with another base"
     near = get_close_matches(name, sorted(known), 1)
     return (

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from devenv.changes import differences
 from devenv.model.lock import AptLock, Deb, Dist, Module, NodeLock, PythonLock, Section
 from devenv.model.manifest import Manifest, Pairs
-from devenv.model.plan import Change
+from devenv.model.plan import PROJECT, Change
 
 UNKNOWN = "0" * 64
 """The digest of what isn't locked yet."""
@@ -89,6 +89,16 @@ def meaning(file: str, content: bytes) -> str:
 def differs(wanted: Wants, section: Section | None) -> tuple[Change, ...]:
     """What a lock wasn't made for, in the manifest's words."""
     return differences(_told(_asked(section)), _told(wanted))
+
+
+def called(image: str, text: str) -> str:
+    """What is said of an image, behind the name of the service whose own it is."""
+    return text if image == PROJECT else f"services.{image}: {text}"
+
+
+def group(image: str, name: str) -> str:
+    """What packages belong to: `apt`; a service's `db.apt`."""
+    return name if image == PROJECT else f"{image}.{name}"
 
 
 def stale(wanted: Wants, section: Section | None) -> frozenset[str]:

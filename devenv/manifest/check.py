@@ -4,34 +4,72 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NoReturn
 
-from devenv.errors import DevenvError, Fault
+from devenv.errors import DevenvError, Fault, InputError
 
+from . import replicas
 from .document import Node, Place, Scalar, Series, Table
-from .keys import KEYS, Key, Kind, ListOf, MapOf, Record, Text, walk
+from .keys import walk
+from .kinds import Key, Kind, ListOf, MapOf, Record, Text
 from .values import Wrong, nearest, show
 
 Expand = Callable[[str, Mapping[str, str]], str]
 """(template, variables) → text; raises DevenvError with a hint. Called only for texts with `{{`, `{%` or `{#`."""
 
+TEMPLATES = 5_000
+"""Templates rendered for one manifest, those of each replica counted."""
+READ = 64 * 1024 * 1024
+"""Characters of all values together, those of each replica counted; each value is taken for 256 more."""
+
 _REFUSED: Any = object()
 """Stands for a value that has a fault."""
 
 
-class Check:
-    """Checks nodes one by one. `scope` is what templates see; `found` all values by dotted name, with their places."""
+class Tally:
+    """What one manifest has cost so far. `rendered`: (template, what it saw) → text, for that of other replicas is the same."""
 
-    def __init__(self, file: str, expand: Expand, scope: dict[str, str]) -> None:
+    def __init__(self) -> None:
+        self.replicas = 0
+        self.read = 0
+        self.rendered: dict[tuple[str, tuple[str | None, ...]], str] = {}
+
+
+class Check:
+    """Checks nodes one by one. `scope` is what templates see; `found` all values by dotted name, with their places.
+
+    `scale` are numbers of replicas that count instead of those written down.
+    """
+
+    def __init__(
+        self, file: str, expand: Expand, scope: dict[str, str], scale: Mapping[str, int] = MappingProxyType({})
+    ) -> None:
         self.file = file
         self.expand = expand
         self.scope = scope
+        self.scale = scale
         self.broken: set[str] = set()
+        self.varying: frozenset[str] = frozenset()
         self.faults: list[Fault] = []
         self.found: dict[str, tuple[Place, Any]] = {}
+        self.tally = Tally()
+
+    def within(
+        self, scope: dict[str, str], broken: set[str] | None = None, varying: frozenset[str] = frozenset()
+    ) -> Check:
+        """One that finds for this one, in a scope of its own. `varying`: names that it doesn't know, but replicas do."""
+        inner = Check(self.file, self.expand, scope, self.scale)
+        inner.broken, inner.varying = set(self.broken if broken is None else broken), varying
+        inner.faults, inner.found, inner.tally = self.faults, self.found, self.tally
+        return inner
 
     def fault(self, place: Place, message: str, hint: str = "") -> None:
         self.faults.append(Fault(self.file, *place, message, hint))
+
+    def stop(self, place: Place, message: str, hint: str) -> NoReturn:
+        """Go no further: checking the rest would take too long."""
+        raise InputError(Fault(self.file, *place, message, hint))
 
     def fields(
         self, table: Table, keys: tuple[Key, ...], where: str = "", first: tuple[str, ...] = ()
@@ -52,7 +90,8 @@ class Check:
                     values[key.name] = value
         for key in keys:
             if key.required and key.name not in {name.text for name, _ in table.entries}:
-                self.fault(table.place, f"`{key.name}` is missing", f"add it, such as `{key.name}: bootstrap:bookworm`")
+                dotted = f"{where}.{key.name}" if where else key.name
+                self.fault(table.place, f"`{dotted}` is missing", f"add it, such as `{key.name}: {key.required}`")
         return values
 
     def value(self, node: Node, kind: Kind, where: str) -> Any:
@@ -86,13 +125,17 @@ class Check:
     def map(self, node: Node, kind: MapOf, where: str) -> Any:
         if isinstance(node, Scalar) and node.null:
             return ()
+        if isinstance(node, Series) and kind.listed:
+            return self.listed(node, kind, where)
         if not isinstance(node, Table):
-            self.fault(node.place, f"`{where}` must be a mapping", f"write `{_last(where)}: {{NAME: value}}`")
+            what = "a list or a mapping" if kind.listed else "a mapping"
+            shown = f"[{_as_items(node, kind.key)}]" if kind.listed else _example(kind)
+            self.fault(node.place, f"`{where}` must be {what}", f"write `{_last(where)}: {shown}`")
             return _REFUSED
-        pairs: list[tuple[str, str]] = []
+        pairs: list[tuple[str, Any]] = []
         for name, item in node.entries:
             key = self.text(name, kind.key, where)
-            value = self.value(item, kind.value, f"{where}.{name.text}")
+            value = self.value(item, kind.value, f"{where}.{show(name.text) if key is _REFUSED else name.text}")
             if key is _REFUSED or value is _REFUSED:
                 self.broken.update({name.text} if kind.scope else ())
                 continue
@@ -101,20 +144,37 @@ class Check:
                 self.scope[key] = value
         return tuple(pairs)
 
+    def listed(self, node: Series, kind: MapOf, where: str) -> Any:
+        """A list of names that stands for a mapping."""
+        names: dict[str, str] = {}
+        for index, item in enumerate(node.items):
+            name = self.text(item, kind.key, f"{where}[{index}]")
+            if name is not _REFUSED:
+                names[name] = kind.listed
+                self.found.setdefault(f"{where}.{name}", (item.place, kind.listed))
+        return tuple(names.items())
+
     def record(self, node: Node, kind: Record, where: str) -> Any:
         if isinstance(node, Scalar) and node.null:
-            return kind.make()
+            node = Table(node.place, (), 1)
         if isinstance(node, Scalar) and kind.short:
             short = next(key for key in kind.keys if key.name == kind.short)
             value = self.text(node, short.kind, where) if isinstance(short.kind, Text) else _REFUSED
             return value if value is _REFUSED else kind.make(**{short.name: value})
         if not isinstance(node, Table):
             names = ", ".join(key.name for key in kind.keys)
-            self.fault(node.place, f"`{where}` must be a mapping", f"its keys are: {names}")
+            hint = f"its keys are: {names}" if names else f"write `{_last(where)}: {{}}`"
+            self.fault(node.place, f"`{where}` must be a mapping", hint)
             return _REFUSED
         before = len(self.faults)
-        values = self.fields(node, kind.keys, where)
-        return kind.make(**values) if len(self.faults) == before else _REFUSED
+        values = replicas.read(self, node, kind, where) if kind.each else self.fields(node, kind.keys, where)
+        if values is None or len(self.faults) > before:
+            return _REFUSED
+        try:
+            return kind.make(**values)
+        except Wrong as wrong:
+            self.fault(node.place, f"`{where}`: {wrong.message}", wrong.hint)
+            return _REFUSED
 
     def text(self, node: Node, kind: Text, where: str) -> Any:
         if not isinstance(node, Scalar):
@@ -128,6 +188,12 @@ class Check:
         text = self.expanded(node, kind, where)
         if text is None:
             return _REFUSED
+        self.tally.read += len(text) + 256
+        if self.tally.read > READ:
+            message = f"`{where}`: with it, all values together are too much"
+            self.stop(
+                node.place, message, "those of each replica are counted: have fewer replicas, or less `index` in them"
+            )
         try:
             _shape(text, kind)
             return kind.read(text)
@@ -141,11 +207,22 @@ class Check:
             return node.text
         if any(re.search(rf"\b{re.escape(name)}\b", node.text) for name in self.broken):
             return None
+        seen = tuple(self.scope.get(word) for word in sorted(set(re.findall(r"\w+", node.text))))
         try:
-            return self.expand(node.text, self.scope)
+            text = self.tally.rendered.get((node.text, seen))
+            if text is None:
+                text = self.tally.rendered[node.text, seen] = self.expand(node.text, self.scope)
         except DevenvError as error:
-            self.fault(node.place, f"`{where}`: {error.message}", error.hint)
+            differs = any(f"{name!r} is " in error.message for name in self.varying)
+            self.fault(node.place, f"`{where}`: {error.message}", _SHARED if differs else error.hint)
             return None
+        if len(self.tally.rendered) > TEMPLATES:
+            hint = "one that has `index` in it counts once for each replica"
+            self.stop(node.place, f"`{where}`: with it, more than {TEMPLATES:,} templates are to be rendered", hint)
+        return text
+
+
+_SHARED = "replicas share this: only `env`, `command`, `user`, `workdir`, `volumes` and `healthcheck` may have `index` in them"
 
 
 def _shape(text: str, kind: Text) -> None:
@@ -191,15 +268,22 @@ def _unknown(name: str, keys: tuple[Key, ...]) -> str:
             return f"did you mean `{key.name}`?"
     if near := nearest(name, (key.name for key in keys if not key.later)):
         return f"did you mean `{near}`?"
-    for dotted, key in walk(KEYS):
+    for dotted, key in sorted(walk(), key=lambda one: one[0].count(".")):
         if key.name == name:
-            parent, _, last = dotted.rpartition(".")
-            return (
-                f"it belongs in `{parent}`: `{parent}: {{{last}: …}}`"
-                if parent
-                else f"`{name}` belongs at the top level"
-            )
-    return "the keys here are: " + ", ".join(key.name for key in keys if not key.later)
+            parent = dotted.rpartition(".")[0]
+            return f"it belongs in `{parent}`: `{_nested(dotted)}`" if parent else f"`{name}` belongs at the top level"
+    known = ", ".join(key.name for key in keys if not key.later)
+    return f"the keys here are: {known}" if known else "write `{}`: it has no keys"
+
+
+def _nested(dotted: str) -> str:
+    """A key where it belongs: `a: {b: {c: …}}` for `a.b.c`."""
+    first, *inner = dotted.split(".")
+    return f"{first}: " + "".join(f"{{{name}: " for name in inner) + "…" + "}" * len(inner)
+
+
+def _example(kind: MapOf) -> str:
+    return "{NAME: value}" if isinstance(kind.value, Text) else "{NAME: {…}}" if kind.value.keys else "{NAME: {}}"
 
 
 def _of(where: str) -> str:
@@ -228,4 +312,6 @@ def _as_items(node: Node, kind: Kind) -> str:
 def _to_text(kind: Text) -> str:
     if kind.shape == "lines":
         return "write one text; several commands are joined with ` && `, or stand on lines of their own after `|`"
+    if kind.words:
+        return "write one of: " + ", ".join(kind.words)
     return "quote it, if it begins with `{` or `[`"

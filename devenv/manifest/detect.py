@@ -151,7 +151,7 @@ def _compose(files: Mapping[str, str], found: Draft) -> None:
     others = [service for service in services if not clues.at(services[service], "build")]
     if others:
         shown = ", ".join(map(comment, others[:8]))
-        found.notes.append(f"of {name}, these are left out, as services are not supported yet: {shown}")
+        found.notes.append(f"of {name}, these are left out; `services:` is where they belong: {shown}")
 
 
 def _command(files: Mapping[str, str], container: str, found: Draft) -> None:

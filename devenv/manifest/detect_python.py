@@ -144,7 +144,7 @@ def _commands(own: Mapping[str, str], pyproject: dict[str, Any], said: str, fold
         found.hooks.append(f"{go}pip install {'--no-deps ' if packaged else ''}--editable .")
     migrate = f"{go}python manage.py migrate"
     if django and _mentions(_DATABASES, said):
-        found.later.append(f"{migrate}  # once its database answers: services are not supported yet")
+        found.later.append(f"{migrate}  # once its database answers: `services:` is where that belongs")
     elif django:
         found.hooks.append(migrate)
     if re.search(r"\bpytest\b", said) or _configured_pytest(own, pyproject):

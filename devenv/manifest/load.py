@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 from devenv.errors import Fault, InputError
 from devenv.model.manifest import Manifest
@@ -18,10 +19,19 @@ _SYSTEM = ("/boot", "/dev", "/etc", "/proc", "/sys")
 _BUNDLE = 4 << 20
 
 
-def load(path: str, *, facts: Mapping[str, str], expand: Expand, forbidden: Sequence[str] = ()) -> Manifest:
+def load(
+    path: str,
+    *,
+    facts: Mapping[str, str],
+    expand: Expand,
+    forbidden: Sequence[str] = (),
+    scale: Mapping[str, int] = MappingProxyType({}),
+    home: str = "",
+) -> Manifest:
     """The manifest in the file `path`, everything it names checked on disk.
 
-    `forbidden`: folders (the engine's own) that no source may be in or contain. Raises InputError.
+    `forbidden`: folders (the engine's own) that nothing shown inside may be in or contain. `scale`: service → replicas,
+    whatever the manifest says. `home`: what `~` stands for. Raises InputError.
     """
     data = _content(path)
     folder = os.path.realpath(os.path.dirname(os.path.abspath(path)))
@@ -31,7 +41,8 @@ def load(path: str, *, facts: Mapping[str, str], expand: Expand, forbidden: Sequ
     def look(purpose: Purpose, path: str) -> tuple[str, str] | None:
         return _look(purpose, path, folder, kept)
 
-    return read(data, os.path.join(folder, os.path.basename(path)), path, facts=facts, expand=expand, look=look)
+    absolute = os.path.join(folder, os.path.basename(path))
+    return read(data, absolute, path, facts=facts, expand=expand, look=look, scale=scale, home=home)
 
 
 def _content(path: str) -> bytes:
@@ -60,13 +71,15 @@ def _look(purpose: Purpose, path: str, folder: str, kept: Sequence[str]) -> tupl
         return None if os.path.isfile(real) else (f"is not a regular file{via}", "name a file")
     if purpose == "certificates":
         return _bundle(real)
-    if not os.path.isdir(real):
+    if purpose == "mount" and not os.path.isdir(real) and not os.path.isfile(real):
+        return f"is neither a folder nor a regular file{via}", "sockets and devices of the host aren't for containers"
+    if purpose != "mount" and not os.path.isdir(real):
         return f"is not a folder{via}", "name a folder"
     if real == "/" or any(_in(real, place) for place in _SYSTEM):
         return f"belongs to the system{via}", "choose a folder of your own"
     if any(_in(real, place) or _in(place, real) for place in kept):
         return f"holds devenv's own store{via}", "choose another folder"
-    if purpose in ("source", "folder") and via:
+    if purpose in ("source", "folder", "mount") and via:
         # A process inside could have put the link into the tree, to be shown more of the host next time.
         return f"is, or leads through, a link{via}", f"write {real!r}, or put the folder there"
     return None

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Callable, Iterator, Mapping
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
 from devenv.errors import Fault, InputError
-from devenv.model.manifest import UNLOCKABLE, From, Manifest, Port, Source
+from devenv.model.manifest import From, Manifest, Mount, Source
 
-from . import document
+from . import cross, document
 from .check import Check, Expand
+from .cross import Found, Trouble, Whole
 from .keys import KEYS
-from .values import project_name, show
+from .services import Drawn, at_home, services
+from .values import did_you_mean, project_name, show
+from .values_service import MOST
 
 SHOWN = 100
 """Faults reported; more are counted."""
 
-Purpose = Literal["file", "folder", "source", "certificates"]
+Purpose = Literal["file", "folder", "source", "mount", "certificates"]
 Look = Callable[[Purpose, str], tuple[str, str] | None]
 """(what a path is for, absolute path) → (what is wrong with it, hint), or None."""
 
@@ -31,45 +36,89 @@ class Wanted(NamedTuple):
 
 
 def parse(
-    text: bytes, path: str, *, facts: Mapping[str, str], expand: Expand, exists: Callable[[str], bool] | None = None
+    text: bytes,
+    path: str,
+    *,
+    facts: Mapping[str, str],
+    expand: Expand,
+    exists: Callable[[str], bool] | None = None,
+    scale: Mapping[str, int] = MappingProxyType({}),
+    home: str = "",
 ) -> Manifest:
     """The manifest in `text`; `path` is the file's absolute path. `facts`: arch, project (the default name), user.
 
-    `exists` is asked for the absolute path of everything the manifest names; None: not checked.
+    `exists` is asked for the absolute path of everything the manifest names; None: not checked. `scale`: service → replicas,
+    whatever the manifest says. `home`: what `~` stands for; without it, it is refused.
     Raises InputError with all faults, in file order.
     """
 
     def look(purpose: Purpose, path: str) -> tuple[str, str] | None:
         return None if exists is None or exists(path) else absent(purpose)
 
-    return read(text, path, path, facts=facts, expand=expand, look=look)
+    return read(text, path, path, facts=facts, expand=expand, look=look, scale=scale, home=home)
 
 
 def absent(purpose: Purpose) -> tuple[str, str]:
     """The message for a path that isn't there."""
-    fix = "make the folder first" if purpose in ("folder", "source") else "make the file first"
-    return "does not exist", f"{fix}, or correct the path"
+    kind = {"folder": "folder", "source": "folder", "mount": "folder or file"}.get(purpose, "file")
+    return "does not exist", f"make the {kind} first, or correct the path"
 
 
-def read(data: bytes, path: str, shown: str, *, facts: Mapping[str, str], expand: Expand, look: Look) -> Manifest:
+def read(
+    data: bytes,
+    path: str,
+    shown: str,
+    *,
+    facts: Mapping[str, str],
+    expand: Expand,
+    look: Look,
+    scale: Mapping[str, int] = MappingProxyType({}),
+    home: str = "",
+) -> Manifest:
     """As `parse`; `shown` is the file's name in messages."""
     folder = posixpath.dirname(path)
     root = document.read(data, shown)
-    check = Check(shown, expand, dict(facts))
+    check = Check(shown, expand, dict(facts), scale)
     name = facts.get("project") or project_name(posixpath.basename(folder))
     for key, node in root.entries:
         if key.text == "name" and isinstance(node, document.Scalar):
             name = node.text
     check.scope["project"] = name
+    declared = {key: _names(root, key) for key in ("services", "volumes", "secrets")}
+    for message, hint in _scaled(scale, declared["services"]):
+        check.fault(document.Place(0, 0), message, hint)
     values = check.fields(root, KEYS, first=("vars", "env"))
     if "source" not in {key.text for key, _ in root.entries}:
         values["source"] = (Source(".", "/workspace"),)
         check.found["source"] = (root.place, values["source"][0])
-    for place, message, hint in (*_twice(check.found), *_missing(check.found, folder, look), *_online(check.found)):
+    drawn: dict[str, Drawn] = dict(values.pop("services", ()))
+    whole = Whole(check.found, values.get("from"), values.get("source", ()), drawn, declared)
+    for place, message, hint in (*cross.troubles(whole), *_missing(whole, folder, home, look)):
         check.fault(place, message, hint)
     if check.faults:
         raise InputError(*_limited(check.faults))
-    return _manifest(path, folder, name, values, check.found)
+    project = _manifest(path, folder, name, values, check.found)
+    return project._replace(services=services(drawn.items(), project, home))
+
+
+def _names(root: document.Table, key: str) -> tuple[str, ...]:
+    """The names that stand under a key, right or wrong."""
+    for name, node in root.entries:
+        if name.text == key and isinstance(node, document.Table):
+            return tuple(one.text for one, _ in node.entries)
+    return ()
+
+
+def _scaled(scale: Mapping[str, int], known: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    """What is wrong with numbers of replicas that were not read from the file."""
+    for name, count in scale.items():
+        if name not in known:
+            yield (
+                f"scale {show(name)}: there is no such service",
+                did_you_mean(name, known) if known else "the manifest has no services",
+            )
+        elif not 0 <= count <= MOST:
+            yield f"scale {name}: there can't be {count:,} replicas", f"choose between 0 and {MOST:,}"
 
 
 def _manifest(path: str, folder: str, name: str, values: dict[str, Any], found: Found) -> Manifest:
@@ -77,7 +126,19 @@ def _manifest(path: str, folder: str, name: str, values: dict[str, Any], found: 
     values.setdefault("workdir", sources[0].target if sources else None)
     places = {where: (place.line, place.column) for where, (place, _) in found.items()}
     own = values.pop("name", name)
-    return Manifest(path, folder, own, values.pop("from"), sources=sources, places=places, **values)
+    volumes = tuple(volume for volume, _ in values.pop("volumes", ()))
+    secrets = tuple(secret._replace(name=one) for one, secret in values.pop("secrets", ()))
+    return Manifest(
+        path,
+        folder,
+        own,
+        values.pop("from"),
+        sources=sources,
+        volumes=volumes,
+        secrets=secrets,
+        places=places,
+        **values,
+    )
 
 
 def _limited(faults: list[Fault]) -> list[Fault]:
@@ -89,80 +150,35 @@ def _limited(faults: list[Fault]) -> list[Fault]:
     return faults
 
 
-Found = Mapping[str, tuple[document.Place, Any]]
-Trouble = tuple[document.Place, str, str]
-
-
-def _twice(found: Found) -> Iterator[Trouble]:
-    """Ports and targets that get in each other's way."""
-    ports: list[tuple[document.Place, Port]] = []
-    sources: list[tuple[document.Place, Source]] = []
-    for place, value in found.values():
-        if isinstance(value, Port):
-            for other_place, other in ports:
-                if message := _clash(other, value):
-                    yield (
-                        place,
-                        f"`ports`: {message}, first in line {other_place.line}",
-                        "choose another host port, or remove one",
-                    )
-                    break
-            ports.append((place, value))
-        elif isinstance(value, Source):
-            for other_place, other_source in sources:
-                if value.target == other_source.target:
-                    yield (
-                        place,
-                        f"`source`: {value.target} is a target twice, first in line {other_place.line}",
-                        "choose another target",
-                    )
-                elif other_source.target.startswith(value.target + "/"):
-                    yield (
-                        place,
-                        f"`source`: {value.target} would hide {other_source.target}",
-                        "list the outer folder first",
-                    )
-            sources.append((place, value))
-
-
-def _clash(one: Port, two: Port) -> str:
-    everywhere = "0.0.0.0" in (one.address, two.address)
-    if one.protocol != two.protocol or not (everywhere or one.address == two.address):
-        return ""
-    if one.host is not None and one.host == two.host:
-        return f"host port {two.host} is published twice"
-    if one.host == two.host and one.container == two.container:
-        return f"port {two.container} is published twice"
-    return ""
-
-
-def _online(found: Found) -> Iterator[Trouble]:
-    """Packages that no lock can hold, where nobody allowed them."""
-    if found.get("python.network", (None, False))[1]:
-        return
-    for where, (place, value) in found.items():
-        if where.startswith("python.packages[") and "git+" in value.partition(";")[0]:
-            name = show(value.partition("@")[0].strip())  # not its address: that may hold a password
-            yield place, f"`{where}`: {name} comes from a repository, which can't be locked", UNLOCKABLE
-
-
-def _missing(found: Found, folder: str, look: Look) -> Iterator[Trouble]:
+def _missing(whole: Whole, folder: str, home: str, look: Look) -> Iterator[Trouble]:
     """Paths that `look` finds fault with."""
-    for where, purpose, path in _wanted(found):
-        if trouble := look(purpose, posixpath.normpath(posixpath.join(folder, path))):
-            message, hint = trouble
-            yield found[where][0], f"`{where}`: {path} {message}", hint
+
+    def trouble(wanted: Wanted) -> Iterable[Trouble]:
+        if wanted.path.startswith("~") and wanted.purpose == "mount" and not home:
+            found: tuple[str, str] | None = ("can't be found: nobody's home is known here", "write the absolute path")
+        else:
+            found = look(wanted.purpose, posixpath.normpath(posixpath.join(folder, at_home(wanted.path, home))))
+        place = whole.found[wanted.where][0]
+        return [(place, f"`{wanted.where}`: {wanted.path} {found[0]}", found[1])] if found else ()
+
+    for wanted in _wanted(whole.found):
+        yield from trouble(wanted)
+    for where, (_, mount) in whole.found.items():
+        if isinstance(mount, Mount):
+            paths = (one.path for one in cross.mounts(whole, where, mount) if one.path)
+            yield from next(filter(None, (trouble(Wanted(where, "mount", path)) for path in paths)), ())
 
 
 def _wanted(found: Found) -> Iterator[Wanted]:
     for where, (_, value) in found.items():
+        key = re.sub(r"^services\.[^.]*\.", "", where)
         if isinstance(value, Source):
             yield Wanted(f"{where}.path" if f"{where}.path" in found else where, "source", value.path)
-        elif isinstance(value, From) or (where.startswith("contexts.") and isinstance(value, str)):
+        elif isinstance(value, From) or (key.startswith("contexts.") and isinstance(value, str)):
             yield from _of_base(where, str(value))
-        elif where.startswith("python.requirements["):
+        elif key.startswith("python.requirements["):
             yield Wanted(where, "file", value)
-        elif where == "node.lock":
+        elif key == "node.lock":
             yield Wanted(where, "file", value)
             yield Wanted(where, "file", posixpath.join(posixpath.dirname(value), "package.json"))
         elif where == "certificates" and value not in ("host", "none"):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from .keys import KEYS, Key, Kind, ListOf, MapOf, Text
+from .keys import KEYS
+from .kinds import Key, Kind, ListOf, MapOf, Text
 
 _TEMPLATE = r"\{\{|\{%"
 
@@ -46,7 +47,8 @@ def _kind(kind: Kind) -> dict[str, Any]:
         return {"anyOf": [item, several]} if kind.alone else several
     if isinstance(kind, MapOf):
         names = {"propertyNames": {"pattern": f"^(?:{kind.key.pattern})$"}} if kind.key.pattern else {}
-        return {"type": ["object", "null"], "additionalProperties": _text(kind.value), **names}
+        mapping = {"type": ["object", "null"], "additionalProperties": _kind(kind.value), **names}
+        return {"anyOf": [mapping, {"type": "array", "items": _kind(kind.key)}]} if kind.listed else mapping
     whole = {**_record(kind.keys), "type": ["object", "null"]}
     if not kind.short:
         return whole

@@ -38,6 +38,7 @@ TARGET = r"/[A-Za-z0-9_./@+=~-]*"
 RUNTIMES = ("crun", "runc")
 
 _KERNEL = ("/proc", "/sys", "/dev")
+_OURS = ("/run/devenv", "/run/secrets")
 _SYSTEM = (
     "/(bin|boot|etc|home|lib|lib32|lib64|libx32|opt|root|run|sbin|srv|tmp|usr|var)?"
     "|/usr/(bin|lib|local|sbin|share)|/var/(lib|run|tmp)"
@@ -58,8 +59,9 @@ def nearest(word: str, known: Iterable[str]) -> str:
     """The known word that `word` was probably meant to be, or ""."""
     from difflib import get_close_matches  # only needed when something is wrong
 
-    found = get_close_matches(word[:100].lower(), list(known), 1, 0.6)
-    return found[0] if found else ""
+    words = {one.lower(): one for one in known}
+    found = get_close_matches(word[:100].lower(), list(words), 1, 0.6)
+    return words[found[0]] if found else ""
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
@@ -237,7 +239,7 @@ def workdir(text: str) -> str:
 def target(text: str) -> str:
     """An absolute folder inside on which a folder of the host may be mounted."""
     path = _absolute(text)
-    if _below(path, _KERNEL) or re.fullmatch(_SYSTEM, path):
+    if _below(path, (*_KERNEL, *_OURS)) or re.fullmatch(_SYSTEM, path):
         raise Wrong(f"{show(text)} belongs to the system inside", "choose a folder of its own, like /workspace")
     return path
 

@@ -6,9 +6,12 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Literal, NamedTuple
 
-from .manifest import Limits, Pairs, Port, Source
+from .manifest import Healthcheck, Limits, Mount, Pairs, Port, Restart, Source
 
 Status = Literal["created", "running", "stopped"]
+
+Health = Literal["", "starting", "healthy", "unhealthy"]
+"""What the health check says; "" without one, or for what doesn't run."""
 
 
 class Process(NamedTuple):
@@ -35,7 +38,7 @@ class ContainerSpec(NamedTuple):
     process: Process
     sources: tuple[Source, ...] = ()
     volumes: Pairs = ()
-    """(volume name, target) pairs."""
+    """(volume name, target) pairs, of folders that the image declares as volumes."""
     ports: tuple[Port, ...] = ()
     limits: Limits = Limits()
     network: Literal["bridge", "none"] = "bridge"
@@ -46,6 +49,17 @@ class ContainerSpec(NamedTuple):
     inputs: Pairs = ()
     mirror: str = ""
     """The manifest's `mirror:`, "" for the host's own: where apt looks for packages inside."""
+    service: str = ""
+    """The service it is a replica of; the workspace's is itself; "" for what no manifest speaks of (`run --keep`)."""
+    index: int = 0  # type: ignore[assignment]  # nobody misses tuple.index
+    """Of the replica, from 1; 0 for the workspace."""
+    mounts: tuple[Mount, ...] = ()
+    """The manifest's own; paths are absolute."""
+    secrets: tuple[str, ...] = ()
+    """Names of those it is given, each a file beneath /run/secrets."""
+    healthcheck: Healthcheck | None = None
+    restart: Restart = Restart()
+    stop_grace: float = 10.0
 
 
 class Container(NamedTuple):
@@ -69,6 +83,11 @@ class Container(NamedTuple):
     """Whether on_start has, since it was last started."""
     lost: str = ""
     """A source folder that isn't the one it was started with: deleted, or made anew. It still sees the old one."""
+    service: str = ""
+    index: int = 0  # type: ignore[assignment]  # nobody misses tuple.index
+    health: Health = ""
+    restarts: int = 0
+    """How often its supervisor started it again since somebody started it."""
 
 
 class Environment(NamedTuple):
@@ -80,18 +99,38 @@ class Environment(NamedTuple):
     variant: str = ""
 
 
-class State(NamedTuple):
-    """All that is observed of one environment: its containers, and which of the wanted keys are in the store.
+class ObservedImage(NamedTuple):
+    """An image that is wanted, as the store has it. `built` are (position, inputs) of its last build's steps, for saying what changed."""
 
-    `built` are (position, inputs) of the last build's steps, for saying what changed since.
-    """
+    digest: str = ""
+    """Of the image for the wanted key, "" when it must be built."""
+    built: tuple[tuple[str, Pairs], ...] = ()
+    files: Mapping[str, Pairs] = MappingProxyType({})
+    """Digest of what a step read of a build context → its files, of the last build; empty when nothing is to be built."""
+
+
+class Probe(NamedTuple):
+    """A health check that was made once: its exit code (124: it took too long), its last words, seconds taken."""
+
+    code: int
+    output: str = ""
+    seconds: float = 0.0
+
+
+class Supervisor(NamedTuple):
+    """An environment's supervisor, as observed; `running` False: it was killed, and the next command starts it again."""
+
+    pid: int
+    running: bool
+    since: float = 0.0
+
+
+class State(NamedTuple):
+    """All that is observed of one environment: its containers, and which of the wanted keys are in the store."""
 
     environment: Environment
     containers: tuple[Container, ...] = ()
     cached: frozenset[str] = frozenset()
-    image: str = ""
-    """Digest of the image for the wanted key, "" when it must be built."""
-    built: tuple[tuple[str, Pairs], ...] = ()
+    images: Mapping[str, ObservedImage] = MappingProxyType({})
+    """By the name that they are wanted under."""
     volumes: tuple[str, ...] = ()
-    files: Mapping[str, Pairs] = MappingProxyType({})
-    """Digest of what a step read of a build context → its files, of the last build; empty when nothing is to be built."""

@@ -172,10 +172,21 @@ class Parcel(NamedTuple):
     interpreter: Remote | None = None
 
 
+class ServiceLock(NamedTuple):
+    """What is installed in a service's own image. `origins` as in Section, None where they are the project's."""
+
+    name: str
+    origins: tuple[str, ...] | None = None
+    apt: AptLock | None = None
+    python: PythonLock | None = None
+    node: NodeLock | None = None
+
+
 class Section(NamedTuple):
     """Everything for one architecture (Debian's name). `clock` is SOURCE_DATE_EPOCH, in Unix seconds.
 
-    `images` are the image references that bases come from, each with its digest.
+    `images` are the image references that bases come from, each with its digest. Bases, images and files are those of all
+    images that the manifest speaks of, the rest is the project's own; each of `services` has its own (lock/parts.py).
     """
 
     arch: str
@@ -186,6 +197,9 @@ class Section(NamedTuple):
     python: PythonLock | None = None
     node: NodeLock | None = None
     files: tuple[Remote, ...] = ()
+    services: tuple[ServiceLock, ...] = ()
+    origins: tuple[str, ...] | None = None
+    """Which of bases and images the project's own image starts from, as `from:` names them; None for all of them."""
 
 
 class Lock(NamedTuple):

@@ -65,12 +65,16 @@ class Source(NamedTuple):
 
 
 class Port(NamedTuple):
-    """A published port. `host` None: any free one, chosen at `up`. `address` is an IPv4 address."""
+    """A published port. `host` None: any free one, chosen at `up`. `address` is an IPv4 address.
+
+    Replicas of a service share it, unless `last` ends a range of host ports: then each has one of its own.
+    """
 
     container: int
     host: int | None = None
     address: str = "127.0.0.1"
     protocol: Literal["tcp", "udp"] = "tcp"
+    last: int | None = None
 
 
 class Limits(NamedTuple):
@@ -86,6 +90,88 @@ class Hooks(NamedTuple):
 
     on_create: tuple[str, ...] = ()
     on_start: tuple[str, ...] = ()
+
+
+class Secret(NamedTuple):
+    """`secrets:`, a value that reaches containers and never an image: of a variable of whoever says `up`, or of a file."""
+
+    name: str
+    from_env: str = ""
+    from_file: str = ""
+    """Relative to the project folder, absolute, or from `~/` on."""
+
+
+class Mount(NamedTuple):
+    """Something that outlives a service's container, seen at `target`: the volume of this name, or a folder or file of the host."""
+
+    target: str
+    volume: str = ""
+    path: str = ""
+    readonly: bool = False
+
+
+class Healthcheck(NamedTuple):
+    """`healthcheck:`. `test` is a shell command, exit code 0 means healthy; times in seconds.
+
+    `start_period` is time given on top of `interval` × `retries` for the first success.
+    """
+
+    test: str
+    interval: float = 10.0
+    timeout: float = 10.0
+    retries: int = 3
+    start_period: float = 0.0
+
+
+class Restart(NamedTuple):
+    """`restart:`. `most` is how often at most in a row, None for no end (`on-failure:5`)."""
+
+    policy: Literal["no", "on-failure", "always"] = "no"
+    most: int | None = None
+
+
+Condition = Literal["started", "healthy", "completed"]
+"""What is waited for: it runs · its health check succeeded · it ended with exit code 0."""
+
+
+class Dependency(NamedTuple):
+    """A service that is waited for before another starts."""
+
+    service: str
+    condition: Condition = "started"
+
+
+class Replica(NamedTuple):
+    """One container of a service, its strings rendered with its `index` (from 1). None: as the image has it."""
+
+    index: int  # type: ignore[assignment]  # nobody misses tuple.index
+    command: str | None = None
+    env: Pairs = ()
+    user: str | None = None
+    workdir: str | None = None
+    mounts: tuple[Mount, ...] = ()
+    healthcheck: Healthcheck | None = None
+
+
+class Service(NamedTuple):
+    """One of `services:`. `image` None: it runs the project's image and sees the project's sources.
+
+    `image` is a manifest of its own for what builds it (base, apt, python, node, contexts; its name `PROJECT-SERVICE`, its
+    places as they would be at the top level), so that it is locked, rendered and built in the same way.
+    """
+
+    name: str
+    image: Manifest | None = None
+    replicas: tuple[Replica, ...] = (Replica(1),)
+    ports: tuple[Port, ...] = ()
+    secrets: tuple[str, ...] = ()
+    depends_on: tuple[Dependency, ...] = ()
+    restart: Restart = Restart()
+    limits: Limits = Limits()
+    stop_signal: str = ""
+    stop_grace: float = 10.0
+    """Seconds between the stop signal and SIGKILL."""
+    profiles: tuple[str, ...] = ()
 
 
 class Lending(NamedTuple):
@@ -126,5 +212,12 @@ class Manifest(NamedTuple):
     snapshot: str | None = None
     """Archives as they were: an address with `{time}` (and `{archive}`) in it."""
     runtime: str | None = None
+    services: tuple[Service, ...] = ()
+    volumes: tuple[str, ...] = ()
+    """Names of those that services may mount."""
+    secrets: tuple[Secret, ...] = ()
+    """All of them; the workspace gets each."""
+    service: str = ""
+    """The service whose own image it is all about, "" for a project's: then keys are as they would be at the top level."""
     places: Mapping[str, tuple[int, int]] = MappingProxyType({})
     """Where each value stands in the file, 1-based line and column, by dotted name: `apt`, `apt[1]`, `python.version`."""

@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from .container import ContainerSpec, Environment
-from .manifest import Hooks, Pairs
+from .manifest import Condition, Dependency, Hooks, Pairs
 
 if TYPE_CHECKING:  # a plan can be made without it: the quick door must not wait for it
     from .build import Keyed
@@ -18,27 +18,56 @@ Built = Sequence[tuple[str, Pairs]]
 HOOKS = "hooks"
 """The position that the manifest's `hooks:` have among them."""
 
-Verb = Literal["build", "keep", "create", "replace", "start", "stop", "remove", "forget", "run-hook"]
+DEPENDS_ON = "depends_on"
+"""The input of a container that says which services it starts after, so that it is stopped before them. It replaces nothing."""
+
+Verb = Literal["build", "keep", "create", "replace", "start", "wait", "stop", "remove", "forget", "run-hook"]
+
+PROJECT = "image"
+"""What the project's own image is called in plans and events; a service's is `image SERVICE`."""
 
 
-class Desired(NamedTuple):
-    """What the manifest asks for. `steps` are (position, step), positions unique and stable (`apt:2`).
+class WantedImage(NamedTuple):
+    """An image to have. `name`: PROJECT, or the service's. `steps` are (position, step), positions unique and stable (`apt:2`)."""
 
-    `spec.image` may be "" while the image isn't built; `spec.inputs` has its key under `image`.
-    """
-
-    environment: Environment
-    image_key: str
-    steps: tuple[tuple[str, Keyed], ...]
-    spec: ContainerSpec
-    hooks: Hooks = Hooks()
+    name: str
+    key: str
+    steps: tuple[tuple[str, Keyed], ...] = ()
     built: tuple[tuple[str, Pairs], ...] = ()
     """(position, inputs) of the steps, to be remembered: what changed is told by them next time.
 
-    `STAGE:0` stands for what a stage starts from, `hooks` for the manifest's.
+    `STAGE:0` stands for what a stage starts from, `hooks` (of the project's) for the manifest's.
     """
     files: Mapping[str, Pairs] = MappingProxyType({})
     """Digest of what a step reads of a build context → (path, content) of the files in it."""
+
+
+class WantedService(NamedTuple):
+    """A service to have: its replicas, `image` the name of the WantedImage they run.
+
+    `awaited`: the strongest of what others, or `up` itself, wait for; `healthy` where it has a health check.
+    """
+
+    name: str
+    image: str
+    specs: tuple[ContainerSpec, ...]
+    depends_on: tuple[Dependency, ...] = ()
+    awaited: Condition = "started"
+
+
+class Desired(NamedTuple):
+    """What the manifest asks for. `images` begin with the project's; `spec` is the workspace, which runs that.
+
+    `spec.image` is "" while the image isn't built, that of services too; `spec.inputs` has its key under `image`.
+    """
+
+    environment: Environment
+    images: tuple[WantedImage, ...]
+    spec: ContainerSpec
+    hooks: Hooks = Hooks()
+    services: tuple[WantedService, ...] = ()
+    idle: tuple[str, ...] = ()
+    """Names of the manifest's other services, whose profiles aren't asked for."""
 
 
 class Change(NamedTuple):
@@ -73,8 +102,9 @@ class StepPlan(NamedTuple):
 class Action(NamedTuple):
     """One thing to do to one object, and why. `changes` are the inputs that caused it.
 
-    `container` is the id of the one acted on, "" when the plan makes it; `steps` those of a build;
-    `volumes` the names of those that go with a `forget`.
+    `container` is the id of the one acted on, "" when the plan makes it: then `object` is its name; `steps` those of a build;
+    `volumes` the names of those that go with a `forget`. `image` is the name of the WantedImage that is built or kept, or
+    that a new container runs. `service` is the one that the container is a replica of, "" for the workspace.
     """
 
     verb: Verb
@@ -86,19 +116,31 @@ class Action(NamedTuple):
     container: str = ""
     steps: tuple[StepPlan, ...] = ()
     volumes: tuple[str, ...] = ()
+    image: str = ""
+    until: Condition = "started"
+    """What a `wait` waits for; its `spec` has the health check, that of a `start` the command."""
+    after: tuple[int, ...] | None = None
+    """Numbers, in the plan, of the actions that must have been done; None: all before it."""
+    service: str = ""
+
+
+class PlannedImage(NamedTuple):
+    """An image as a plan finds it: its digest in the store, "" when it must be built.
+
+    `built` are the step inputs to remember once it is there, with `files`; () when they are remembered already.
+    """
+
+    digest: str = ""
+    built: tuple[tuple[str, Pairs], ...] = ()
+    files: Mapping[str, Pairs] = MappingProxyType({})
 
 
 class Plan(NamedTuple):
-    """Actions in the order they would be done. `image` is the digest in the store, "" when it must be built.
-
-    `built` are the step inputs to remember once the image is there, with `files`; () when they are remembered already.
-    """
+    """Actions, each after those it needs: those that don't need each other are done at the same time. `images` by name."""
 
     environment: Environment
     actions: tuple[Action, ...]
-    image: str = ""
-    built: tuple[tuple[str, Pairs], ...] = ()
-    files: Mapping[str, Pairs] = MappingProxyType({})
+    images: Mapping[str, PlannedImage] = MappingProxyType({})
 
     @property
     def idle(self) -> bool:

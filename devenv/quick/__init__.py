@@ -1,6 +1,6 @@
 """The quick door: argv of a hot verb -> its exit code, when there is nothing to find out; None sends it the long way.
 
-`exec` and `run` of a plain command, and `up` as long as all that the last one looked at (its receipt, cli/receipt.py) is
+`ps`; `exec` and `run` of a plain command; and `up` as long as all that the last one looked at (its receipt, cli/receipt.py) is
 as it was: a stat of each file says so. Nothing is imported here that takes time: Python's own imports are the largest
 cost of a start. What is read here only ever saves time; whether a process lives, the kernel says.
 """
@@ -11,19 +11,22 @@ import os
 import sys
 
 from devenv.colours import colours
-from devenv.lives import alive, boot_id, identity, watched
+from devenv.lives import alive, boot_id, held, identity, watched
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from typing import Any, NoReturn
 
     from devenv.engine import Pulse
 
     Receipt = dict[str, Any]
 
-VERSION = 3
+VERSION = 4
 """Of the receipt's format: another one is not read."""
+
+_DOOR = "door 2"
+"""What a door begins with, of this format."""
 
 _COMPLETE = "_DEVENV_COMPLETE"
 _PROGRAMS = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
@@ -36,15 +39,18 @@ def attempt(argv: Sequence[str], env: Mapping[str, str]) -> int | None:
         return None
     if verb == "up" and not words:
         return _up(env)
+    if verb == "ps" and {*words} <= {"--all", "-a", "--json"}:
+        return _ps(words, env)
     if verb not in ("exec", "run"):
         return None
-    if words and words[0] == "--":
+    plainly = bool(words) and words[0] == "--"
+    if plainly:
         words = words[1:]
     elif words and words[0].startswith("-"):
         return None  # an option: the long way knows it
     if not words:
         return None
-    return _exec(words, env) if verb == "exec" else _run(words, env)
+    return _exec(words, env, may_name=not plainly) if verb == "exec" else _run(words, env)
 
 
 def plain(argv: Sequence[str], env: Mapping[str, str]) -> bool:
@@ -54,14 +60,24 @@ def plain(argv: Sequence[str], env: Mapping[str, str]) -> bool:
 
 def relevant(env: Mapping[str, str]) -> dict[str, str]:
     """The variables that what `up` wants depends on."""
-    return {name: env[name] for name in ("USER", "DEVENV_IDMAP") if name in env}
+    return {name: env[name] for name in ("USER", "HOME", "DEVENV_IDMAP", "DEVENV_PROFILES") if name in env}
+
+
+def _ps(words: list[str], env: Mapping[str, str]) -> int | None:
+    from .listing import ps
+
+    try:
+        folder = project() or os.path.realpath(os.getcwd())
+    except FileNotFoundError:
+        return None
+    return ps(folder, env, everything=bool({*words} - {"--json"}), as_json="--json" in words)
 
 
 # exec ------------------------------------------------------------------------------------------------------------------
 
 
-def door(pulse: Pulse) -> str:
-    """How to enter a running container, as it is kept at paths.door(folder)."""
+def door(pulse: Pulse, services: Iterable[str] = ()) -> str:
+    """How to enter a running container, as it is kept at paths.door(folder). `services` are those that have containers."""
     import json
 
     process = json.loads(pulse.process)
@@ -70,10 +86,16 @@ def door(pulse: Pulse) -> str:
     described = (json.dumps(process), json.dumps(own["env"]))
     seen = {path: f"{device}:{inode}" for path, device, inode in pulse.sources}
     sources = (word for path, target in pulse.targets for word in (path, target, seen.get(path, "")))
-    return "\0".join(map(str, (*words, *described, *sources)))
+    return "\0".join(map(str, (_DOOR, " ".join(sorted(services)), *words, *described, *sources)))
 
 
-def _exec(words: list[str], env: Mapping[str, str]) -> int | None:
+def names_container(word: str, services: Iterable[str]) -> bool:
+    """Whether the first word after `exec` can be the name of a container, not of a command, in an environment with these."""
+    service, dash, number = word.rpartition("-")
+    return word in services or (bool(dash) and number.isdecimal() and service in services) or word.startswith("run-")
+
+
+def _exec(words: list[str], env: Mapping[str, str], *, may_name: bool) -> int | None:
     from devenv import command
     from devenv.paths import locate
 
@@ -81,11 +103,17 @@ def _exec(words: list[str], env: Mapping[str, str]) -> int | None:
     paths = locate(env, os.geteuid())
     try:
         with open(paths.door(folder), encoding="utf-8", errors="surrogateescape") as file:
-            identifier, pid, start, boot, runtime, path, workdir, process, variables, *sources = file.read().split("\0")
+            kind, services, *told = file.read().split("\0")
     except (OSError, ValueError):
         return None
+    if kind != _DOOR or (may_name and names_container(words[0], services.split())):
+        return None
+    identifier, pid, start, boot, runtime, path, workdir, process, variables, *sources = told
     if not alive(int(pid), int(start), boot, boot_id()) or not watched(paths.bundle(identifier)):
         return None
+    supervisor = paths.supervisor(identifier.rpartition("-")[0])
+    if os.path.exists(supervisor) and not held(supervisor):
+        return None  # it was killed: the long way starts it again
     paired = tuple(zip(sources[::3], sources[1::3], strict=True))
     if any(seen != "{}:{}".format(*identity(source)) for source, seen in zip(sources[::3], sources[2::3], strict=True)):
         return None  # a folder was made anew: the long way warns
@@ -129,17 +157,19 @@ def _up(env: Mapping[str, str]) -> int | None:
     if receipt is None:
         return None
     answer = receipt["up"]
-    if answer is None or not _stands(answer, env):
-        from .arrive import up
+    if answer is not None and _stands(answer, env):
+        sys.stdout.write(answer["coloured" if colours(sys.stdout, env) else "plain"])
+        return 0
+    if receipt["secrets"]:
+        return None
+    from .arrive import up
 
-        return up(receipt, env)
-    sys.stdout.write(answer["coloured" if colours(sys.stdout, env) else "plain"])
-    return 0
+    return up(receipt, env)
 
 
 def _run(words: list[str], env: Mapping[str, str]) -> int | None:
     receipt = _current(env)
-    if receipt is None:
+    if receipt is None or receipt["secrets"]:
         return None
     from .arrive import run
 
@@ -164,16 +194,32 @@ def _current(env: Mapping[str, str]) -> Receipt | None:
     return receipt
 
 
+def vital(pulse: Pulse) -> Receipt:
+    """What of a pulse says, later, that the container runs as it does now."""
+    kept = ("container", "pid", "start", "boot", "sources", "bridge")
+    return {name: value for name, value in pulse._asdict().items() if name in kept}
+
+
 def _stands(answer: Receipt, env: Mapping[str, str]) -> bool:
-    """Whether the container the answer speaks of runs, watched, with its sources, on a network that nobody took away."""
+    """Whether the containers the answer speaks of run as they did, and nothing has happened to any, nor to what they need."""
+    from devenv.build.observed import unchanged
     from devenv.paths import locate
 
-    bundle = locate(env, os.geteuid()).bundle(answer["container"])
+    paths, boot = locate(env, os.geteuid()), boot_id()
     return (
-        alive(answer["pid"], answer["start"], answer["boot"], boot_id())
+        unchanged(answer["events"])
+        and (not answer["supervisor"] or held(answer["supervisor"]))
+        and all(_runs(one, paths.bundle(one["container"]), boot) for one in answer["containers"])
+        and all(_connected(bridge) for bridge in {one["bridge"] for one in answer["containers"]} if bridge)
+    )
+
+
+def _runs(one: Receipt, bundle: str, boot: str) -> bool:
+    """Whether this very container runs, watched, with its sources."""
+    return (
+        alive(one["pid"], one["start"], one["boot"], boot)
         and watched(bundle)
-        and all(identity(path) == (device, inode) for path, device, inode in answer["sources"])
-        and (not answer["bridge"] or _connected(answer["bridge"]))
+        and all(identity(path) == (device, inode) for path, device, inode in one["sources"])
     )
 
 

@@ -15,6 +15,8 @@ from devenv import command, signals
 from devenv.engine.native.facade import Native
 from devenv.engine.native.record import pairs, spec_value
 from devenv.model.container import Environment, Process
+from devenv.model.manifest import Dependency, Hooks, Pairs
+from devenv.model.plan import Desired, WantedImage, WantedService
 from devenv.paths import locate
 
 Receipt = dict[str, Any]
@@ -37,7 +39,7 @@ def run(receipt: Receipt, words: Sequence[str], env: Mapping[str, str]) -> int |
     own = spec.process
     process = Process(tuple(words), (*own.env, *lent), own.user, within or own.workdir, terminal)
     name = f"run-{os.urandom(3).hex()}"
-    return engine.run(spec._replace(name=name, process=process, ports=()))
+    return engine.run(spec._replace(name=name, process=process, ports=(), service=""))
 
 
 def up(receipt: Receipt, env: Mapping[str, str]) -> int | None:
@@ -45,34 +47,52 @@ def up(receipt: Receipt, env: Mapping[str, str]) -> int | None:
     from devenv import console
     from devenv.cli import receipt as receipts
     from devenv.cli import show, telling
-    from devenv.model.manifest import Hooks
-    from devenv.model.plan import Desired
     from devenv.plan import plan
     from devenv.provision import provision
 
     signals.catch()
-    spec = spec_value(receipt["spec"])
+    wanted = _wanted(receipt)
     engine = Native(locate(env, os.geteuid()), env)
-    wanted = Desired(
-        Environment(**receipt["environment"]),
-        receipt["key"],
-        (),
-        spec,
-        Hooks(tuple(receipt["hooks"]["on_create"]), tuple(receipt["hooks"]["on_start"])),
-        tuple((position, pairs(inputs)) for position, inputs in receipt["built"]),
-    )
+    digests = {name: digest for name, _, digest, _ in receipt["images"]}
     with engine.turn(wanted.environment.id, console.waiting):
-        state = engine.observe(wanted.environment, wanted.image_key, ())
-        if state.image != spec.image:
+        state = engine.observe(wanted.environment, {one.name: one.key for one in wanted.images}, ())
+        if any(state.images[name].digest != digest for name, digest in digests.items()):
             return None
         with console.progress(sys.stderr, env, time.monotonic) as sink:
             report = provision(plan(wanted, state), engine, _nothing_to_build, sink, time.monotonic)
         telling.keep(engine, report, {})
+        if wanted.services:
+            engine.supervise(wanted.environment.id)
         if report.ok:
-            receipts.renew(engine, receipt, wanted)
+            receipts.renew(env, engine, receipt, wanted)
     show.report(report, engine.containers(wanted.environment.id), env)
     return report.code
 
 
-def _nothing_to_build() -> Any:
+def _wanted(receipt: Receipt) -> Desired:
+    return Desired(
+        Environment(**receipt["environment"]),
+        tuple(WantedImage(name, key, (), _built(built)) for name, key, _, built in receipt["images"]),
+        spec_value(receipt["spec"]),
+        Hooks(tuple(receipt["hooks"]["on_create"]), tuple(receipt["hooks"]["on_start"])),
+        tuple(map(_service, receipt["services"])),
+        tuple(receipt["idle"]),
+    )
+
+
+def _service(told: Receipt) -> WantedService:
+    return WantedService(
+        told["name"],
+        told["image"],
+        tuple(map(spec_value, told["specs"])),
+        tuple(Dependency(**one) for one in told["depends_on"]),
+        told["awaited"],
+    )
+
+
+def _built(told: Sequence[Any]) -> tuple[tuple[str, Pairs], ...]:
+    return tuple((position, pairs(inputs)) for position, inputs in told)
+
+
+def _nothing_to_build(_: str) -> Any:
     raise AssertionError("the image was there a moment ago")

@@ -11,6 +11,7 @@ import os
 import posixpath
 import re
 from collections.abc import Collection, Mapping, Sequence
+from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from devenv.errors import DevenvError
@@ -128,9 +129,16 @@ def containerfile(manifest: Manifest, templates: str, section: Section) -> str:
         python=python,
         node=node,
         env=_env(python, node),
-        workdir=manifest.workdir or (manifest.sources[0].target if manifest.sources else "/workspace"),
+        workdir=_workdir(manifest),
         contexts=_contexts(base, bool(apt or python or node), python),
     )
+
+
+def _workdir(manifest: Manifest) -> str:
+    """Where an image's processes start, "" for where the base says: a service's image is no place to work in."""
+    if manifest.service:
+        return ""
+    return manifest.workdir or (manifest.sources[0].target if manifest.sources else "/workspace")
 
 
 def _base(manifest: Manifest) -> _Base:
@@ -359,6 +367,7 @@ def _render(templates: str, **values: object) -> str:
         raise DevenvError(f"render {place}: {reason}", hint=f"the templates are in {templates}") from error
 
 
+@cache  # each image of a project has a text of its own, and templates take 10 ms to compile
 def _environment(templates: str) -> Environment:
     from jinja2 import FunctionLoader, StrictUndefined  # 60 ms: only where something is rendered
     from jinja2.sandbox import ImmutableSandboxedEnvironment

@@ -9,13 +9,13 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 
-from . import builds, contenders, page, sandbox, stores, topics
+from . import builds, contenders, page, sandbox, services, stores, topics
 from .builders import Builder, Devenv, Docker
 from .contenders import HOME, Contender
 from .measure import say
 
 CHECKOUT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-TOPICS = ("day", "build", "node", "store", "growth")
+TOPICS = ("day", "services", "build", "node", "store", "growth")
 KEPT = frozenset({"base.tar", "npm", "node", "lock", "uv"})
 """What `make bench-peers` installed, and what costs a download to make again."""
 NOTES = (
@@ -89,6 +89,9 @@ def _bench(options: argparse.Namespace) -> int:
         if "growth" in wanted:
             some = [each for name, each in present.items() if name in ("devenv", "Docker", "Podman")]
             done.append(topics.growth(some, topics.SIZES[:2] if options.quick else topics.SIZES))
+        if "services" in wanted:
+            some = [each for name, each in present.items() if name in ("devenv", "Docker", "docker-compose")]
+            done.append(services.services(some, 1 if options.quick else 5, 20 if options.quick else 200))
         makers = _Makers(present)
         if "build" in wanted:
             done.append(builds.python(_plans(makers, options.quick)))

@@ -216,13 +216,13 @@ def podman() -> Contender | None:
         return None
     folder = f"{HOME}/podman"
     os.makedirs(folder, exist_ok=True)
-    _write(
+    write(
         f"{folder}/containers.conf",
         '[containers]\ndefault_ulimits = ["nofile=1024:1024", "nproc=1000:1000"]\n'
         '[engine]\nruntime = "runc"\ncgroup_manager = "cgroupfs"\nevents_logger = "file"\n'
         f'[network]\nnetwork_backend = "netavark"\nnetwork_config_dir = "{folder}/networks"\n',
     )
-    _write(
+    write(
         f"{folder}/storage.conf",
         f'[storage]\ndriver = "overlay"\ngraphroot = "{folder}/root"\nrunroot = "{folder}/run"\n',
     )
@@ -246,18 +246,19 @@ def podman() -> Contender | None:
 def project(folder: str) -> str:
     """A small project every contender can bring up, its source tree seen at /workspace; the folder."""
     os.makedirs(f"{folder}/.devcontainer", exist_ok=True)
-    _write(
+    write(
         f"{folder}/devenv.yml",
         f"name: {name(folder)}\nfrom: bootstrap:{SUITE}\nsource: {{path: ., target: /workspace}}\n",
     )
     service = {"image": BASE, "command": "sleep infinity", "volumes": [".:/workspace"], "working_dir": "/workspace"}
-    _write(f"{folder}/docker-compose.yml", json.dumps({"version": "3.7", "services": {"app": service}}))
+    write(f"{folder}/docker-compose.yml", json.dumps({"version": "3.7", "services": {"app": service}}))
     mount = {"workspaceMount": f"source={folder},target=/workspace,type=bind", "workspaceFolder": "/workspace"}
-    _write(f"{folder}/.devcontainer/devcontainer.json", json.dumps({"image": BASE, **mount}))
-    _write(f"{folder}/marker", "seen\n")
+    write(f"{folder}/.devcontainer/devcontainer.json", json.dumps({"image": BASE, **mount}))
+    write(f"{folder}/marker", "seen\n")
     return folder
 
 
-def _write(path: str, text: str) -> None:
+def write(path: str, text: str) -> None:
+    """A file with this text."""
     with open(path, "w") as file:
         file.write(text)

@@ -23,6 +23,7 @@ PACKAGES = (
     "runc",
     "mmdebstrap",
     "nftables",
+    "wrk",
 )
 POLICY = "/usr/sbin/policy-rc.d"
 

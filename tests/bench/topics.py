@@ -38,7 +38,8 @@ def _slug(contender: Contender) -> str:
     return contender.name.lower().replace(" ", "-")
 
 
-def _clear(contender: Contender, folder: str) -> None:
+def clear(contender: Contender, folder: str) -> None:
+    """Nothing of the contender's is left of this project."""
     with suppress(Failed):  # mostly there is nothing left to remove
         seconds((contender.clear or contender.down)(folder), folder, contender.env)
     shutil.rmtree(folder, ignore_errors=True)
@@ -93,7 +94,7 @@ def every_day(contenders: Sequence[Contender], rounds: int) -> Topic:
             time.sleep(0.3)  # what a command leaves working behind it must not slow down the next contender
         say(f"every day: round {number} of {rounds}" + ("" if number else " (warm-up)"))
     for contender in contenders:
-        _clear(contender, folders[contender.name])
+        clear(contender, folders[contender.name])
     return topic
 
 
@@ -143,7 +144,7 @@ def growth(contenders: Sequence[Contender], sizes: Sequence[int]) -> Topic:
         with tolerated(contender, topic, alive):
             _grow(contender, folders, sizes, rows)
         for folder in filter(os.path.exists, folders):
-            _clear(contender, folder)
+            clear(contender, folder)
         say(f"many containers: {contender.name} done")
     return topic
 

@@ -1,4 +1,4 @@
-"""One store for the session, with real packages in it; it must leave nothing."""
+"""One store for all of these tests, with real packages in it; it must leave nothing."""
 
 from __future__ import annotations
 
@@ -11,15 +11,21 @@ import pytest
 
 from devenv.paths import Paths
 from tests.e2e.place import EXAMPLES, Place
-from tests.engine.conftest import temporary_store
+from tests.engine.conftest import bootstrap_once, temporary_store
 
 New = Callable[..., Place]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def store() -> Iterator[Paths]:
-    """The store, its caches and base shared by all these tests."""
+    """The store, its caches and base shared by all these tests; the base is the one made once in a run."""
+    made = bootstrap_once()
     with temporary_store() as paths:
+        shutil.copytree(made.packages, paths.packages, symlinks=True)
+        first = Place(paths, f"{os.path.dirname(paths.home)}/first")
+        first.write("devenv.yml", "from: bootstrap:bookworm\n")
+        shutil.copy(made.lock, first.folder)
+        first("build", "--locked", "--cache-from", made.cache)
         yield paths
 
 

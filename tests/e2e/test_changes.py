@@ -77,7 +77,8 @@ def test_steps_are_counted_in_one_way(place: Place) -> None:
     done = place("up", "--no-cache")
     assert {line.split("  ")[0].split(" ", 1)[1] for line in done.err.splitlines() if line[:1] == "✓"} >= {
         "apt tree, python3",
-        "environment 2/3 iniconfig, six",
+        "environment 1/3 six",
+        "environment 2/3 iniconfig",
         "environment 3/3 /workspace",
     }
 

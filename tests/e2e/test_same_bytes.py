@@ -181,4 +181,10 @@ def _spoil(folder: str, digest: str) -> None:
 
 
 def test_every_example_is_looked_at() -> None:
-    assert sorted(os.listdir(EXAMPLES)) == sorted(NAMES)
+    found = {name for name in os.listdir(EXAMPLES) if os.path.isdir(f"{EXAMPLES}/{name}")}
+    assert found == {*NAMES, "shop-stack"}
+
+
+@pytest.mark.soak
+def test_images_of_the_stack_are_the_same_when_built_again(new: New) -> None:
+    assert "every step gave the same bytes again" in new("shop-stack")("build", "--check").out

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 import re
@@ -96,11 +97,11 @@ def test_logs_follow_until_the_container_stops(place: Place) -> None:
 def test_stop_then_ps_then_up(place: Place) -> None:
     stopped = place.json("stop")
     assert [action["verb"] for action in stopped["actions"]] == ["stop"]
-    assert re.search(r" dev +stopped ", place("ps").out)
+    assert re.search(r" workspace +stopped ", place("ps").out)
     assert place.attempt("exec", "true").code == 2
     again = place.json("up")
     assert [action["verb"] for action in again["actions"]] == ["keep", "start"]
-    assert re.search(r" dev +up ", place("ps").out)
+    assert re.search(r" workspace +up ", place("ps").out)
 
 
 def test_ps_elsewhere_hides_what_is_stopped(place: Place, new: New) -> None:
@@ -139,8 +140,10 @@ def test_schema_takes_the_examples_and_refuses_what_up_refuses(place: Place) -> 
     schema = json.loads(place("schema").out)
     jsonschema.Draft202012Validator.check_schema(schema)
     validator = jsonschema.Draft202012Validator(schema)
-    for name in sorted(os.listdir(EXAMPLES)):
-        with open(f"{EXAMPLES}/{name}/devenv.yml", encoding="utf-8") as file:
+    found = sorted(glob.glob(f"{EXAMPLES}/*/devenv.yml"))
+    assert found
+    for name in found:
+        with open(name, encoding="utf-8") as file:
             assert list(validator.iter_errors(yaml.safe_load(file))) == [], name
     assert list(validator.iter_errors({"from": "bootstrap:bookworm", "apts": []}))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
@@ -12,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from typing import NamedTuple
 
 import pytest
 
@@ -22,6 +24,7 @@ from devenv.engine.native.slot.ids import extent
 from devenv.engine.native.slot.network import Wire
 from devenv.engine.native.state import State
 from devenv.paths import Paths
+from tests.conftest import SHARED
 from tests.engine.project import Project
 
 
@@ -36,19 +39,20 @@ def home(request: pytest.FixtureRequest) -> Iterator[Paths]:
 
 
 @pytest.fixture(scope="session")
-def base() -> Iterator[str]:
-    """`oci:DIR:base`: Debian bootstrapped once by our own workshop, so that other stores have it in 1.5 s.
+def bootstrapped() -> Bootstrapped:
+    return bootstrap_once()
+
+
+@pytest.fixture(scope="session")
+def base(request: pytest.FixtureRequest) -> str:
+    """`oci:DIR:base`: so that other stores have Debian in 1.5 s.
 
     DEVENV_TEST_BASE names one that is there already: 20 s less for whoever runs one test again and again.
     """
     if "DEVENV_TEST_BASE" in os.environ:
-        yield os.environ["DEVENV_TEST_BASE"]
-        return
-    with temporary_store() as paths:
-        project = Project(paths, f"{os.path.dirname(paths.home)}/base", "bootstrap:bookworm")
-        project.write("Containerfile", "FROM bootstrap:bookworm\n")
-        project.run("build", "--tag", "base", ".")
-        yield f"oci:{project.layout('base')}:base"
+        return os.environ["DEVENV_TEST_BASE"]
+    made: Bootstrapped = request.getfixturevalue("bootstrapped")
+    return f"oci:{made.layout}:base"
 
 
 @pytest.fixture(scope="module")
@@ -61,11 +65,41 @@ def store() -> Iterator[Paths]:
 @pytest.fixture
 def project(store: Paths, base: str) -> Iterator[Project]:
     """A project of the test's own in the module's store, brought down afterwards."""
-    made = Project(store, tempfile.mkdtemp(prefix="project", dir=os.path.dirname(store.home)), base)
+    # Not by mkdtemp: with `_` at its end, it were no image's tag.
+    made = Project(store, f"{os.path.dirname(store.home)}/project-{os.urandom(4).hex()}", base)
     os.chmod(made.folder, 0o755)
     made.manifest()
     yield made
     made.down()
+
+
+class Bootstrapped(NamedTuple):
+    """Debian as our own workshop bootstrapped it: a layout, a cache, the packages and the lock they are made of, the digest."""
+
+    layout: str
+    cache: str
+    packages: str
+    lock: str
+    digest: str
+
+
+def bootstrap_once() -> Bootstrapped:
+    """Made once in a run, by whichever worker comes first, from the mirror, in a store of its own."""
+    place = f"{os.environ[SHARED]}/base"
+    with open(f"{place}.lock", "w", encoding="ascii") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not os.path.exists(place):
+            with temporary_store() as paths:
+                project = Project(paths, f"{os.path.dirname(paths.home)}/base", "bootstrap:bookworm")
+                project.write("Containerfile", "FROM bootstrap:bookworm\n")
+                project.manifest("from: file:Containerfile\n")
+                project.write("digest", project.run("build", "--tag", "base", "--cache-to", "cache").strip())
+                os.rename(project.layout("base"), f"{project.folder}/layout")
+                os.rename(paths.packages, f"{project.folder}/packages")
+                os.rename(project.folder, place)
+    with open(f"{place}/digest", encoding="ascii") as file:
+        digest = file.read()
+    return Bootstrapped(f"{place}/layout", f"{place}/cache", f"{place}/packages", f"{place}/devenv.lock.yml", digest)
 
 
 @contextmanager
@@ -77,16 +111,25 @@ def temporary_store() -> Iterator[Paths]:
     os.makedirs(paths.run)
     os.chmod(folder, 0o755)
     identities = _cgroups()
-    yield paths
+    try:
+        yield paths
+    finally:
+        left = _taken_down(paths, identities)
+    assert left == []
+
+
+def _taken_down(paths: Paths, before: set[str]) -> list[str]:
+    """What was left of a store when it was taken down. It is gone all the same."""
     if os.path.exists(paths.state):
         pool(paths, "--teardown")
-    left = leaks(paths) + _abandoned(identities)
-    if left:  # the test fails, and what it left ends all the same
+    left = leaks(paths) + _abandoned(before, paths.run)
+    if left:
         _end_containers(paths)
         pool(paths, "--teardown")
+    folder = os.path.dirname(paths.home)
     if not any(f" {folder}" in line for line in _mounts()):
         shutil.rmtree(folder)
-    assert left == []
+    return left
 
 
 def _end_containers(paths: Paths) -> None:
@@ -102,10 +145,22 @@ def _end_containers(paths: Paths) -> None:
     state.close()
 
 
-def _abandoned(before: set[str]) -> list[str]:
-    """New cgroups that nobody is in and nobody removes; others' on this machine come and go."""
-    eventually(lambda: not any(map(_idle, _cgroups() - before)), 3)
-    return sorted(filter(_idle, _cgroups() - before))
+def _abandoned(before: set[str], run: str) -> list[str]:
+    """New cgroups that nobody is in and nobody removes, but those of other stores: they come and go on their own."""
+    deadline = time.monotonic() + 3
+    while left := sorted(one for one in _cgroups() - before if _idle(one) and not _elsewhere(one, run)):
+        if time.monotonic() > deadline:
+            break
+        time.sleep(0.02)
+    return left
+
+
+def _elsewhere(cgroup: str, run: str) -> bool:
+    """Whether another store in use has a container of this name. Each has its slots mounted."""
+    with open("/proc/self/mountinfo", encoding="utf-8") as file:
+        places = {line.split()[4] for line in file}
+    stores = {place.removesuffix("/slots") for place in places if place.endswith("/slots")} - {run}
+    return any(os.path.exists(f"{store}/bundles/{os.path.basename(cgroup)}") for store in stores)
 
 
 def _idle(cgroup: str) -> bool:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import subprocess
 from collections.abc import Iterator
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 import pytest
 
 from devenv.engine.native.host import archives
 from devenv.paths import Paths
-from tests.engine.conftest import temporary_store
+from tests.engine.conftest import Bootstrapped, temporary_store
 from tests.engine.project import Project
 
 pytestmark = [pytest.mark.engine, pytest.mark.network]
@@ -22,14 +22,39 @@ NOTE = "# devenv: bookworm, lent by the host\n"
 NOWHERE = {"http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9"}
 
 
+class Made(NamedTuple):
+    """A project in a store of its own, its image, its base's layer, and what was said before of a package that somebody changed."""
+
+    project: Project
+    digest: str
+    root: str
+    refused: subprocess.CompletedProcess[str]
+
+
 @pytest.fixture(scope="module")
-def first() -> Iterator[Project]:
-    """A store in which the base was resolved, fetched and made."""
+def made(bootstrapped: Bootstrapped) -> Iterator[Made]:
+    """Of the lock and what was fetched for it: with another host name, zone, language and umask, and no network."""
     with temporary_store() as paths:
+        shutil.copytree(bootstrapped.packages, paths.packages, symlinks=True)
         project = project_in(paths)
-        project.run("build")
-        yield project
+        shutil.copy(bootstrapped.lock, project.folder)
+        spoil(f"{paths.packages}/unpacked", "bash")
+        refused = project.attempt("build", env=NOWHERE)
+
+        elsewhere = {**project.env(NOWHERE), "TZ": "Asia/Tokyo", "LANG": "tr_TR.UTF-8", "LC_ALL": "tr_TR.UTF-8"}
+        script = 'umask 077; hostname elsewhere; exec "$@"'
+        argv = ["unshare", "--uts", "sh", "-c", script, "sh", *project.argv("build")]
+        done = subprocess.run(argv, cwd=project.folder, env=elsewhere, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stderr
+        (layer,) = set(os.listdir(paths.layers)) - {"init"}
+        yield Made(project, done.stdout.strip(), paths.layer(int(layer)), refused)
         project.down()
+
+
+@pytest.fixture
+def first(made: Made) -> Project:
+    """That project."""
+    return made.project
 
 
 def project_in(paths: Paths) -> Project:
@@ -40,45 +65,24 @@ def project_in(paths: Paths) -> Project:
     return project
 
 
-def digest(project: Project) -> str:
-    (image,) = json.loads(project.run("images", "--json"))
-    return str(image["digest"])
+def spoil(kept: str, package: str) -> None:
+    """Other bytes in the package that is kept."""
+    (name,) = [
+        name for name in os.listdir(kept) if name.endswith(".control") and f"\nPackage: {package}\n" in read(kept, name)
+    ]
+    with open(f"{kept}/{name.removesuffix('.control')}.deb", "r+b") as file:
+        file.seek(1 << 20)
+        file.write(b"changed")
 
 
-def test_base_is_the_same_wherever_it_is_made_without_network_and_of_nothing_that_was_changed(first: Project) -> None:
-    with temporary_store() as paths:
-        shutil.copytree(first.paths.packages, paths.packages, symlinks=True)
-        project = project_in(paths)
-        shutil.copy(f"{first.folder}/devenv.lock.yml", project.folder)
-        kept = f"{paths.packages}/unpacked"
-        bash = next(
-            name for name in os.listdir(kept) if name.endswith(".control") and "\nPackage: bash\n" in read(kept, name)
-        )
-        with open(f"{kept}/{bash.removesuffix('.control')}.deb", "r+b") as file:
-            file.seek(1 << 20)
-            file.write(b"changed")
+def test_base_is_made_of_nothing_that_was_changed(made: Made) -> None:
+    assert made.refused.returncode == 1
+    assert "use bash " in made.refused.stderr
+    assert "isn't what was put there" in made.refused.stderr
 
-        refused = project.attempt("build", env=NOWHERE)
-        assert refused.returncode == 1
-        assert "use bash " in refused.stderr
-        assert "isn't what was put there" in refused.stderr
 
-        # Another host name, zone, language and umask, and no network: it is made again of what was fetched.
-        elsewhere = {**project.env(NOWHERE), "TZ": "Asia/Tokyo", "LANG": "tr_TR.UTF-8", "LC_ALL": "tr_TR.UTF-8"}
-        argv = [
-            "unshare",
-            "--uts",
-            "sh",
-            "-c",
-            'umask 077; hostname elsewhere; exec "$@"',
-            "sh",
-            *project.argv("build"),
-        ]
-        done = subprocess.run(argv, cwd=project.folder, env=elsewhere, capture_output=True, text=True, timeout=120)
-
-        assert done.returncode == 0, done.stderr
-        assert digest(project) == digest(first)
-        project.down()
+def test_base_is_the_same_wherever_it_is_made_without_network(made: Made, bootstrapped: Bootstrapped) -> None:
+    assert made.digest == bootstrapped.digest
 
 
 def read(folder: str, name: str) -> str:
@@ -86,9 +90,8 @@ def read(folder: str, name: str) -> str:
         return file.read()
 
 
-def test_base_has_nothing_of_the_host(first: Project) -> None:
-    (layer,) = set(os.listdir(first.paths.layers)) - {"init"}
-    root = first.paths.layer(int(layer))
+def test_base_has_nothing_of_the_host(made: Made) -> None:
+    root = made.root
     host = str(urlsplit(archives.archive().main).hostname)
 
     assert read(root, "etc/apt/sources.list") == NOTE

@@ -95,7 +95,7 @@ class _Handler(BaseHTTPRequestHandler):
 def serving() -> Iterator[int]:
     """The port of a server on all addresses of this host."""
     with ThreadingHTTPServer(("0.0.0.0", 0), _Handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
         yield server.server_port
         server.shutdown()
 

@@ -23,7 +23,7 @@ def test_explain_names_a_source_file_and_a_variable(project: Project) -> None:
     project.write("Containerfile", "FROM debian\nCOPY src /srv\n")
     project.write("src/app.py", "one\n")
     project.run("up")
-    assert re.match(r"image  built .* ago.*: there is none yet\n", project.run("explain"))
+    assert re.match(r"image +built .* ago.*: there is none yet\n", project.run("explain"))
 
     project.write("devenv.yml", manifest.replace("red", "blue"))
     project.write("src/app.py", "two\n")

@@ -331,7 +331,7 @@ def test_kept_container_is_entered_and_removed_as_it_says(project: Project) -> N
         assert project.run("shell", name, input="cat /root/file; hostname; pwd\n").split()[0] == "kept"
     project.run("down", name)
     rows = json.loads(project.run("ps", "--all", "--json"))
-    assert [row["name"] for row in rows if row["environment"]["folder"] == project.folder] == ["dev"]
+    assert [row["name"] for row in rows if row["environment"]["folder"] == project.folder] == ["workspace"]
     assert project.container()["status"] == "running"
     assert project.attempt("shell", name).returncode == project.attempt("down", name).returncode == 2
 

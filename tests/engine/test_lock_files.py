@@ -28,7 +28,7 @@ class _Silent(SimpleHTTPRequestHandler):
 def served(tmp_path: Path) -> Iterator[tuple[Path, str]]:
     """A folder, and its address on loopback."""
     with ThreadingHTTPServer(("127.0.0.1", 0), partial(_Silent, directory=str(tmp_path))) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
         yield tmp_path, f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
 

@@ -10,9 +10,9 @@ import pytest
 
 from devenv.engine.native.slot import firewall, namespace, network, ports
 from devenv.engine.native.slot.address import mac, parse_subnet
-from devenv.engine.native.slot.firewall import Lent, Published
 from devenv.engine.native.slot.ids import extent
 from devenv.engine.native.slot.network import Wire
+from devenv.engine.native.slot.ruleset import CLOSED, Lent, Open, Published
 from devenv.errors import EngineError
 from devenv.model.manifest import Port
 from devenv.paths import Paths
@@ -22,6 +22,13 @@ from .conftest import Machine, Slots, output
 pytestmark = pytest.mark.engine
 
 UNREACHABLE = {"refused", "no answer"}
+
+
+def published(port: Port, *addresses: str) -> Open:
+    """That port of the host leads to these containers, and nothing else is open."""
+    assert port.host is not None
+    targets = tuple((address, port.container) for address in addresses)
+    return Open((Published(port.address, port.protocol, port.host, targets),))
 
 
 def test_network_slot_has_its_address_and_no_ipv6(slots: Slots) -> None:
@@ -63,13 +70,6 @@ def test_network_slots_cannot_reach_each_other(slots: Slots) -> None:
     assert slots.ask(0, slots.address(1), 80, "udp") in UNREACHABLE
 
 
-def test_network_peers_reach_each_other_when_the_firewall_says_so(slots: Slots) -> None:
-    slots.machine.serve(slots.netns(1), "0.0.0.0", 80)
-    pairs = f"{slots.address(0)} . {slots.address(1)}, {slots.address(1)} . {slots.address(0)}"
-    subprocess.run(["nft", f"add element inet {slots.net.table} peers {{ {pairs} }}"], check=True)
-    assert slots.ask(0, slots.address(1), 80) == slots.address(0)
-
-
 def test_network_host_reaches_a_slot(slots: Slots) -> None:
     slots.machine.serve(slots.netns(0), "0.0.0.0", 80)
     assert slots.machine.ask(slots.machine.host, slots.address(0), 80) == slots.net.gateway
@@ -86,7 +86,8 @@ def test_network_services_of_the_host_are_closed_to_slots_but_for_dns(slots: Slo
 def test_network_loopback_service_is_lent_at_the_gateway_as_from_loopback(slots: Slots) -> None:
     slots.machine.serve(slots.machine.host, "127.0.0.53", 53, "udp")
     slots.machine.serve(slots.machine.host, "127.0.0.1", 3128)
-    firewall.ensure(slots.net, (), [Lent("udp", 53, "127.0.0.53"), Lent("tcp", 3128, "127.0.0.1")], [0, 1])
+    lent = (Lent("udp", 53, "127.0.0.53"), Lent("tcp", 3128, "127.0.0.1"))
+    firewall.ensure(slots.net, Open(lent=lent), [0, 1])
     assert slots.ask(0, slots.net.gateway, 53, "udp") == "127.0.0.1"
     assert slots.ask(0, slots.net.gateway, 3128) == "127.0.0.1"
 
@@ -103,8 +104,7 @@ def test_network_metadata_service_of_a_cloud_is_closed_to_slots(slots: Slots) ->
 def test_network_port_published_on_loopback_answers_there_alone(slots: Slots, kind: str) -> None:
     slots.machine.serve(slots.netns(0), "0.0.0.0", 80, kind)
     port = Port(80, 8000, protocol="udp" if kind == "udp" else "tcp")
-    for _ in range(2):
-        firewall.open_doors(slots.net, [Published(port, slots.address(0))])
+    firewall.change(slots.net, CLOSED, published(port, slots.address(0)))
     slots.machine.run(slots.machine.outside, "ip", "route", "add", "10.213.0.0/20", "via", Machine.ADDRESS)
     slots.machine.run(slots.machine.outside, "ip", "route", "add", "127.0.0.1", "via", Machine.ADDRESS, "table", "9")
     slots.machine.run(slots.machine.outside, "ip", "rule", "add", "pref", "0", "to", "127.0.0.1", "table", "9")
@@ -114,15 +114,14 @@ def test_network_port_published_on_loopback_answers_there_alone(slots: Slots, ki
     assert slots.machine.ask(slots.machine.outside, slots.address(0), 80, kind) in UNREACHABLE
     assert slots.machine.ask(slots.machine.outside, "127.0.0.1", 8000, kind, "lan0") in UNREACHABLE
     assert slots.ask(1, slots.net.gateway, 8000, kind) in UNREACHABLE
-    for _ in range(2):
-        firewall.close_doors(slots.net, slots.address(0))
-    assert slots.machine.ask(slots.machine.host, "127.0.0.1", 8000, kind) in UNREACHABLE
+    firewall.change(slots.net, published(port, slots.address(0)), CLOSED)
+    assert slots.machine.ask(slots.machine.host, "127.0.0.1", 8000, kind) == "refused"
 
 
 @pytest.mark.parametrize("address", ["0.0.0.0", Machine.ADDRESS])
 def test_network_port_published_to_the_outside_answers_there_but_not_to_other_slots(slots: Slots, address: str) -> None:
     slots.machine.serve(slots.netns(0), "0.0.0.0", 80)
-    firewall.open_doors(slots.net, [Published(Port(80, 8000, address), slots.address(0))])
+    firewall.change(slots.net, CLOSED, published(Port(80, 8000, address), slots.address(0)))
     assert slots.machine.ask(slots.machine.outside, Machine.ADDRESS, 8000) == Machine.OUTSIDE
     assert slots.machine.ask(slots.machine.host, Machine.ADDRESS, 8000) == Machine.ADDRESS
     on_loopback = slots.machine.ask(slots.machine.host, "127.0.0.1", 8000)
@@ -132,10 +131,10 @@ def test_network_port_published_to_the_outside_answers_there_but_not_to_other_sl
 
 def test_network_publishing_again_moves_the_port(slots: Slots) -> None:
     slots.machine.serve(slots.netns(1), "0.0.0.0", 80)
-    for slot in (0, 1):
-        firewall.open_doors(slots.net, [Published(Port(80, 8000), slots.address(slot))])
-    assert slots.machine.ask(slots.machine.host, "127.0.0.1", 8000) == slots.net.gateway
-    firewall.close_doors(slots.net, slots.address(0))
+    before, after = (published(Port(80, 8000), slots.address(slot)) for slot in (0, 1))
+    firewall.change(slots.net, CLOSED, before)
+    assert slots.machine.ask(slots.machine.host, "127.0.0.1", 8000) == "refused"
+    firewall.change(slots.net, before, after)
     assert slots.machine.ask(slots.machine.host, "127.0.0.1", 8000) == slots.net.gateway
 
 
@@ -174,7 +173,7 @@ def test_network_firewall_misses_a_single_flushed_chain_and_is_restored(slots: S
     subprocess.run(["nft", "flush", "chain", "inet", slots.net.table, "inward"], check=True)
     assert firewall.missing(slots.net)
     for _ in range(2):
-        firewall.ensure(slots.net, [Published(Port(80, 8000), slots.address(0))], (), [0, 1])
+        firewall.ensure(slots.net, published(Port(80, 8000), slots.address(0)), [0, 1])
         assert not firewall.missing(slots.net)
     assert slots.machine.ask(slots.machine.host, "127.0.0.1", 8000) == slots.net.gateway
 

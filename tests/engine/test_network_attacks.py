@@ -11,8 +11,7 @@ import pytest
 
 from devenv.engine.native.slot import firewall, flows
 from devenv.engine.native.slot.address import mac
-from devenv.engine.native.slot.firewall import Lent, Published
-from devenv.model.manifest import Port
+from devenv.engine.native.slot.ruleset import CLOSED, Lent, Open, Published
 
 from .conftest import Machine, Slots, output, within
 
@@ -276,13 +275,14 @@ def test_attack_containers_of_another_engine_are_as_closed_as_from_outside(slots
 
 @pytest.mark.parametrize("forgotten", [True, False])
 def test_attack_client_that_goes_on_sending_reaches_nobody_who_comes_later(slots: Slots, forgotten: bool) -> None:
-    firewall.open_doors(slots.net, [Published(Port(80, 8000, "0.0.0.0", "udp"), slots.address(0))])
+    opened = Open((Published("0.0.0.0", "udp", 8000, ((slots.address(0), 80),)),))
+    firewall.change(slots.net, CLOSED, opened)
     with within(slots.machine.outside):
         client = socket.socket(type=socket.SOCK_DGRAM)
     with client:
         client.connect((Machine.ADDRESS, 8000))
         assert heard(slots.netns(0), "0.0.0.0", 80, lambda: client.sendall(b"1")) == [b"1"]
-        firewall.close_doors(slots.net, slots.address(0))
+        firewall.change(slots.net, opened, CLOSED)
         if forgotten:
             flows.forget(slots.address(0))
         assert heard(slots.netns(0), "0.0.0.0", 80, lambda: client.sendall(b"2")) == ([] if forgotten else [b"2"])
@@ -290,9 +290,9 @@ def test_attack_client_that_goes_on_sending_reaches_nobody_who_comes_later(slots
 
 def test_attack_service_lent_to_one_is_had_by_no_other(slots: Slots) -> None:
     slots.machine.serve(slots.machine.host, "127.0.0.1", 3128)
-    firewall.open_doors(slots.net, (), [Lent("tcp", 3128, "127.0.0.1", slots.address(0))])
+    opened = Open(lent=(Lent("tcp", 3128, "127.0.0.1", slots.address(0)),))
+    firewall.change(slots.net, CLOSED, opened)
     assert slots.ask(0, slots.net.gateway, 3128) == "127.0.0.1"
     assert slots.ask(1, slots.net.gateway, 3128) == "refused"
-    for _ in range(2):
-        firewall.close_doors(slots.net, slots.address(0))
+    firewall.change(slots.net, opened, CLOSED)
     assert slots.ask(0, slots.net.gateway, 3128) == "refused"

@@ -61,7 +61,7 @@ def test_pool_first_claim_makes_spares_and_the_next_needs_none(home: Paths, stat
     assert here.ask(netns(home, slot), Machine.OUTSIDE, 80) == Machine.ADDRESS
     begun = time.perf_counter()
     other = pool.claim(home, state, this_process(), spare=3)
-    assert time.perf_counter() - begun < 0.05
+    assert time.perf_counter() - begun < 0.2  # a refill takes longer
     assert other != slot
     uid_map = here.run(netns(home, other), "nsenter", f"--user={home.slot(other)}/user", "cat", "/proc/self/uid_map")
     assert uid_map.stdout.split() == ["0", str(host_start(other)), "65536"]
@@ -118,6 +118,53 @@ def test_pool_many_claim_at_once_and_each_gets_its_own(home: Paths, state: State
     assert len(state.known_slots()) == len(os.listdir(home.slots))
 
 
+def test_pool_many_slots_are_claimed_in_one_go(home: Paths, state: State, here: Machine) -> None:
+    here.serve(here.outside, "0.0.0.0", 80)
+    run_pool(home, "--spare", "2")
+    slots = pool.claim_many(home, state, this_process(), 70, spare=2)  # more than are wired, or pinned, at a time
+    assert len(set(slots)) == 70
+    assert state.spare_slots() == []
+    for slot in (slots[0], slots[-1]):
+        assert here.ask(netns(home, slot), Machine.OUTSIDE, 80) == Machine.ADDRESS
+    assert pool.claim_many(home, state, this_process(), 0) == []
+
+
+def test_pool_claim_of_many_that_fails_holds_none(home: Paths, state: State) -> None:
+    """In a mount namespace where what is pinned from now on isn't seen."""
+    run_pool(home, "--spare", "3")
+    script = (
+        "import os, sys; from devenv import errors, paths; from devenv.engine.native import state;"
+        "from devenv.engine.native.slot import pool;"
+        "p = paths.Paths(*sys.argv[1:3]); s = state.State(p.state); host = os.open(sys.argv[3], os.O_RDONLY)\n"
+        "try: pool.claim_many(p, s, state.this_process(), 5, mount_namespace=host, spare=1)\n"
+        "except errors.EngineError as error: print(error, s.spare_slots())"
+    )
+    ours = f"/proc/{os.getpid()}/ns/mnt"
+    argv = ["unshare", "--mount", "--propagation", "private", sys.executable, "-c", script, home.home, home.run, ours]
+    said = subprocess.run(argv, capture_output=True, text=True, check=True).stdout
+    assert "isn't seen in this mount namespace [0, 1, 2]" in said
+    assert pool.claim_many(home, state, this_process(), 5, spare=1)[:3] == [0, 1, 2]
+
+
+def test_pool_spares_that_somebody_unmounted_are_not_among_many(home: Paths, state: State) -> None:
+    run_pool(home, "--spare", "4")
+    for slot in (0, 2):
+        namespace.unpin(home.slot(slot))
+    slots = pool.claim_many(home, state, this_process(), 6, spare=1)
+    assert len(set(slots)) == 6
+    assert all(namespace.is_pinned(home.slot(slot)) for slot in slots)
+
+
+def test_pool_slots_given_back_are_kept_for_a_while(home: Paths, state: State) -> None:
+    slots = pool.claim_many(home, state, this_process(), 6, spare=1)
+    for slot in slots:
+        state.release_slot(slot)
+    for _ in range(2):
+        assert pool.tend(home, state, spare=1) is None
+    assert pool.claim_many(home, state, this_process(), 3, spare=1) == slots[:3]
+    assert pool.tend(home, state, spare=1, patience=0) is None  # by now there aren't too many
+
+
 def test_pool_tend_starts_a_detached_refill_only_when_needed(home: Paths, state: State) -> None:
     run_pool(home, "--spare", "4")
     assert pool.tend(home, state, spare=4) is None
@@ -125,7 +172,7 @@ def test_pool_tend_starts_a_detached_refill_only_when_needed(home: Paths, state:
         state.claim_slot(this_process())
     begun = time.perf_counter()
     pid = pool.tend(home, state, spare=4)
-    assert time.perf_counter() - begun < 0.02
+    assert time.perf_counter() - begun < 0.2  # a refill takes longer
     assert pid is not None
     assert os.getsid(pid) == pid
     assert os.waitpid(pid, 0)[1] == 0
@@ -145,7 +192,8 @@ def test_pool_second_background_refill_leaves_at_once(home: Paths, state: State)
 
 def test_pool_surplus_is_destroyed(home: Paths, state: State) -> None:
     run_pool(home, "--spare", "5")
-    pid = pool.tend(home, state, spare=1)
+    assert pool.tend(home, state, spare=1) is None  # somebody may want them again
+    pid = pool.tend(home, state, spare=1, patience=0)
     assert pid is not None
     os.waitpid(pid, 0)
     assert state.spare_slots() == [0, 1]

@@ -37,7 +37,7 @@ def test_up_runs_on_start_again_after_it_failed(project: Project) -> None:
     project.run("up")
 
     assert project.read("ran") == "ran\n"
-    assert "kept  dev" in project.run("up")
+    assert "kept  workspace" in project.run("up")
     assert project.read("ran") == "ran\n"
 
 

@@ -302,7 +302,9 @@ def test_walls_cpus_are_a_quota(project: Project) -> None:
 
 
 def test_walls_log_is_capped(project: Project) -> None:
-    identifier = project.up("command: head -c 60000000 /dev/zero | tr '\\0' '\\n'; touch done; exec sleep 600\n")["id"]
+    identifier = project.up(
+        "command: head -c 60000000 /dev/zero | tr '\\0' x | fold -w 1000; touch done; exec sleep 600\n"
+    )["id"]
     folder = project.paths.container(identifier)
     assert eventually(lambda: os.path.exists(f"{project.folder}/done"), 60)
     logs = [name for name in os.listdir(folder) if "log" in name]

@@ -30,13 +30,21 @@ EFFECTS = {
 PURE_NAMES = {"os.path", "urllib.parse"}  # joining and taking apart text
 
 # Rooms that take values and give values.
-PURE_ROOMS = ("devenv.model", "devenv.manifest", "devenv.render", "devenv.build", "devenv.lock")
+PURE_ROOMS = (
+    "devenv.model",
+    "devenv.manifest",
+    "devenv.render",
+    "devenv.build",
+    "devenv.lock",
+    "devenv.plan",
+    "devenv.provision",
+)
 PURE_FILES = {
     "devenv.changes",
     "devenv.reasons",
-    "devenv.plan",
     "devenv.desired",
-    "devenv.provision",
+    "devenv.inputs",
+    "devenv.readiness",
     "devenv.errors",
     "devenv.engine",
     "devenv.archive.tar",
@@ -48,12 +56,15 @@ PURE_FILES |= {
         "container.identity",
         "slot.ids",
         "slot.address",
+        "slot.ruleset",
         "record",
+        "schema",
         "store.image",
         "store.config",
         "store.shelf",
         "store.transient",
         "store.untrusted",
+        "supervisor.policy",
     )
 }
 # The files of those rooms that are there to look at the disk, or to act.
@@ -75,6 +86,7 @@ EFFECTFUL = {
             "observed",
             "prepare",
             "select",
+            "several",
             "target",
             "transfer",
         )
@@ -108,29 +120,43 @@ COMPOSERS = {
     "bases",
     "commit",
     "container.bundle",
+    "container.given",
     "container.step",
+    "copying",
     "draft",
+    "entering",
     "facade",
+    "footing",
+    "ground",
     "host.doctor",
     "host.kernel",
     "host.outside",
     "inquiry",
+    "joining",
     "ledger",
+    "lifecycle",
     "machine",
     "obtain",
     "observe",
+    "publishing",
     "pythons",
+    "seeing",
     "share",
     "slot.doors",
     "slot.pool",
     "slot.refill",
     "store.collect",
+    "supervision",
+    "supervisor.__main__",
+    "supervisor.loop",
+    "supervisor.work",
     "supply",
     "sweep",
     "workshop",
 }
 # Pairs of siblings that do know each other, each with its reason.
 ACQUAINTED = {
+    ("state", "schema"),  # its tables
     ("container.monitor", "container.runtime"),  # conmon is told which runtime to call
     ("container.runtime", "container.terminal"),  # which relays what crun would leave alone
     ("store.image", "store.config"),  # one document in two parts, and how both are read
@@ -160,7 +186,14 @@ ACQUAINTED = {
     ("packages.nodejs", "packages.node_modules"),  # npm is installed as other global packages are
     ("packages.nodejs", "packages.tree"),
     ("packages.archive", "packages.fetch"),  # whose Wanted it makes
+    ("copy.parcel", "copy.walk"),  # what is copied, from a tree or a tar
+    ("copy.write", "copy.walk"),
     ("packages.deb", "packages.files"),  # what is repacked is kept beside what was fetched
+    ("slot.firewall", "slot.ruleset"),  # the text that it has nft do
+    ("slot.flows", "slot.netlink"),  # how the kernel is spoken to
+    ("slot.network", "slot.netlink"),
+    ("supervisor.look", "supervisor.policy"),  # what is to be seen of a row
+    ("supervisor.memory", "usage"),  # where a container's cgroups are
     ("packages.plain", "packages.deb"),  # how a .deb is read
     ("packages.plain", "packages.files"),
     ("packages.plain", "packages.tree"),
@@ -187,12 +220,15 @@ KNOWS = {
     "build": {"archive", "engine", "beneath", "lock"},
     "changes": set(),
     "colours": set(),
-    "desired": set(),
+    "crew": set(),
+    "desired": {"inputs"},
+    "inputs": set(),
     "lives": set(),
     "lock": {"changes", "engine", "manifest", "render"},
     "plan": {"changes", "reasons"},
-    "provision": {"engine"},
-    "engine": {"guard", "beneath", "archive", "command", "lives", "lock", "paths", "signals"},
+    "provision": {"crew", "engine", "readiness"},
+    "readiness": set(),
+    "engine": {"guard", "beneath", "archive", "command", "crew", "lives", "lock", "paths", "readiness", "signals"},
     "console": {"colours"},
     # `up` by the quick door plans and provisions as the long way does, with what that way has written down.
     "reasons": {"changes"},
@@ -218,6 +254,7 @@ KNOWS = {
         "console",
         "desired",
         "engine",
+        "lives",
         "lock",
         "manifest",
         "plan",

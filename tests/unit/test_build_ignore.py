@@ -99,10 +99,10 @@ def test_matcher_refuses_what_is_no_pattern(pattern: str) -> None:
 
 def test_matcher_is_quick_on_a_pattern_made_to_be_slow() -> None:
     matcher = Matcher(("*a" * 30 + "b", "**/a*/**/a*/**/a*/**/*z"))
-    started = time.perf_counter()
+    started = time.process_time()
     assert not matcher.matches("a" * 250)[0]
     assert not matcher.match("/".join(["a"] * 100))[0]
-    assert time.perf_counter() - started < 2
+    assert time.process_time() - started < 2
 
 
 def test_read_cleans_lines_and_leaves_comments_out() -> None:

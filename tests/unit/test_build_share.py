@@ -78,7 +78,7 @@ def test_share_brings_what_the_store_lacks_and_tells_what_is_not_there(prepared:
     other = FakeWorkshop(FakeEngine(), shop.folders)
     for one in every(prepared):
         other._made(one.key)
-    other.give("/cache", every(prepared), "sha256:0", "x", lambda _: None)
+    other.give("/cache", every(prepared), {"x": "sha256:0"}, lambda _: None)
     shop.caches = other.caches
     base = next(one for one in every(prepared) if one.title.startswith("bootstrap"))
     shop._made(base.key)

@@ -63,8 +63,11 @@ class Shop:
         (self.folder / "devenv.yml").write_text("from: bootstrap:bookworm\ntest: pytest -q\n")
         engine.register(Environment("e1", "shop", str(self.folder)))
         image = self.machine.workshop.commit(Rootfs("K"), "K", ("shop:e1",))
-        spec = ContainerSpec("e1", "dev", "shop", image.digest, Process(()), ports=(Port(8000),))
-        return engine.start(engine.create(spec).id).id
+        spec = ContainerSpec(
+            "e1", "workspace", "shop", image.digest, Process(()), ports=(Port(8000),), service="workspace"
+        )
+        (made,) = engine.create([spec])
+        return engine.start(made.id).id
 
 
 @pytest.fixture
@@ -90,7 +93,7 @@ def test_each_verb_and_option_is_in_the_docs(verb: str, shop: Shop) -> None:
     assert section
     listed = re.findall(r"^  (-.*?)(?:  |$)", shop(verb, "--help").out, re.MULTILINE)
     options = set(re.findall(r"--[a-z][a-z-]+", " ".join(listed))) - {"--help"}
-    assert options or verb in ("render", "schema", "completion", "test", "save")
+    assert options or verb in ("render", "schema", "completion", "test", "save", "attach")
     assert {option for option in options if option not in section} == set()
 
 
@@ -101,8 +104,8 @@ def test_each_verb_and_option_is_in_the_docs(verb: str, shop: Shop) -> None:
         (("start",), "did you mean `devenv up`?"),
         (("xyzzy",), "`devenv --help` says what it takes"),
         (("up", "--no-cach"), "error: devenv up: there is no option --no-cach\n  hint: did you mean `--no-cache`?"),
-        (("exec",), "error: devenv exec: COMMAND… is missing\n  hint: usage: devenv exec "),
-        (("up", "more"), "error: devenv up: what is 'more'?"),
+        (("exec",), "error: devenv exec: [CONTAINER] COMMAND… is missing\n  hint: usage: devenv exec "),
+        (("down", "a", "more"), "error: devenv down: what is 'more'?"),
         (("build", "--target"), "error: devenv: --target needs a value"),
         (("build", "--json=3"), "--json takes no value"),
         (("logs", "-n", "x"), "error: devenv logs: --tail: must be a whole number"),
@@ -251,13 +254,14 @@ def test_ps_of_what_is_stopped_shows_no_address_and_of_what_is_gone_says_so(shop
     shop.env["HOME"] = str(shop.folder.parent)
     engine = shop.machine.engine
     engine.register(Environment("e2", "lost", f"{shop.folder}/moved"))
-    engine.create(engine.specs["c1"]._replace(environment="e2", image=next(iter(engine.pictures))))
+    engine.create([engine.specs["c1"]._replace(environment="e2", image=next(iter(engine.pictures)))])
 
-    (_, here, lost) = shop("ps", "--all").out.splitlines()
+    (_, lost, here) = shop("ps", "--all").out.splitlines()
 
-    assert here.split() == ["shop", "dev", "stopped", "(143)", "-", f"~/{shop.folder.name}"]
+    image = next(iter(engine.pictures)).removeprefix("sha256:")[:12]
+    assert here.split() == ["shop", "workspace", "stopped", "(143)", "-", image, f"~/{shop.folder.name}"]
     assert lost.endswith(f"~/{shop.folder.name}/moved (gone)")
-    assert [one["environment"]["gone"] for one in json.loads(shop("ps", "-a", "--json").out)] == [False, True]
+    assert [one["environment"]["gone"] for one in json.loads(shop("ps", "-a", "--json").out)] == [True, False]
 
 
 def test_ps_gives_each_port_a_line_of_its_own(shop: Shop) -> None:
@@ -274,7 +278,12 @@ def test_verbs_take_an_environment_by_name_or_id_from_anywhere(shop: Shop) -> No
     engine = shop.machine.engine
     engine.register(Environment("a1b2c3d4e5f6", "other", "/gone/other"))
     engine.lines[identifier] = ["one"]
-    assert shop("-C", "/", "logs", "shop").out == shop("-C", "/", "logs", "shop/dev").out == shop("logs").out == "one\n"
+    assert (
+        shop("-C", "/", "logs", "shop").out
+        == shop("-C", "/", "logs", "shop/workspace").out
+        == shop("logs").out
+        == "one\n"
+    )
     assert shop("-C", "/", "stop", "shop").code == 0
     assert shop("down", "other").code == 0
     assert shop("-C", "/", "down", "e1").code == 0
@@ -383,7 +392,7 @@ def test_stop_then_down_and_again(shop: Shop) -> None:
     assert json.loads(shop("stop", "--json").out)["actions"][0]["verb"] == "stop"
     told = json.loads(shop("stop", "--json").out)
     assert told["containers"] == json.loads(shop("ps", "--json").out)
-    assert told["containers"][0]["environment"] == {**told["environment"], "gone": False}
+    assert told["containers"][0]["environment"] == {**told["environment"], "gone": False, "supervisor": None}
     assert shop("stop").code == 0
     assert shop("down").code == 0
     assert shop.machine.engine.containers() == ()

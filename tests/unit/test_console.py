@@ -141,6 +141,14 @@ def test_progress_shows_the_last_fifty_lines_of_what_failed_and_cleans_them() ->
     assert lines[2:] == [f"  │ line {number}" for number in range(10, 60)]
 
 
+def test_progress_shows_how_far_a_thing_is_only_live_or_when_asked_for_all() -> None:
+    events = [Event("started", "web"), Event("state", "web", "2 running, 1 starting"), Event("failed", "web")]
+    assert shown(events) == "→ web\n✗ web\n"
+    assert "  web │ 2 running, 1 starting\n" in shown(events, verbose=True)
+    seen, _ = on_a_terminal(LIVE.replace("SLEEP", "1.2").replace('"output", "apt:1"', '"state", "apt:1"'))
+    assert "apt:1  0." in seen and "unpacking git" in seen
+
+
 def test_progress_without_colour_has_no_escapes_and_with_it_has() -> None:
     events = [Event("started", "a"), Event("done", "a", seconds=1.0)]
     assert "\x1b" not in shown(events, {"NO_COLOR": "1"})

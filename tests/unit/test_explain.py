@@ -33,18 +33,20 @@ def write(shop: Shop, name: str, text: str) -> None:
 def test_explain_of_what_was_never_built_says_so_and_what_up_would_do(shop: Shop) -> None:
     code, out, _ = shop("explain")
     assert code == 0
-    assert out.startswith("nothing was built or brought up here yet\n\nbuild   image  all 2 steps: there is none yet\n")
+    assert out.startswith(
+        "nothing was built or brought up here yet\n\nbuild   image      all 2 steps: there is none yet\n"
+    )
 
 
 def test_explain_after_up_has_each_step_and_nothing_to_do(shop: Shop) -> None:
     assert shop("up").code == 0
     lines = shop("explain").out.splitlines()
-    assert re.fullmatch(r"image  built \d s ago: all 2 steps: there is none yet", lines[0])
+    assert re.fullmatch(r"image      built \d s ago: all 2 steps: there is none yet", lines[0])
     assert lines[1:3] == [
         "  stage-0 1/2  RUN one        built: new  (has network)",
         "  stage-0 2/2  COPY src /src  built: new",
     ]
-    assert re.fullmatch(r"dev    created \d s ago: there is none yet", lines[3])
+    assert re.fullmatch(r"workspace  created \d s ago: there is none yet", lines[3])
     assert lines[4:] == ["", "now: nothing to do"]
 
 
@@ -80,7 +82,7 @@ def test_explain_tells_what_is_still_to_be_done(shop: Shop) -> None:
     out = shop("explain").out
     past, now = out.split("\n\n", 1)
     assert "app.py" not in past
-    assert "build    image  1 of 2 steps: stage-0 2/2: src/app.py edited\n" in now
+    assert "build    image      1 of 2 steps: stage-0 2/2: src/app.py edited\n" in now
 
 
 def test_explain_of_an_image_of_before_says_where_it_came_from(shop: Shop) -> None:
@@ -88,8 +90,8 @@ def test_explain_of_an_image_of_before_says_where_it_came_from(shop: Shop) -> No
     write(shop, "src/app.py", "b")
     shop("up")
     write(shop, "src/app.py", "a")
-    assert "kept      image  it is in the store already: stage-0 2/2: src/app.py edited" in shop("up").out
-    assert re.match(r"image  taken from the store \d s ago\n", shop("explain").out)
+    assert "kept      image      it is in the store already: stage-0 2/2: src/app.py edited" in shop("up").out
+    assert re.match(r"image      taken from the store \d s ago\n", shop("explain").out)
 
 
 def test_explain_knows_builds_too_and_failed_ones(shop: Shop) -> None:
@@ -111,7 +113,8 @@ def test_explain_after_down_and_after_stop(shop: Shop) -> None:
     shop("stop")
     shop("up")
     assert re.search(
-        r"dev    created \d s ago: there is none yet\n       started \d s ago: it was stopped\n", shop("explain").out
+        r"workspace  created \d s ago: there is none yet\n           started \d s ago: it was stopped\n",
+        shop("explain").out,
     )
     shop("down")
     assert shop("explain").out.startswith("nothing was built or brought up here yet\n")
@@ -141,17 +144,17 @@ def test_explain_of_a_step_shows_all_its_inputs(shop: Shop) -> None:
 def test_explain_of_the_container_shows_what_it_is_made_from_but_no_secret(shop: Shop) -> None:
     shop("up")
     write(shop, "devenv.yml", MANIFEST.replace("red", "blue"))
-    out = shop("explain", "dev").out
+    out = shop("explain", "workspace").out
     assert re.search(r"last    created \d s ago: there is none yet\n  now     to replace: env.COLOUR red → blue\n", out)
     assert re.search(r"\n    env.COLOUR +red\n", out) and re.search(r"\n    env.API_TOKEN +\(not shown\)\n", out)
-    assert "canary" not in out + shop("explain", "dev", "--json").out
+    assert "canary" not in out + shop("explain", "workspace", "--json").out
 
 
 def test_explain_of_what_there_isn_t_names_what_there_is(shop: Shop) -> None:
     code, out, err = shop("explain", "stage-1")
     assert (code, out) == (2, "")
     assert "explain stage-1: there is no such step or container" in err
-    assert "stage-0 1/2, stage-0 2/2, dev" in err
+    assert "stage-0 1/2, stage-0 2/2, workspace" in err
 
 
 def test_explain_of_a_broken_manifest_says_what_was_done_and_what_is_wrong(shop: Shop) -> None:
@@ -159,7 +162,7 @@ def test_explain_of_a_broken_manifest_says_what_was_done_and_what_is_wrong(shop:
     write(shop, "devenv.yml", "from: nonsense\n")
     code, out, err = shop("explain")
     assert code == 2
-    assert out.startswith("image  built ") and "devenv.yml:1:7" in err
+    assert out.startswith("image      built ") and "devenv.yml:1:7" in err
 
 
 def test_explain_json_has_past_and_plan_and_one_step(shop: Shop) -> None:

@@ -22,6 +22,7 @@ from devenv.model.lock import (
     Remote,
     Repository,
     Section,
+    ServiceLock,
 )
 
 FILE = "devenv.lock.yml"
@@ -102,18 +103,43 @@ SECTIONS = {
     "node": Section("amd64", 1, node=NodeLock((("version", "24"),), MODULES[:1], MODULES[1:2], MODULES)),
     "node with nothing": Section("amd64", 1, node=NodeLock()),
     "files": Section("amd64", 1, files=(Remote("http://x.example/a?b=c&d", 0, SHA), INTERPRETER)),
+    "services": Section(
+        "amd64",
+        1,
+        (BASE,),
+        services=(
+            ServiceLock("cache", apt=AptLock(("redis",), DEBS[:1], 1_764_000_000)),
+            ServiceLock("web-front", python=PYTHON, node=NodeLock((), MODULES[:1])),
+        ),
+    ),
+    "services that start elsewhere": Section(
+        "amd64",
+        1,
+        (BASE, BASE._replace(suite="trixie")),
+        (("oci:x", f"sha256:{SHA}"),),
+        services=(ServiceLock("db", ("bootstrap:trixie", "oci:x")), ServiceLock("scratch", ())),
+        origins=("bootstrap:bookworm",),
+    ),
+    "a project upon nothing": Section(
+        "amd64", 1, (BASE,), services=(ServiceLock("db", ("bootstrap:bookworm",)),), origins=()
+    ),
 }
 
 
 def normal(section: Section) -> Section:
     """With its packages in order: that is how they are read."""
+
+    def debs(one: AptLock | None) -> AptLock | None:
+        return one and one._replace(packages=tuple(sorted(one.packages)))
+
+    def dists(one: PythonLock | None) -> PythonLock | None:
+        return one and one._replace(packages=tuple(sorted(one.packages)), build=tuple(sorted(one.build)))
+
     return section._replace(
         bases=tuple(sorted(section.bases)),
-        apt=section.apt and section.apt._replace(packages=tuple(sorted(section.apt.packages))),
-        python=section.python
-        and section.python._replace(
-            packages=tuple(sorted(section.python.packages)), build=tuple(sorted(section.python.build))
-        ),
+        apt=debs(section.apt),
+        python=dists(section.python),
+        services=tuple(one._replace(apt=debs(one.apt), python=dists(one.python)) for one in section.services),
     )
 
 
@@ -132,7 +158,10 @@ def parts(value: object) -> Iterator[object]:
         yield from parts(one)
 
 
-@pytest.mark.parametrize("model", [Deb, Dist, Module, Repository, BaseLock, AptLock, PythonLock, NodeLock, Section])
+MODELS = [Deb, Dist, Module, Repository, BaseLock, AptLock, PythonLock, NodeLock, ServiceLock, Section]
+
+
+@pytest.mark.parametrize("model", MODELS)
 def test_all_that_a_lock_may_say_is_in_these_sections(model: Any) -> None:
     """So that a field that is added, and not written down, is found here."""
     found = [one for section in SECTIONS.values() for one in parts(section) if isinstance(one, model)]
@@ -196,6 +225,7 @@ GOOD = write(
                 PYTHON._replace(packages=DISTS[:1], interpreter=INTERPRETER, repositories=(SHOP,)),
                 NodeLock((), MODULES[:1], (), MODULES[2:3]),
                 (Remote("https://x.example/a", 1, SHA),),
+                (ServiceLock("db", ("bootstrap:bookworm",), AptLock(("postgresql",), DEBS[3:4])),),
             )
         }
     )
@@ -282,6 +312,11 @@ BROKEN = {
     "merge key": ("  apt:", "  <<: {}\n  apt:"),
     "second document": ("  apt:", "---\n  apt:"),
     "control character": ("curl", "cu\x07rl"),
+    "a service upwards": ("    db:", "    ../db:"),
+    "a service called as the project is": ("    db:", "    image:"),
+    "a clock of a service's own": ("    db:", '    db:\n      clock: "2025-11-24T16:00:00Z"'),
+    "a base that isn't there": ('from: ["bootstrap:bookworm"]', 'from: ["bootstrap:trixie"]'),
+    "a base that is no text": ('from: ["bootstrap:bookworm"]', "from: [[x]]"),
 }
 
 

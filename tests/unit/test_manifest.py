@@ -220,9 +220,9 @@ def test_parse_counts_faults_beyond_a_hundred() -> None:
 def test_parse_refuses_an_alias_bomb_at_once(levels: int) -> None:
     lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
     lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, levels)]
-    begun = time.perf_counter()
+    begun = time.process_time()
     text = refused("\n".join(lines))
-    assert time.perf_counter() - begun < 0.2
+    assert time.process_time() - begun < 0.2
     assert "more than 10,000 values, aliases expanded" in text
 
 
@@ -245,9 +245,9 @@ def test_parse_refuses_an_alias_bomb_at_once(levels: int) -> None:
     ],
 )  # fmt: skip
 def test_parse_refuses_what_is_no_manifest(data: bytes, message: str) -> None:
-    begun = time.perf_counter()
+    begun = time.process_time()
     assert message in refused(data)
-    assert time.perf_counter() - begun < 1
+    assert time.process_time() - begun < 1
 
 
 def test_parse_shows_no_escape_sequences() -> None:

@@ -224,7 +224,7 @@ services:
     manifest = drafted(files)
     assert manifest.base == From("file", "Dockerfile")
     assert manifest.ports == (Port(9000), Port(8000, 8000))
-    assert "# Note: of compose.yaml, these are left out, as services are not supported yet: db." in draft(files, "x")
+    assert "# Note: of compose.yaml, these are left out; `services:` is where they belong: db." in draft(files, "x")
 
 
 @pytest.mark.parametrize(
@@ -323,9 +323,9 @@ def test_draft_can_be_read_whatever_a_file_holds(name: str, content: str) -> Non
 )
 def test_draft_takes_no_time_over_endless_files(piece: str) -> None:
     content = "RUN " + piece * (200_000 // len(piece))
-    begun = time.perf_counter()
+    begun = time.process_time()
     drafted(dict.fromkeys(DETECTED, content))
-    assert time.perf_counter() - begun < 5
+    assert time.process_time() - begun < 5
 
 
 def test_draft_can_be_read_whatever_files_claim() -> None:

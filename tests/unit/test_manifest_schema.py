@@ -31,7 +31,24 @@ def test_schema_has_every_key_and_no_other() -> None:
 
 
 def test_schema_refuses_keys_of_later_work() -> None:
-    assert schema()["properties"]["services"]["not"] == {}
+    assert schema()["properties"]["roles"]["not"] == {}
+
+
+def test_schema_takes_services_of_any_right_name() -> None:
+    services = schema()["properties"]["services"]
+    assert services["propertyNames"]["pattern"] == "^(?:[a-z][a-z0-9]*(-[a-z0-9]+)*)$"
+    web = services["additionalProperties"]
+    assert web["additionalProperties"] is False and "null" in web["type"] and "required" not in web
+    assert {"from", "apt", "healthcheck", "replicas"} <= set(web["properties"])
+
+
+def test_schema_takes_both_ways_to_say_a_thing() -> None:
+    web = schema()["properties"]["services"]["additionalProperties"]["properties"]
+    mapping, names = web["depends_on"]["anyOf"]
+    assert mapping["additionalProperties"] == {"enum": ["started", "healthy", "completed"]}
+    assert names["type"] == "array"
+    text, whole = web["healthcheck"]["anyOf"]
+    assert "string" in text["type"] and whole["required"] == ["test"]
 
 
 def test_schema_describes_every_key() -> None:

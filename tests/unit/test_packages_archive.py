@@ -75,7 +75,7 @@ def test_package_that_has_left_the_mirror_comes_from_the_snapshot(tmp_path: Path
     deb = MAIN._replace(sha256=hashlib.sha256(content).hexdigest(), size=len(content))
     files, told = Files(str(tmp_path / "packages")), list[str]()
     with ThreadingHTTPServer(("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=str(tmp_path))) as server:
-        thread = threading.Thread(target=server.serve_forever)
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()
         try:
             here = f"http://127.0.0.1:{server.server_port}"

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from devenv.model.build import Configure, Keyed, Run, Step
-from devenv.model.container import Container, ContainerSpec, Environment, Process, State, Status
+from devenv.model.container import Container, ContainerSpec, Environment, ObservedImage, Process, State, Status
 from devenv.model.manifest import Hooks, Pairs
-from devenv.model.plan import Action, Change, Desired, Plan
+from devenv.model.plan import PROJECT, Action, Built, Change, Desired, Plan, WantedImage
 from devenv.plan import halt, plan, takedown
 
 ENVIRONMENT = Environment("e1", "shop", "/home/ann/shop")
@@ -22,9 +22,9 @@ def run(
 
 
 def wanted(*steps: tuple[str, Keyed], key: str = "K1", inputs: Pairs = INPUTS, hooks: Hooks | None = None) -> Desired:
-    spec = ContainerSpec("e1", "dev", "shop", "", Process(()), inputs=inputs)
+    spec = ContainerSpec("e1", "workspace", "shop", "", Process(()), inputs=inputs)
     built = tuple((position, keyed.inputs) for position, keyed in steps)
-    return Desired(ENVIRONMENT, key, steps, spec, hooks or Hooks(), built)
+    return Desired(ENVIRONMENT, (WantedImage(PROJECT, key, steps, built),), spec, hooks or Hooks())
 
 
 def observed(
@@ -32,9 +32,19 @@ def observed(
 ) -> State:
     started = None if status == "created" else 5.0
     container = Container(
-        "c1", "e1", "dev", "sha256:i", status, started=started, exit_code=exit_code, inputs=inputs, hooks_done=done
+        *("c1", "e1", "workspace", "sha256:i", status),
+        started=started,
+        exit_code=exit_code,
+        inputs=inputs,
+        hooks_done=done,
+        service="workspace",
     )
-    return State(ENVIRONMENT, (container,), image="sha256:i")
+    return State(ENVIRONMENT, (container,), images={PROJECT: ObservedImage("sha256:i")})
+
+
+def stored(digest: str = "", built: Built = (), cached: frozenset[str] = frozenset()) -> State:
+    """The same container running, of an image as the store has it."""
+    return observed()._replace(images={PROJECT: ObservedImage(digest, tuple(built))}, cached=cached)
 
 
 def told(answer: Plan) -> list[tuple[str, str, str]]:
@@ -49,8 +59,8 @@ def test_plan_of_nothing_there_builds_creates_and_starts() -> None:
     answer = plan(wanted(run("apt:1", "a")), State(ENVIRONMENT))
     assert told(answer) == [
         ("build", "image", "its one step: there is none yet"),
-        ("create", "dev", "there is none yet"),
-        ("start", "dev", "it is new"),
+        ("create", "workspace", "there is none yet"),
+        ("start", "workspace", "it is new"),
     ]
     assert not answer.idle
 
@@ -60,7 +70,7 @@ def test_plan_with_nothing_changed_keeps_all_with_a_reason_each() -> None:
     assert answer.idle
     assert told(answer) == [
         ("keep", "image", "nothing it is made of changed"),
-        ("keep", "dev", "it runs, and nothing changed"),
+        ("keep", "workspace", "it runs, and nothing changed"),
     ]
 
 
@@ -70,8 +80,8 @@ def test_plan_replaces_a_container_whose_source_folder_was_made_anew() -> None:
     answer = plan(wanted(hooks=Hooks(("migrate",), ())), lost)
     assert told(answer) == [
         ("keep", "image", "nothing it is made of changed"),
-        ("replace", "dev", "the folder /home/ann/shop was made anew"),
-        ("start", "dev", "it is new"),
+        ("replace", "workspace", "the folder /home/ann/shop was made anew"),
+        ("start", "workspace", "it is new"),
         ("run-hook", "on_create", "the container is new"),
     ]
 
@@ -90,7 +100,7 @@ def test_plan_names_the_step_input_that_changed_and_what_follows_it() -> None:
         ("python:2", (("parent", "old"),)),
         ("final:1", (("stage python", "p1"), ("parent", ""))),
     )
-    state = observed()._replace(image="", built=built, cached=frozenset({"a1"}))
+    state = stored(built=built, cached=frozenset({"a1"}))
     action = plan(desired, state).actions[0]
     assert action.reason == "3 of 4 steps: python:1: packages django==5.2 → django==6.0"
     assert action.changes == (Change("packages", "django==5.2", "django==6.0"),)
@@ -110,7 +120,7 @@ def test_plan_says_what_changed_in_the_manifest_s_own_words() -> None:
         return "apt:1", Keyed(0, step, command, "", command, inputs)
 
     before = step("git, jq", "install git jq")
-    state = observed()._replace(image="", built=((before[0], before[1].inputs),))
+    state = stored(built=((before[0], before[1].inputs),))
     action = plan(wanted(step("git, tree", "install git tree")), state).actions[0]
     assert action.reason == "its one step: apt +tree -jq"
     assert action.changes == (Change("apt", "git, jq", "git, tree"),)
@@ -120,9 +130,7 @@ def test_plan_says_what_changed_in_the_manifest_s_own_words() -> None:
 def test_plan_counts_the_steps_of_a_base_that_is_built_too() -> None:
     own = run("1:1", "o2", on="n2")
     nested = run("devenv-base/1:1", "n2", ("command", "new"))
-    state = observed()._replace(
-        image="", built=(("devenv-base/1:1", (("command", "old"),)), ("1:1", (("parent", "n1"),)))
-    )
+    state = stored(built=(("devenv-base/1:1", (("command", "old"),)), ("1:1", (("parent", "n1"),))))
     action = plan(wanted(nested, own), state).actions[0]
     assert action.reason == "all 2 steps: devenv-base/1:1: command old → new"
     assert step_reasons(action)[1] == ("1:1", False, "follows devenv-base/1:1")
@@ -135,7 +143,7 @@ def test_plan_leaves_configuring_steps_out_of_the_count() -> None:
 
 
 def test_plan_of_another_base_says_so() -> None:
-    state = observed()._replace(image="", built=(("a:1", (("parent", "bookworm"),)),))
+    state = stored(built=(("a:1", (("parent", "bookworm"),)),))
     action = plan(wanted(run("a:1", "a2", on="trixie"), run("a:2", "a3", on="a2")), state).actions[0]
     assert action.reason == "all 2 steps: what it is built on changed"
     assert step_reasons(action)[1] == ("a:2", False, "follows a:1")
@@ -143,14 +151,14 @@ def test_plan_of_another_base_says_so() -> None:
 
 def test_plan_of_a_stage_on_another_says_which_it_follows() -> None:
     desired = wanted(run("base:1", "b2", ("command", "new")), run("final:1", "f2", stage=1, on="b2"))
-    state = observed()._replace(image="", built=(("base:1", (("command", "old"),)), ("final:1", (("parent", "b1"),))))
+    state = stored(built=(("base:1", (("command", "old"),)), ("final:1", (("parent", "b1"),))))
     assert step_reasons(plan(desired, state).actions[0])[1] == ("final:1", False, "follows base:1")
 
 
 def test_plan_names_a_change_of_configuration() -> None:
     configure = ("final:2", Keyed(0, Step(2, "CMD b", Configure()), "c", "f", "f", (("cmd", "b"),)))
     built = (("final:1", (("parent", ""),)), ("final:2", (("cmd", "a"),)))
-    state = observed()._replace(image="", built=built, cached=frozenset({"f"}))
+    state = stored(built=built, cached=frozenset({"f"}))
     action = plan(wanted(run("final:1", "f"), configure), state).actions[0]
     assert action.reason == "every step is in the store, final:2: cmd a → b"
 
@@ -158,7 +166,7 @@ def test_plan_names_a_change_of_configuration() -> None:
 def test_plan_calls_a_step_new_that_stands_where_another_kind_stood() -> None:
     steps = (run("a:1", "a1", ("command", "echo b")), run("a:2", "a2", ("target", "/srv"), on="a1"))
     built = (("a:1", (("target", "/srv"), ("parent", ""))),)
-    state = observed()._replace(image="", built=built)
+    state = stored(built=built)
     assert step_reasons(plan(wanted(*steps), state).actions[0]) == [
         ("a:1", False, "new"),
         ("a:2", False, "follows a:1"),
@@ -167,7 +175,7 @@ def test_plan_calls_a_step_new_that_stands_where_another_kind_stood() -> None:
 
 def test_plan_says_when_a_result_was_collected_from_the_store() -> None:
     built = (("a:1", run("a:1", "a")[1].inputs),)
-    state = observed()._replace(image="", built=built)
+    state = stored(built=built)
     assert step_reasons(plan(wanted(run("a:1", "a")), state).actions[0]) == [("a:1", False, "no longer in the store")]
 
 
@@ -188,16 +196,16 @@ def test_plan_replaces_the_container_and_names_the_inputs() -> None:
 
 
 def test_plan_replaces_the_container_of_an_image_built_anew() -> None:
-    replacing = plan(wanted(), observed()._replace(image="sha256:other")).actions[1]
+    replacing = plan(wanted(), stored("sha256:other")).actions[1]
     assert (replacing.verb, replacing.changes) == ("replace", (Change("image", "sha256:i", "sha256:other"),))
 
 
 def test_plan_starts_a_stopped_container_and_says_why_it_stopped() -> None:
     reasons = {code: told(plan(wanted(), observed("stopped", code)))[1] for code in (143, 3, None)}
-    assert reasons[143] == ("start", "dev", "it was stopped")
-    assert reasons[3] == ("start", "dev", "its command ended with exit code 3")
+    assert reasons[143] == ("start", "workspace", "it was stopped")
+    assert reasons[3] == ("start", "workspace", "its command ended with exit code 3")
     assert reasons[None][2].startswith("it was cut off")
-    assert told(plan(wanted(), observed("created")))[1] == ("start", "dev", "it was never started")
+    assert told(plan(wanted(), observed("created")))[1] == ("start", "workspace", "it was never started")
 
 
 def test_plan_runs_on_start_at_each_start_and_on_create_once() -> None:
@@ -231,23 +239,26 @@ def test_plan_says_when_changed_hooks_will_run(before: Hooks, after: Hooks, said
     def row(hooks: Hooks) -> tuple[str, Pairs]:
         return "hooks", tuple((f"hooks.{name}", "; ".join(each)) for name, each in hooks._asdict().items() if each)
 
-    desired = wanted(hooks=after)._replace(built=(row(after),))
-    answer = plan(desired, observed()._replace(built=(row(before),)))
+    desired = wanted(hooks=after)
+    desired = desired._replace(images=(desired.images[0]._replace(built=(row(after),)),))
+    answer = plan(desired, stored("sha256:i", (row(before),)))
     assert answer.idle
-    assert told(answer)[1] == ("keep", "dev", f"it runs, and {said}")
-    assert answer.built == (() if before == after else desired.built)  # told once: `up` writes down the new ones
+    assert told(answer)[1] == ("keep", "workspace", f"it runs, and {said}")
+    assert answer.images[PROJECT].built == (
+        () if before == after else desired.images[0].built
+    )  # told once: `up` writes down the new ones
 
 
 def test_plan_recreates_when_asked_for() -> None:
-    assert told(plan(wanted(), observed(), recreate=True))[1] == ("replace", "dev", "asked for")
+    assert told(plan(wanted(), observed(), recreate=True))[1] == ("replace", "workspace", "asked for")
     assert [verb for verb, *_ in told(plan(wanted(), observed(), rebuild=True))] == ["build", "replace", "start"]
 
 
 def test_plan_remembers_inputs_only_when_they_differ() -> None:
     desired = wanted(run("a:1", "a"))
-    built = (("a:1", desired.steps[0][1].inputs),)
-    assert plan(desired, observed()).built == built
-    assert plan(desired, observed()._replace(built=built)).built == ()
+    built = desired.images[0].built
+    assert plan(desired, observed()).images[PROJECT].built == built
+    assert plan(desired, stored("sha256:i", built)).images[PROJECT].built == ()
 
 
 def test_takedown_removes_containers_then_forgets() -> None:
@@ -258,5 +269,5 @@ def test_takedown_removes_containers_then_forgets() -> None:
 
 
 def test_halt_stops_only_what_runs() -> None:
-    assert told(halt(observed())) == [("stop", "dev", "asked for")]
+    assert told(halt(observed())) == [("stop", "workspace", "asked for")]
     assert halt(observed("stopped", 0)).idle

@@ -13,7 +13,7 @@ from devenv.model.container import Container, ContainerSpec, Environment, Proces
 from devenv.model.events import Event, ignore
 from devenv.model.image import Image, Rootfs
 from devenv.model.manifest import Hooks, Port
-from devenv.model.plan import Desired, Report
+from devenv.model.plan import PROJECT, Desired, Report, WantedImage
 from devenv.plan import halt, plan, takedown
 from devenv.provision import provision
 from tests.fake_engine import FakeEngine, FakeWorkshop
@@ -24,23 +24,27 @@ ENVIRONMENT = Environment("e1", "shop", "/home/ann/shop")
 def desired(key: str = "K1", debug: str = "1", hooks: Hooks | None = None) -> Desired:
     inputs = (("image", key), ("env.DEBUG", debug))
     process = Process((), env=(("DEBUG", debug),))
-    spec = ContainerSpec("e1", "dev", "shop", "", process, ports=(Port(8000),), inputs=inputs)
+    spec = ContainerSpec(
+        "e1", "workspace", "shop", "", process, ports=(Port(8000),), inputs=inputs, service="workspace"
+    )
     step = Keyed(0, Step(1, "RUN true", Run(("true",))), f"step {key}", "", key, (("instruction", key),))
-    return Desired(ENVIRONMENT, key, (("apt:1", step),), spec, hooks or Hooks(), (("apt:1", step.inputs),))
+    image = WantedImage(PROJECT, key, (("apt:1", step),), (("apt:1", step.inputs),))
+    return Desired(ENVIRONMENT, (image,), spec, hooks or Hooks())
 
 
-def builder(engine: FakeEngine, key: str) -> Callable[[], Image]:
-    def build() -> Image:
+def builder(engine: FakeEngine, key: str) -> Callable[[str], Image]:
+    def build(_name: str) -> Image:
         engine.did.append(("build", key))
         return FakeWorkshop(engine, "/nowhere").commit(Rootfs(key), key, ())
 
     return build
 
 
-def up(engine: FakeEngine, want: Desired, build: Callable[[], Image] | None = None) -> Report:
-    state = engine.observe(ENVIRONMENT, want.image_key, [keyed.key for _, keyed in want.steps])
+def up(engine: FakeEngine, want: Desired, build: Callable[[str], Image] | None = None) -> Report:
+    (image,) = want.images
+    state = engine.observe(ENVIRONMENT, {image.name: image.key}, [keyed.key for _, keyed in image.steps])
     clock = itertools.count().__next__
-    return provision(plan(want, state), engine, build or builder(engine, want.image_key), ignore, clock)
+    return provision(plan(want, state), engine, build or builder(engine, image.key), ignore, clock)
 
 
 def verbs(report: Report) -> list[str]:
@@ -108,7 +112,7 @@ def test_up_starts_what_had_stopped(code: int | None) -> None:
 
 
 def test_a_failing_build_changes_nothing_and_skips_the_rest() -> None:
-    def fails() -> Image:
+    def fails(_name: str) -> Image:
         raise StepFailed("RUN false: exit code 1", code=1)
 
     engine = FakeEngine()
@@ -124,7 +128,7 @@ def test_a_failing_build_changes_nothing_and_skips_the_rest() -> None:
 
 
 def test_a_failing_build_leaves_the_old_container_running() -> None:
-    def fails() -> Image:
+    def fails(_name: str) -> Image:
         raise InputError(Fault("Containerfile", 3, 1, "no such file"))
 
     engine = FakeEngine()
@@ -155,7 +159,7 @@ def test_a_failing_hook_stops_the_rest_and_is_run_again_next_time() -> None:
 
 def test_a_command_that_ends_at_once_is_an_error() -> None:
     engine = FakeEngine()
-    engine.ends_at_once = 127
+    engine.ends["workspace"] = 127
     report = up(engine, desired())
     assert "ended at once with exit code 127" in report.results[2].error
 
@@ -164,7 +168,7 @@ def test_hook_output_is_told_as_events() -> None:
     engine = FakeEngine(lambda _container, _process: (0, ("Applying 0001",)))
     want = desired(hooks=Hooks(on_create=("migrate",)))
     events: list[Event] = []
-    state = engine.observe(ENVIRONMENT, "K1", [])
+    state = engine.observe(ENVIRONMENT, {PROJECT: "K1"}, [])
     provision(plan(want, state), engine, builder(engine, "K1"), events.append, itertools.count().__next__)
     assert Event("output", "on_create: migrate", "Applying 0001") in events
 
@@ -174,7 +178,7 @@ def test_each_result_has_its_seconds() -> None:
 
 
 def test_a_bug_is_no_result() -> None:
-    def buggy() -> Image:
+    def buggy(_name: str) -> Image:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
@@ -185,7 +189,7 @@ def test_stop_then_down_leave_nothing() -> None:
     engine = FakeEngine()
     up(engine, desired())
     for make in (halt, takedown, takedown):
-        state = engine.observe(ENVIRONMENT, "", [])
+        state = engine.observe(ENVIRONMENT, {}, [])
         report = provision(make(state), engine, builder(engine, ""), ignore, itertools.count().__next__)
         assert report.ok
     assert engine.containers() == ()

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from devenv.model.build import Configure, Keyed, Operation, Run, Step
-from devenv.model.container import ContainerSpec, Environment, Process, State
+from devenv.model.container import ContainerSpec, Environment, ObservedImage, Process, State
 from devenv.model.manifest import Pairs
-from devenv.model.plan import Action, Built, Change, Desired
+from devenv.model.plan import PROJECT, Action, Built, Change, Desired, WantedImage
 from devenv.plan import plan
 from devenv.reasons import matched
 
@@ -68,15 +68,10 @@ def told(
         )
 
     steps = tuple((position, step(position, inputs)) for position, inputs in after.items() if position[-2:] != ":0")
-    desired = Desired(
-        ENVIRONMENT,
-        "K",
-        steps,
-        ContainerSpec("e1", "dev", "shop", "", Process(())),
-        built=(*after.items(),),
-        files=files[1],
-    )
-    state = State(ENVIRONMENT, cached=cached, image=image, built=(*before.items(),), files=files[0])
+    wanted = WantedImage(PROJECT, "K", steps, (*after.items(),), files[1])
+    desired = Desired(ENVIRONMENT, (wanted,), ContainerSpec("e1", "workspace", "shop", "", Process(())))
+    found = ObservedImage(image, (*before.items(),), files[0])
+    state = State(ENVIRONMENT, cached=cached, images={PROJECT: found})
     return plan(desired, state).actions[0]
 
 

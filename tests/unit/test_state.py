@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
 import subprocess
@@ -11,10 +12,12 @@ from pathlib import Path
 import pytest
 
 from devenv.engine.native import ledger, observe
+from devenv.engine.native.schema import STEPS
 from devenv.engine.native.state import Owner, State, this_process
 from devenv.errors import StoreError
 from devenv.lives import alive, boot_id, process_start
-from devenv.model.plan import Change, Record, StepPlan
+from devenv.model.container import Environment
+from devenv.model.plan import PROJECT, Change, Record, StepPlan
 from devenv.paths import Paths
 
 DEAD = Owner(2**22 + 1, 1, boot_id())
@@ -126,19 +129,62 @@ FIRST = """
 CREATE TABLE layer (id INTEGER PRIMARY KEY AUTOINCREMENT, key TEXT UNIQUE, diff_id TEXT, blob_size INTEGER,
     size INTEGER NOT NULL DEFAULT 0, boot TEXT, created REAL NOT NULL, used REAL NOT NULL);
 CREATE INDEX layer_diff ON layer (diff_id);
+CREATE TABLE environment (id TEXT PRIMARY KEY, name TEXT NOT NULL, folder TEXT NOT NULL, variant TEXT NOT NULL,
+    UNIQUE (folder, variant));
+CREATE TABLE built (environment TEXT NOT NULL, position TEXT NOT NULL, inputs TEXT NOT NULL, PRIMARY KEY (environment, position));
+CREATE TABLE container (id TEXT PRIMARY KEY, environment TEXT NOT NULL, name TEXT NOT NULL, image TEXT NOT NULL,
+    slot INTEGER NOT NULL, spec TEXT NOT NULL, created REAL NOT NULL, hooks_done INTEGER NOT NULL DEFAULT 0,
+    pid INTEGER, pid_start INTEGER, boot TEXT, started REAL, exit_code INTEGER, UNIQUE (environment, name));
 INSERT INTO layer (key, size, created, used) VALUES ('old', 5, 1.0, 1.0);
+INSERT INTO environment VALUES ('one', 'shop', '/shop', ''), ('two', 'blog', '/blog', '');
+INSERT INTO built VALUES ('one', 'apt:1', '[["apt", "git"]]'), ('one', 'add:1', '[]');
+INSERT INTO container VALUES ('one-dev', 'one', 'dev', 'sha256:1', 3, '{spec}', 1.0, 2, NULL, NULL, NULL, 2.0, 4);
 PRAGMA user_version = 1;
 """
 """What was different in a store of the first schema."""
 
+TOLD = """
+INSERT INTO told VALUES ('one', 'files abc', '[["a", "b"]]'), ('one', 'image', '{}');
+"""
+"""What came with the third: a folder's files, without the image they were for."""
+
+OLD_SPEC = json.dumps(
+    {
+        "environment": "one",
+        "name": "dev",
+        "hostname": "shop",
+        "image": "sha256:1",
+        "process": {"argv": [], "env": [["A", "b"]], "user": "", "workdir": "", "terminal": False},
+        "sources": [{"path": "/shop", "target": "/workspace", "mode": "rw"}],
+        "volumes": [],
+        "ports": [{"container": 80, "host": 8080, "address": "127.0.0.1", "protocol": "tcp"}],
+        "limits": {"memory": None, "cpus": None, "pids": 4096},
+        "network": "bridge",
+        "certificates": "",
+        "runtime": "",
+        "stop_signal": "",
+        "inputs": [],
+        "mirror": "",
+    }
+)
+"""A container's spec as it was written before there were services."""
+
+
+def older(path: str, version: int = 1) -> State:
+    """A store of before, opened."""
+    with sqlite3.connect(path) as database:
+        database.executescript(FIRST.replace("{spec}", OLD_SPEC))
+        for number in range(1, version):
+            database.executescript(f"{STEPS[number]};\nPRAGMA user_version = {number + 1};")
+        if version >= 3:
+            database.executescript(TOLD)
+    database.close()
+    return State(path)
+
 
 def test_state_of_an_older_schema_is_brought_up_to_date(tmp_path: Path) -> None:
-    path = f"{tmp_path}/state.db"
-    with sqlite3.connect(path) as database:
-        database.executescript(FIRST)
-    database.close()
+    state = older(f"{tmp_path}/state.db")
     for _ in range(2):
-        state = State(path)
         old = state.layer("old")
         assert old is not None
         assert state.siblings("", 9) == []
@@ -146,6 +192,50 @@ def test_state_of_an_older_schema_is_brought_up_to_date(tmp_path: Path) -> None:
         assert state.siblings("root", 1) == [made]
         assert state.db.execute("SELECT object FROM told").fetchall() == []
         state.close()
+        state = State(f"{tmp_path}/state.db")
+    state.close()
+
+
+def test_state_of_an_older_schema_has_the_tables_of_a_new_one(tmp_path: Path) -> None:
+    old, new = older(f"{tmp_path}/old.db"), State(f"{tmp_path}/new.db")
+    for table in ("container", "environment", "built", "told", "layer"):
+        before, after = (sorted(row[1:] for row in one.db.execute(f"PRAGMA table_info({table})")) for one in (old, new))
+        assert before == after, table
+    old.close()
+    new.close()
+
+
+def test_state_of_before_services_keeps_its_containers_and_what_was_built(tmp_path: Path) -> None:
+    state = older(f"{tmp_path}/state.db", 3)
+    (found,) = observe.containers(state, Paths(f"{tmp_path}/h", f"{tmp_path}/r"), None)
+    assert (found.id, found.status, found.exit_code, found.ports[0].host) == ("one-dev", "stopped", 4, 8080)
+    assert (found.service, found.index, found.health, found.restarts) == ("", 0, "", 0)
+    assert observe.recall(state, "one", PROJECT) == (("apt:1", (("apt", "git"),)), ("add:1", ()))
+    assert observe.listings(state, "one", PROJECT) == {"abc": (("a", "b"),)}
+    assert (state.group("one"), state.group("two")) == (1, 2)
+    state.close()
+
+
+def test_state_numbers_environments_stably(state: State) -> None:
+    for name in ("one", "two", "three"):
+        state.register(name, name, f"/{name}", "")
+    assert [state.group(name) for name in ("one", "two", "three", "none")] == [1, 2, 3, 0]
+    state.register("other", "renamed", "/two", "")
+    assert observe.environment(state, "/two", "") == Environment("two", "renamed", "/two")
+    state.db.execute("DELETE FROM environment WHERE id = 'one'")
+    state.register("four", "four", "/four", "")
+    assert [state.group(name) for name in ("two", "three", "four")] == [2, 3, 1]
+
+
+def test_state_keeps_what_each_image_was_built_of(state: State) -> None:
+    steps, files = (("apt:1", (("apt", "git"),)),), {"d" * 64: (("a", "b"),)}
+    ledger.remember(state, "e1", PROJECT, steps, files)
+    ledger.remember(state, "e1", "db", (), {})
+    ledger.remember(state, "e1", "image-2", (), files)
+    assert observe.recall(state, "e1", PROJECT) == steps
+    assert (observe.recall(state, "e1", "db"), observe.listings(state, "e1", "db")) == ((), {})
+    ledger.remember(state, "e1", "image-2", (), {})
+    assert observe.listings(state, "e1", PROJECT) == files
 
 
 def test_state_keeps_what_is_told_of_an_environment_until_it_is_forgotten(state: State, tmp_path: Path) -> None:
@@ -155,13 +245,13 @@ def test_state_keeps_what_is_told_of_an_environment_until_it_is_forgotten(state:
     listed = {"d" * 64: (("a b.py", "644 aaaaaaaaaaaa"), ("\udcff", "777 → x"))}
     ledger.record(state, "e1", [record._replace(when=0.5)])
     ledger.record(state, "e1", [record])
-    ledger.remember(state, "e1", (), {"c" * 64: ()})
-    ledger.remember(state, "e1", (), listed)
+    ledger.remember(state, "e1", PROJECT, (), {"c" * 64: ()})
+    ledger.remember(state, "e1", PROJECT, (), listed)
     ledger.record(state, "e2", [record])
     assert observe.records(state, "e1") == (record,)
-    assert observe.listings(state, "e1") == listed
+    assert observe.listings(state, "e1", PROJECT) == listed
     ledger.forget(state, Paths(f"{tmp_path}/h", f"{tmp_path}/r"), "e1", volumes=False)
-    assert (observe.records(state, "e1"), observe.listings(state, "e1")) == ((), {})
+    assert (observe.records(state, "e1"), observe.listings(state, "e1", PROJECT)) == ((), {})
     assert observe.records(state, "e2") == (record,)
 
 

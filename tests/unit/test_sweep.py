@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from devenv.engine.native import ledger, sweep
-from devenv.engine.native.container import bundle
+from devenv.engine.native.container import owning
 from devenv.engine.native.facade import Native
 from devenv.engine.native.state import Owner, this_process
 from devenv.engine.native.store import collect
@@ -51,7 +51,7 @@ def test_sweep_leaves_what_run_keep_kept_while_it_was_busy_with_another(native: 
             kept(native, "b-run-2")
 
     assert seen == ["a-run-1", "c-run-3"]
-    taken = bundle.take(native.paths.bundle("b-run-2"))
+    taken = owning.take(native.paths.bundle("b-run-2"))
     assert taken is not None  # nor is its lock held on
     os.close(taken)
 
@@ -61,19 +61,19 @@ def test_gc_has_the_lock_of_what_it_will_remove_until_it_is_removed(native: Nati
     with ExitStack() as locks:
         [find] = collect._left(native, locks)
         assert find.garbage.name == "a-run-1"
-        assert bundle.take(native.paths.bundle("a-run-1")) is None
+        assert owning.take(native.paths.bundle("a-run-1")) is None
 
-    lock = bundle.take(native.paths.bundle("a-run-1"))
+    lock = owning.take(native.paths.bundle("a-run-1"))
     assert lock is not None
     os.close(lock)
 
 
 def test_owner_of_a_bundle_that_had_a_longer_one_is_read(tmp_path: Path) -> None:
     folder = f"{tmp_path}/bundle"
-    os.close(bundle.own(folder, bundle.Owner("/usr/bin/crun", tuple(range(100)))))
-    os.close(bundle.own(folder, bundle.Owner("/usr/bin/runc", (7,))))
+    os.close(owning.own(folder, owning.Owner("/usr/bin/crun", tuple(range(100)))))
+    os.close(owning.own(folder, owning.Owner("/usr/bin/runc", (7,))))
 
-    assert bundle.owner(folder) == bundle.Owner("/usr/bin/runc", (7,))
+    assert owning.owner(folder) == owning.Owner("/usr/bin/runc", (7,))
 
 
 def test_slots_of_living_commands_are_held_and_those_of_dead_ones_are_not(native: Native) -> None:

@@ -38,14 +38,14 @@ class Done(NamedTuple):
 
 
 def executed(
-    shop: Shop, draft: Draft, layers: Sequence[int], run: Run, binds: Sequence[Bind], execute: Execute
+    shop: Shop, draft: Draft, layers: Sequence[int], run: Run, binds: Sequence[Bind], execute: Execute, clock: int
 ) -> Done:
     """Run a step. What it leaves, and what lay below it, together are what dpkg alone would have made of these packages."""
     parcel = next((bind.parcel for bind in binds if bind.parcel), None)
     if parcel is None:
         return Done(begin(), *execute((), binds))
     if run.network == "none" and all(bind.kind != "cache" for bind in binds):  # or it couldn't be done twice
-        with _laid(shop, draft, layers, parcel) as laid:
+        with _laid(shop, draft, layers, parcel, clock) as laid:
             begun = begin()
             if laid is not None and (upper := _tried(shop, draft, laid, binds, execute)):
                 return Done(begun, upper, 0, shop.paths.layer(draft.identifier), laid.size)
@@ -77,14 +77,14 @@ def _mounting(binds: Sequence[Bind], folder: str) -> tuple[Bind, ...]:
 
 
 @contextmanager
-def _laid(shop: Shop, draft: Draft, layers: Sequence[int], parcel: Parcel) -> Iterator[_Laid | None]:
+def _laid(shop: Shop, draft: Draft, layers: Sequence[int], parcel: Parcel, clock: int) -> Iterator[_Laid | None]:
     """Plain packages in the layer with the draft's number, the others in a repository; None when none is plain."""
     files = Files(shop.paths.packages)
     with trouble("fetch packages"):
         bases.obtained(shop, parcel.debs, shop.moments, lambda _: None)
-        contents = plain.contents(parcel.debs, files, shop.clock)
+        contents = plain.contents(parcel.debs, files, clock)
         below = f"{draft.folder}/below"
-        chosen, size = _lay(shop, layers, contents, below)
+        chosen, size = _lay(shop, layers, contents, below, clock)
         if not chosen:
             yield None
             return
@@ -99,13 +99,13 @@ def _laid(shop: Shop, draft: Draft, layers: Sequence[int], parcel: Parcel) -> It
 
 
 def _lay(
-    shop: Shop, layers: Sequence[int], contents: Sequence[plain.Content], target: str
+    shop: Shop, layers: Sequence[int], contents: Sequence[plain.Content], target: str, clock: int
 ) -> tuple[tuple[plain.Content, ...], int]:
     with shop.view(layers) as root:
         fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             ground = dpkg.ground(fd)
             chosen = dpkg.choose(ground, contents, fates(offline=True)) if ground else ()
-            return chosen, dpkg.lay(ground, chosen, target, shop.clock) if ground and chosen else 0
+            return chosen, dpkg.lay(ground, chosen, target, clock) if ground and chosen else 0
         finally:
             os.close(fd)

@@ -35,15 +35,15 @@ def packed(shop: Shop, number: int) -> Descriptor:
     return found
 
 
-def commit(shop: Shop, rootfs: Rootfs, key: str, references: Sequence[str]) -> Image:
-    """Write config and manifest, durably, and name the image. Its layers stay folders."""
+def commit(shop: Shop, rootfs: Rootfs, key: str, references: Sequence[str], clock: int) -> Image:
+    """Write config and manifest, durably, and name the image, made at `clock`. Its layers stay folders."""
     store = Store(shop.paths.layout)
     store.init()
     descriptors = [packed(shop, number) for number in rootfs.layers]
-    descriptor = images.write(store, rootfs.config, descriptors, shop.clock)
+    descriptor = images.write(store, rootfs.config, descriptors, clock)
     mount.sync(shop.paths.home)
     size = sum(one.size for one in descriptors)
-    config = config_json(rootfs.config, [one.digest for one in descriptors], [], shop.clock).decode()
+    config = config_json(rootfs.config, [one.digest for one in descriptors], [], clock).decode()
     # The names first: one without a row is rubbish, a row whose name was never written would stay without.
     for reference in references or (descriptor.digest[7:19],):
         store.tag(reference, descriptor)

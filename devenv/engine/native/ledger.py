@@ -5,18 +5,24 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 
 from devenv.beneath import remove_tree
 from devenv.model.container import Environment
+from devenv.model.image import tagged_for
 from devenv.model.manifest import Pairs
-from devenv.model.plan import Built, Record
+from devenv.model.plan import PROJECT, Built, Record
 from devenv.paths import Paths
 
-from . import observe
+from . import observe, vault
 from .record import told_text
+from .slot import names
 from .state import State
+from .store.layout import Store
+
+_MOMENT = 0.3
 
 
 @contextmanager
@@ -24,9 +30,7 @@ def turn(paths: Paths, environment: str, waiting: Callable[[], None]) -> Iterato
     """Be the only command that acts on an environment; `waiting` is called when another one does."""
     lock = os.open(f"{paths.locks}/environment-{environment}", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
     try:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not _soon(lock):
             waiting()
             fcntl.flock(lock, fcntl.LOCK_EX)
         yield
@@ -34,22 +38,52 @@ def turn(paths: Paths, environment: str, waiting: Callable[[], None]) -> Iterato
         os.close(lock)
 
 
+def _soon(lock: int) -> bool:
+    """Whether it is our turn within a moment: a supervisor takes no longer to start a container again, and nobody need know."""
+    deadline = time.monotonic() + _MOMENT
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                return False
+        time.sleep(0.01)
+
+
 def register(state: State, environment: Environment) -> None:
-    state.db.execute(
-        "INSERT INTO environment (id, name, folder, variant) VALUES (?, ?, ?, ?)"
-        " ON CONFLICT (folder, variant) DO UPDATE SET name = excluded.name",
-        (environment.id, environment.name, environment.folder, environment.variant),
-    )
+    state.register(environment.id, environment.name, environment.folder, environment.variant)
 
 
-def remember(state: State, environment: str, built: Built, files: Mapping[str, Pairs]) -> None:
+def remember(state: State, environment: str, image: str, built: Built, files: Mapping[str, Pairs]) -> None:
+    start = f"{observe.FILES}{image}/"
+    steps = [(environment, image, position, json.dumps(inputs)) for position, inputs in built]
+    listings = [(environment, f"{start}{digest}", json.dumps(listed)) for digest, listed in files.items()]
     with state.transaction() as db:
-        db.execute("DELETE FROM built WHERE environment = ?", (environment,))
-        rows = [(environment, position, json.dumps(inputs)) for position, inputs in built]
-        db.executemany("INSERT INTO built VALUES (?, ?, ?)", rows)
-        db.execute("DELETE FROM told WHERE environment = ? AND object LIKE ?", (environment, f"{observe.FILES}%"))
-        rows = [(environment, f"{observe.FILES}{digest}", json.dumps(listed)) for digest, listed in files.items()]
-        db.executemany("INSERT INTO told VALUES (?, ?, ?)", rows)
+        db.execute("DELETE FROM built WHERE environment = ? AND image = ?", (environment, image))
+        db.executemany("INSERT INTO built VALUES (?, ?, ?, ?)", steps)
+        db.execute("DELETE FROM told WHERE environment = ? AND object LIKE ?", (environment, f"{start}%"))
+        db.executemany("INSERT INTO told VALUES (?, ?, ?)", listings)
+
+
+def retain(state: State, paths: Paths, environment: str, images: Mapping[str, Sequence[str]]) -> None:
+    wanted = {name for names in images.values() for name in names}
+    rows = state.db.execute("SELECT DISTINCT image FROM built WHERE environment = ?", (environment,)).fetchall()
+    gone = sorted({image for (image,) in rows} - images.keys())
+    tags = [name for (name,) in state.db.execute("SELECT name FROM reference") if tagged_for(name) == environment]
+    unwanted = sorted({*tags} - wanted)
+    if not gone and not unwanted:
+        return
+    with state.transaction() as db:
+        for image in gone:
+            db.execute("DELETE FROM built WHERE environment = ? AND image = ?", (environment, image))
+            objects = (f"{PROJECT} {image}", f"{observe.FILES}{image}/%")
+            db.execute(
+                "DELETE FROM told WHERE environment = ? AND (object = ? OR object LIKE ?)", (environment, *objects)
+            )
+        db.executemany("DELETE FROM reference WHERE name = ?", [(name,) for name in unwanted])
+    for name in unwanted:
+        Store(paths.layout).untag(name)
 
 
 def record(state: State, environment: str, records: Sequence[Record]) -> None:
@@ -59,11 +93,14 @@ def record(state: State, environment: str, records: Sequence[Record]) -> None:
 
 
 def forget(state: State, paths: Paths, environment: str, *, volumes: bool) -> None:
-    """Forget an environment; one that keeps its volumes is found again by its row."""
+    """Forget an environment; one that keeps its volumes is found again by its row, and by what happened to it."""
+    vault.forget(paths, environment)
+    names.remove(paths, environment)
     if volumes:
         remove_tree(paths.volume(environment, ""))
     elif observe.volumes(paths, environment):
         return
+    remove_tree(os.path.dirname(paths.events(environment)))
     with state.transaction() as db:
         db.execute("DELETE FROM built WHERE environment = ?", (environment,))
         db.execute("DELETE FROM told WHERE environment = ?", (environment,))

@@ -10,13 +10,14 @@ import errno
 import fcntl
 import os
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC = 1, 2, 4, 8
 MS_REMOUNT, MS_BIND, MS_REC = 32, 4096, 16384
 MS_PRIVATE, MS_SLAVE, MS_SHARED = 1 << 18, 1 << 19, 1 << 20
 MNT_DETACH, UMOUNT_NOFOLLOW = 2, 8
-CLONE_NEWNS, CLONE_NEWUSER, CLONE_NEWNET, CLONE_NEWPID = 0x20000, 0x10000000, 0x40000000, 0x20000000
+CLONE_FS, CLONE_NEWNS, CLONE_NEWUSER, CLONE_NEWNET, CLONE_NEWPID = 0x200, 0x20000, 0x10000000, 0x40000000, 0x20000000
 
 _AT_FDCWD, _AT_EMPTY_PATH, _AT_RECURSIVE = -100, 0x1000, 0x8000
 _OPEN_TREE_CLONE, _MOVE_MOUNT_F_EMPTY_PATH = 1, 4
@@ -24,6 +25,7 @@ _MOUNT_ATTR = {"ro": 0x1, "nosuid": 0x2, "nodev": 0x4, "noexec": 0x8, "idmap": 0
 # The numbers are the same on x86_64 and aarch64: these calls are newer than the common table (asm-generic/unistd.h).
 _SYS_OPEN_TREE, _SYS_MOVE_MOUNT, _SYS_MOUNT_SETATTR = 428, 429, 442
 
+_LINUX_CAPABILITY_VERSION_3 = 0x20080522
 _FS_IOC_GETFLAGS, _FS_IOC_SETFLAGS, _FS_TOPDIR_FL = 0x80086601, 0x40086602, 0x20000  # linux/fs.h; as above
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -151,12 +153,55 @@ def spread(folder: str) -> None:
 
 
 def enter_private_namespace() -> int:
-    """Give this process a mount namespace of its own; returns an fd of the one it had.
+    """Give this thread a mount namespace of its own; returns an fd of the one it had.
 
-    From here on its mounts are seen by it and its children alone, and end with them. Slave, not private, so that
+    From here on its mounts are seen by it, threads it starts and its children alone, and end with them. Slave, not private, so that
     the host's unmounts (of a slot's pinned namespaces, of a USB stick) still reach us.
     """
-    host = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+    host = os.open("/proc/thread-self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
     unshare(CLONE_NEWNS)
     mount("", "/", "", MS_REC | MS_SLAVE)
     return host
+
+
+def join(namespace: int) -> None:
+    """Take this thread into a mount namespace, where `/` is its current folder."""
+    unshare(CLONE_FS)  # setns(2): root and current folder may not be shared with other threads
+    setns(namespace, CLONE_NEWNS)
+
+
+class _Capabilities(ctypes.Structure):
+    """struct __user_cap_header_struct and two of __user_cap_data_struct (linux/capability.h)."""
+
+    _fields_ = (("version", ctypes.c_uint32), ("pid", ctypes.c_int), ("data", ctypes.c_uint32 * 6))
+
+
+@contextmanager
+def acting_as(uid: int, gid: int) -> Iterator[None]:
+    """What this thread makes belongs to somebody else meanwhile (setfsuid(2)); its capabilities stay as they are.
+
+    A mount that maps ids takes nothing from those whose own it doesn't map.
+    """
+    held = _Capabilities(version=_LINUX_CAPABILITY_VERSION_3)
+    there = ctypes.byref(held, _Capabilities.data.offset)
+    _check(_libc.capget(ctypes.byref(held), there), "capget")
+    before = _libc.setfsgid(gid), _libc.setfsuid(uid)
+    try:
+        _check(_libc.capset(ctypes.byref(held), there), "capset")  # the kernel took some away, as from a daemon
+        yield
+    finally:
+        _libc.setfsgid(before[0])
+        _libc.setfsuid(before[1])
+
+
+@contextmanager
+def within(folder: str) -> Iterator[None]:
+    """This thread's current folder, and so that of programs it starts, is another one meanwhile."""
+    unshare(CLONE_FS)  # or it would be that of all threads
+    before = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.chdir(folder)
+        yield
+    finally:
+        os.fchdir(before)
+        os.close(before)

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Literal
 
-from devenv.lives import alive, watched
-from devenv.model.container import Container, Environment
+from devenv.lives import alive, held, watched
+from devenv.model.container import Container, ContainerSpec, Environment, Health, ObservedImage, Supervisor
 from devenv.model.container import State as Observed
 from devenv.model.image import Image
 from devenv.model.manifest import Pairs
 from devenv.model.plan import Record
 from devenv.paths import Paths
 
-from .container import bundle, monitor
+from .container import owning
 from .record import pairs, spec_value, told_value
 from .slot.address import Network
 from .state import State
@@ -25,9 +26,9 @@ HOOKS: dict[Literal["on_create", "on_start"], int] = {"on_create": 1, "on_start"
 """How far a container's hooks have come, as the state counts it."""
 
 FILES = "files "
-"""How the names of what is told of an environment begin that are a folder's files; the others are records."""
+"""How the names of what is told of an environment begin that are a folder's files (`files IMAGE/DIGEST`); the others are records."""
 
-_CONTAINER = "id, environment, image, slot, spec, created, hooks_done, pid, pid_start, boot, started, exit_code"
+_CONTAINER = "id, environment, image, slot, spec, created, hooks_done, pid, pid_start, boot, started, exit_code, health, restarts"
 
 _IMAGE = "digest, key, layers, config, size, created"
 
@@ -58,7 +59,7 @@ def container(state: State, paths: Paths, network: Network | None, identifier: s
 
 
 def _container(state: State, paths: Paths, network: Network | None, row: Sequence[object]) -> Container:
-    identifier, owner, image, slot, text, created, hooks_done, pid, start, boot, started, exit_code = row
+    identifier, owner, image, slot, text, created, hooks_done, pid, start, boot, started, exit_code, health, again = row
     spec = spec_value(str(text))
     found = Container(
         id=str(identifier),
@@ -71,6 +72,9 @@ def _container(state: State, paths: Paths, network: Network | None, row: Sequenc
         inputs=spec.inputs,
         hooks_done=int(str(hooks_done)) >= HOOKS["on_create"],
         start_hooks_done=int(str(hooks_done)) >= HOOKS["on_start"],
+        service=spec.service,
+        index=spec.index,
+        restarts=int(str(again)),
     )
     if started is None:
         return found
@@ -79,11 +83,30 @@ def _container(state: State, paths: Paths, network: Network | None, row: Sequenc
     # Without its monitor nobody takes its output any more or learns how it ended: it has to be started anew.
     if lives and watched(paths.bundle(found.id)):
         address = network.address(int(str(slot))) if network and spec.network == "bridge" else ""
-        lost = bundle.lost_source(paths.bundle(found.id))
-        return found._replace(status="running", pid=int(str(pid)), address=address, lost=lost)
+        lost = owning.lost_source(paths.bundle(found.id))
+        return found._replace(
+            status="running", pid=int(str(pid)), address=address, lost=lost, health=_health(spec, str(health))
+        )
+    from .container import monitor  # seldom: `ps` shouldn't wait for it
+
     # Only conmon knows the code of a container that ended by itself; after a power loss nobody does.
     code = exit_code if exit_code is not None else monitor.exit_code(paths.container(found.id), found.id)
     return found._replace(status="stopped", exit_code=None if code is None else int(str(code)))
+
+
+def _health(spec: ContainerSpec, said: str) -> Health:
+    """What was last written down; before the first check of one that has a health check, that it is starting."""
+    if spec.healthcheck is None:
+        return ""
+    return "healthy" if said == "healthy" else "unhealthy" if said == "unhealthy" else "starting"
+
+
+def supervisor(paths: Paths, environment: str) -> Supervisor | None:
+    """What its file says: whoever holds its lock lives, and one that ends takes it away."""
+    path = paths.supervisor(environment)
+    with suppress(OSError, ValueError, IndexError), open(path, encoding="ascii") as file:
+        return Supervisor(int(file.read().split()[0]), held(path), os.fstat(file.fileno()).st_mtime)
+    return None
 
 
 def images(state: State) -> tuple[Image, ...]:
@@ -106,20 +129,53 @@ def _image(row: Sequence[Any], names: Sequence[str]) -> Image:
 
 
 def observed(
-    state: State, paths: Paths, network: Network | None, wanted: Environment, image_key: str, keys: Sequence[str]
+    state: State,
+    paths: Paths,
+    network: Network | None,
+    wanted: Environment,
+    images: Mapping[str, str],
+    keys: Sequence[str],
 ) -> Observed:
     """All that `plan` wants to know of an environment."""
-    row = state.db.execute("SELECT digest FROM image WHERE key = ? ORDER BY created DESC", (image_key,)).fetchone()
     found = {key: state.layer(key) for key in keys}
+    store = Stored(state, paths)
     return Observed(
         environment=wanted,
-        containers=tuple(rooted(state, paths, container) for container in containers(state, paths, network, wanted.id)),
-        cached=frozenset(key for key, layer in found.items() if layer is not None and whole(state, paths, layer)),
-        image="" if row is None or not _usable(state, paths, row[0]) else row[0],
-        built=recall(state, wanted.id),
+        containers=tuple(rooted(store, container) for container in containers(state, paths, network, wanted.id)),
+        cached=frozenset(key for key, layer in found.items() if layer is not None and store.whole(layer)),
+        images={name: _observed(store, wanted.id, name, key) for name, key in images.items()},
         volumes=volumes(paths, wanted.id),
-        files={} if row is not None else listings(state, wanted.id),  # read only where it is to be told what changed
     )
+
+
+def _observed(store: Stored, environment: str, name: str, key: str) -> ObservedImage:
+    digest = store.state.image_of(key)
+    return ObservedImage(
+        digest="" if digest is None or store.layers(digest) is None else digest,
+        built=recall(store.state, environment, name),
+        # Read only where it is to be told what changed.
+        files={} if digest is not None else listings(store.state, environment, name),
+    )
+
+
+class Stored:
+    """Which images can be used, as they are found at the first look: many containers have the same one."""
+
+    def __init__(self, state: State, paths: Paths) -> None:
+        self.state = state
+        self.paths = paths
+        self._layers: dict[str, tuple[int, ...] | None] = {}
+
+    def layers(self, digest: str) -> tuple[int, ...] | None:
+        """The layers of an image; None when it isn't there, or one of them isn't whole."""
+        if digest not in self._layers:
+            row = self.state.db.execute("SELECT layers FROM image WHERE digest = ?", (digest,)).fetchone()
+            layers = None if row is None else tuple(json.loads(row[0]))
+            self._layers[digest] = layers if layers is not None and all(map(self.whole, layers)) else None
+        return self._layers[digest]
+
+    def whole(self, layer: int) -> bool:
+        return whole(self.state, self.paths, layer)
 
 
 def whole(state: State, paths: Paths, layer: int) -> bool:
@@ -133,41 +189,34 @@ def whole(state: State, paths: Paths, layer: int) -> bool:
     return size is not None and (filled or size == 0)
 
 
-def _usable(state: State, paths: Paths, digest: str) -> bool:
-    row = state.db.execute("SELECT layers FROM image WHERE digest = ?", (digest,)).fetchone()
-    return row is not None and all(whole(state, paths, layer) for layer in json.loads(row[0]))
-
-
-def rooted(state: State, paths: Paths, container: Container) -> Container:
+def rooted(store: Stored, container: Container) -> Container:
     """A container whose image was damaged has lost its root: it doesn't count as running, so that `up` starts it anew.
 
     Nor does one whose image has been mended since: it stands on the layers of before.
     """
-    if container.status != "running" or (
-        _usable(state, paths, container.image) and not _mended(state, paths, container)
-    ):
+    if container.status != "running":
+        return container
+    layers, used = store.layers(container.image), owning.owner(store.paths.bundle(container.id)).layers
+    if layers is not None and (not used or used == layers):
         return container
     return container._replace(status="stopped", pid=None)
 
 
-def _mended(state: State, paths: Paths, container: Container) -> bool:
-    """Whether the image has other layers by now than those that the container was started on."""
-    used, found = bundle.owner(paths.bundle(container.id)).layers, image(state, container.image)
-    return bool(used) and found is not None and used != found.layers
-
-
-def recall(state: State, environment: str) -> tuple[tuple[str, Pairs], ...]:
+def recall(state: State, environment: str, image: str) -> tuple[tuple[str, Pairs], ...]:
     # In the order they were written: the order of the build.
-    rows = state.db.execute("SELECT position, inputs FROM built WHERE environment = ? ORDER BY rowid", (environment,))
+    rows = state.db.execute(
+        "SELECT position, inputs FROM built WHERE environment = ? AND image = ? ORDER BY rowid", (environment, image)
+    )
     return tuple((position, pairs(json.loads(inputs))) for position, inputs in rows)
 
 
-def listings(state: State, environment: str) -> dict[str, Pairs]:
-    """Digest of what a step of the last build read of a folder -> the files it read."""
+def listings(state: State, environment: str, image: str) -> dict[str, Pairs]:
+    """Digest of what a step of an image's last build read of a folder -> the files it read."""
+    start = f"{FILES}{image}/"
     rows = state.db.execute(
-        "SELECT object, text FROM told WHERE environment = ? AND object LIKE ?", (environment, f"{FILES}%")
+        "SELECT object, text FROM told WHERE environment = ? AND object LIKE ?", (environment, f"{start}%")
     )
-    return {name.removeprefix(FILES): pairs(json.loads(text)) for name, text in rows}
+    return {name.removeprefix(start): pairs(json.loads(text)) for name, text in rows}
 
 
 def records(state: State, environment: str) -> tuple[Record, ...]:

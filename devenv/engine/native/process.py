@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from devenv.errors import EngineError, Unsupported
@@ -27,6 +28,15 @@ def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
         **kept,
         **(extra or {}),
     }
+
+
+def ourselves(module: str, *arguments: str) -> tuple[list[str], dict[str, str]]:
+    """argv of a module of ours as a program of its own, and the variables by which it is found."""
+    root = os.path.abspath(__file__)
+    for _ in __name__.split("."):
+        root = os.path.dirname(root)
+    # -P: the current folder is a project of unknown people, and must not be where Python looks for modules.
+    return [sys.executable, "-P", "-s", "-m", module, *arguments], {"PYTHONPATH": root}
 
 
 def find(name: str, hint: str = "") -> str:
@@ -194,10 +204,13 @@ def session_of(pid_file: str, seconds: float = 0.5) -> int:
     return 0
 
 
-def end_session(leader: int, init: int) -> None:
-    """Kill all processes of a session, also when its leader is gone; only those in the PID namespace of `init`."""
+def end_session(leader: int, init: int, listed: Callable[[], Iterable[str]] = lambda: os.listdir("/proc")) -> None:
+    """Kill all processes of a session, also when its leader is gone; only those in the PID namespace of `init`.
+
+    `listed` says which there may be, if somebody knows: there can be thousands on a host.
+    """
     for _ in range(50):  # they may fork meanwhile
-        found = [pid for pid in os.listdir("/proc") if pid.isdecimal() and _is_of(pid, leader, init)]
+        found = [pid for pid in listed() if pid.isdecimal() and _is_of(pid, leader, init)]
         for pid in found:
             try:
                 os.kill(int(pid), signal.SIGKILL)
@@ -205,6 +218,19 @@ def end_session(leader: int, init: int) -> None:
                 pass
         if not found:
             return
+
+
+def marked(pids: Iterable[str], mark: str) -> set[int]:
+    """The sessions of those of these processes that were given this variable (`NAME=VALUE`), or inherited it."""
+    found = set()
+    for pid in pids:
+        try:
+            with open(f"/proc/{pid}/environ", "rb") as file:
+                if mark.encode() in file.read().split(b"\0"):
+                    found.add(os.getsid(int(pid)))
+        except OSError:
+            continue  # gone meanwhile
+    return found
 
 
 def _is_of(pid: str, leader: int, init: int) -> bool:
@@ -257,3 +283,62 @@ def lines(
     finally:
         pipe.close()
     return code if code >= 0 else 128 - code
+
+
+def attempt(
+    argv: Sequence[str], seconds: float, most: int, end: Callable[[], None], cancelling: int = -1
+) -> tuple[int | None, bytes]:
+    """Run for so long at most; its code (None: it took longer), and the first `most` bytes that it printed.
+
+    `end` is called in any case, to kill what it has started elsewhere. It has no more time once `cancelling`, a descriptor,
+    can be read. For any number of threads.
+    """
+    read, write = os.pipe()
+    given = [
+        (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
+        *((os.POSIX_SPAWN_DUP2, write, fd) for fd in (1, 2)),
+    ]
+    try:
+        pid = os.posix_spawn(argv[0], list(argv), environment(), file_actions=given)
+    except OSError as error:
+        os.close(read)
+        raise EngineError(f"run {argv[0]}: {error.strerror}") from error
+    finally:
+        os.close(write)
+    program = os.pidfd_open(pid)
+    try:
+        said, in_time = _watched(program, read, seconds, most, cancelling)
+        end()
+        if not in_time and not _ends(program, 1000):
+            signal.pidfd_send_signal(program, signal.SIGKILL)
+            end()  # it hadn't come far enough before
+        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    finally:
+        os.close(program)
+        os.close(read)
+    return (code if code >= 0 else 128 - code) if in_time else None, said
+
+
+def _watched(program: int, output: int, seconds: float, most: int, cancelling: int) -> tuple[bytes, bool]:
+    """What a program prints until it ends, all read and little kept; and whether it did end in time."""
+    import time
+    from select import POLLIN, poll
+
+    deadline, said = time.monotonic() + seconds, b""
+    waiting = poll()
+    for awaited in (program, output, cancelling):
+        if awaited >= 0:
+            waiting.register(awaited, POLLIN)
+    os.set_blocking(output, False)
+    while (left := deadline - time.monotonic()) > 0:
+        ready = [fd for fd, _ in waiting.poll(left * 1000)]
+        if output in ready:
+            block = os.read(output, 65536)
+            said += block[: most - len(said)]
+            if not block:  # it closed its output, and goes on
+                waiting.unregister(output)
+        elif program in ready:
+            return said, True
+        elif ready:
+            break
+    return said, False

@@ -6,7 +6,7 @@ import json
 
 from devenv.model import plain
 from devenv.model.container import ContainerSpec, Process
-from devenv.model.manifest import Limits, Pairs, Port, Source
+from devenv.model.manifest import Healthcheck, Limits, Mount, Pairs, Port, Restart, Source
 from devenv.model.plan import Change, Record, StepPlan
 
 from . import Json
@@ -18,9 +18,10 @@ def spec_text(spec: ContainerSpec) -> str:
 
 
 def spec_value(text: str | Json) -> ContainerSpec:
-    """The ContainerSpec of `spec_text`, or of what that is parsed to."""
+    """The ContainerSpec of `spec_text`, or of what that is parsed to. What an older devenv didn't write has its default."""
     data: Json = json.loads(text) if isinstance(text, str) else text
     process: Json = data["process"]
+    check: Json | None = data.get("healthcheck")
     return ContainerSpec(
         **{
             **data,
@@ -32,6 +33,10 @@ def spec_value(text: str | Json) -> ContainerSpec:
             "ports": tuple(Port(**port) for port in data["ports"]),
             "limits": Limits(**data["limits"]),
             "inputs": pairs(data["inputs"]),
+            "mounts": tuple(Mount(**mount) for mount in data.get("mounts", ())),
+            "secrets": tuple(data.get("secrets", ())),
+            "healthcheck": None if check is None else Healthcheck(**check),
+            "restart": Restart(**data.get("restart", {})),
         }
     )
 

@@ -127,9 +127,10 @@ def _opened(place: str, held: ExitStack) -> Store | Tarred:
 # To a cache -----------------------------------------------------------------------------------------------------
 
 
-def give(shop: Shop, place: str, shared: Sequence[Shared], digest: str, name: str, sink: Sink) -> None:
-    """Write an image, and which of these layers the store has, to a cache: see Workshop.give."""
-    parts, place = commit.parts_of(shop, digest), os.path.abspath(place)
+def give(shop: Shop, place: str, shared: Sequence[Shared], images: Mapping[str, str], sink: Sink) -> None:
+    """Write images, and which of these layers the store has, to a cache: see Workshop.give."""
+    parts = {name: commit.parts_of(shop, digest) for name, digest in images.items()}
+    place = os.path.abspath(place)
     told, begun = f"to cache  {place}", time.monotonic()
     sink(Event("started", told))
     try:
@@ -138,16 +139,17 @@ def give(shop: Shop, place: str, shared: Sequence[Shared], digest: str, name: st
         if place.endswith(".tar"):
             with commit.tarring(place) as out:
                 layers = _put(shop, parts, numbers, out, 1)
-                out.name(name, parts.manifest)
+                for name, one in parts.items():
+                    out.name(name, one.manifest)
                 out.name(shelf.NAME, shelf.write(out, layers), shelf.KIND)
         else:
-            _to_folder(shop, parts, place, name, numbers)
+            _to_folder(shop, parts, place, numbers)
     except OSError as error:
         raise EngineError(f"write cache {place}: {error.strerror}") from error
     sink(Event("done", told, seconds=time.monotonic() - begun))
 
 
-def _to_folder(shop: Shop, parts: commit.Parts, place: str, name: str, numbers: Mapping[str, int]) -> None:
+def _to_folder(shop: Shop, parts: Mapping[str, commit.Parts], place: str, numbers: Mapping[str, int]) -> None:
     if not os.path.isdir(place):
         commit.is_layout(place)  # a file: said before anything is made
     layout = Store(place, 0o755)
@@ -161,7 +163,8 @@ def _to_folder(shop: Shop, parts: commit.Parts, place: str, name: str, numbers: 
         return found
 
     layout.retag(shelf.NAME, renewed, shelf.KIND)
-    layout.tag(name, parts.manifest)
+    for name, one in parts.items():
+        layout.tag(name, one.manifest)
 
 
 def _others(layout: Store, before: Descriptor | None, ours: Mapping[str, Descriptor]) -> Mapping[str, Descriptor]:
@@ -174,7 +177,7 @@ def _others(layout: Store, before: Descriptor | None, ours: Mapping[str, Descrip
 
 
 def _put(
-    shop: Shop, parts: commit.Parts, numbers: Mapping[str, int], out: Store | Tarring, threads: int
+    shop: Shop, parts: Mapping[str, commit.Parts], numbers: Mapping[str, int], out: Store | Tarring, threads: int
 ) -> dict[str, Descriptor]:
     """Write the blobs; those of the layers, by key."""
 
@@ -183,11 +186,12 @@ def _put(
         commit.put_layer(shop, number, wanted, out)
         return wanted
 
-    image = [number for number, _ in parts.layers]
-    every = sorted({*image, *numbers.values()})
+    images = (number for one in parts.values() for number, _ in one.layers)
+    every = sorted({*images, *numbers.values()})
     with ThreadPoolExecutor(threads) as pool:
         found = dict(zip(every, _all(pool, put, every), strict=True))
-    commit.put_small(shop, parts, out)
+    for one in parts.values():
+        commit.put_small(shop, one, out)
     return {key: found[number] for key, number in numbers.items()}
 
 

@@ -12,76 +12,16 @@ import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import islice
+from itertools import count, islice
 from typing import NamedTuple
 
 from devenv.errors import StoreError
 from devenv.lives import alive, boot_id, process_start
 
-SCHEMA = 3
+from .schema import SCHEMA, STEPS, TABLES
 
 _DAY = 86400
 _PATIENCE = 30.0  # seconds to wait for others who write
-
-_TABLES = """
-CREATE TABLE layer (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
-    key TEXT UNIQUE,             -- the build step's key; NULL for layers that came with an image
-    diff_id TEXT,                -- sha256 of its uncompressed tar, once that was computed
-    blob_size INTEGER,           -- of that tar, bytes
-    size INTEGER NOT NULL DEFAULT 0,
-    boot TEXT,                   -- NULL: on disk for certain
-    created REAL NOT NULL,
-    used REAL NOT NULL,
-    parent TEXT                  -- the key of the root that the step ran on: layers with the same one share files
-);
-CREATE INDEX layer_diff ON layer (diff_id);
-CREATE INDEX layer_parent ON layer (parent);
-CREATE TABLE image (
-    digest TEXT PRIMARY KEY,     -- of the image manifest
-    key TEXT NOT NULL,           -- of the root filesystem and config it was built from
-    layers TEXT NOT NULL,        -- JSON list of layer ids, bottom first
-    config TEXT NOT NULL,        -- JSON, as image.py writes it
-    size INTEGER NOT NULL,
-    created REAL NOT NULL
-);
-CREATE INDEX image_key ON image (key);
-CREATE TABLE reference (name TEXT PRIMARY KEY, digest TEXT NOT NULL REFERENCES image (digest) ON DELETE CASCADE);
-CREATE TABLE environment (
-    id TEXT PRIMARY KEY, name TEXT NOT NULL, folder TEXT NOT NULL, variant TEXT NOT NULL,
-    UNIQUE (folder, variant)
-);
-CREATE TABLE built (environment TEXT NOT NULL, position TEXT NOT NULL, inputs TEXT NOT NULL, PRIMARY KEY (environment, position));
-CREATE TABLE told (              -- of an environment: by object, what was last done to it and why; by digest, a folder's files
-    environment TEXT NOT NULL, object TEXT NOT NULL, text TEXT NOT NULL, PRIMARY KEY (environment, object)
-);
-CREATE TABLE container (
-    id TEXT PRIMARY KEY,
-    environment TEXT NOT NULL,
-    name TEXT NOT NULL,
-    image TEXT NOT NULL,
-    slot INTEGER NOT NULL,
-    spec TEXT NOT NULL,          -- JSON of the ContainerSpec
-    created REAL NOT NULL,
-    hooks_done INTEGER NOT NULL DEFAULT 0,
-    pid INTEGER, pid_start INTEGER, boot TEXT, started REAL, exit_code INTEGER,
-    UNIQUE (environment, name)
-);
-CREATE TABLE slot (
-    number INTEGER PRIMARY KEY,
-    boot TEXT,                   -- the boot in which it was wired; anything else: not wired
-    container TEXT,              -- held for a container, running or not
-    pid INTEGER, pid_start INTEGER, pid_boot TEXT   -- held by a command while it lives
-);
-CREATE TABLE setting (name TEXT PRIMARY KEY, value TEXT NOT NULL);
-"""
-
-_STEPS = {
-    1: "ALTER TABLE layer ADD COLUMN parent TEXT;\nCREATE INDEX layer_parent ON layer (parent)",
-    2: "CREATE TABLE told (environment TEXT NOT NULL, object TEXT NOT NULL, text TEXT NOT NULL,"
-    " PRIMARY KEY (environment, object))",
-}
-"""What makes a schema the next one."""
 
 
 class Owner(NamedTuple):
@@ -150,7 +90,7 @@ class State:
             )
         with self.transaction():
             (version,) = self.db.execute("PRAGMA user_version").fetchone()
-            steps = [_TABLES] if version == 0 else [_STEPS[number] for number in range(version, SCHEMA)]
+            steps = [TABLES] if version == 0 else [STEPS[number] for number in range(version, SCHEMA)]
             for statement in ";\n".join(steps).split(";\n"):  # none, if somebody else got here first
                 self.db.execute(statement)
             self.db.execute(f"PRAGMA user_version = {SCHEMA}")
@@ -178,6 +118,27 @@ class State:
 
     def set(self, name: str, value: str) -> None:
         self.db.execute("INSERT OR REPLACE INTO setting VALUES (?, ?)", (name, value))
+
+    # Environments --------------------------------------------------------------------------------
+
+    def register(self, identifier: str, name: str, folder: str, variant: str) -> None:
+        """Write an environment down, or its new name; a new one has the smallest number that nobody has."""
+        known = self.db.execute("SELECT name FROM environment WHERE folder = ? AND variant = ?", (folder, variant))
+        if known.fetchone() == (name,):
+            return
+        with self.transaction() as db:
+            taken = {number for (number,) in db.execute("SELECT number FROM environment")}
+            number = next(number for number in count(1) if number not in taken)
+            db.execute(
+                "INSERT INTO environment (id, name, folder, variant, number) VALUES (?, ?, ?, ?, ?)"
+                " ON CONFLICT (folder, variant) DO UPDATE SET name = excluded.name",
+                (identifier, name, folder, variant, number),
+            )
+
+    def group(self, environment: str) -> int:
+        """The number of an environment, at least 1; 0 for none that is registered."""
+        row = self.db.execute("SELECT number FROM environment WHERE id = ?", (environment,)).fetchone()
+        return 0 if row is None else int(row[0])
 
     # Slots ---------------------------------------------------------------------------------------
 

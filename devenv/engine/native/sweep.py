@@ -14,7 +14,7 @@ from devenv.errors import DevenvError, EngineError
 from devenv.paths import Paths
 
 from . import mount
-from .container import bundle, runtime
+from .container import owning, runtime
 from .slot import pool
 from .state import State
 
@@ -56,7 +56,7 @@ def containers(paths: Paths, state: State) -> Iterator[tuple[str, int]]:
     names = {*listed(f"{paths.run}/bundles"), *listed(f"{paths.home}/containers")}  # before the rows: those come first
     kept = {row[0] for row in state.db.execute("SELECT id FROM container")} if names else set()
     for identifier in sorted(names - kept):
-        lock = bundle.take(paths.bundle(identifier))
+        lock = owning.take(paths.bundle(identifier))
         if lock is None:
             continue
         # Once more: `run --keep` gives its container a row and only then its lock back.
@@ -68,7 +68,7 @@ def containers(paths: Paths, state: State) -> Iterator[tuple[str, int]]:
 
 def remove_container(paths: Paths, identifier: str) -> None:
     """Kill it and remove its folders; the caller has its lock."""
-    owner = bundle.owner(paths.bundle(identifier))
+    owner = owning.owner(paths.bundle(identifier))
     engine = runtime.having(identifier, owner.runtime, paths.runtime)
     if identifier in engine.known():
         engine.delete(identifier)
@@ -79,7 +79,7 @@ def remove_container(paths: Paths, identifier: str) -> None:
 
 def remove_orphan(paths: Paths, identifier: str) -> None:
     """The same for a `run` that was killed, by a process of its own; nothing when another command is at it already."""
-    lock = bundle.take(paths.bundle(identifier))
+    lock = owning.take(paths.bundle(identifier))
     if lock is None:
         return
     try:
@@ -118,7 +118,7 @@ def used_layers(paths: Paths) -> set[int]:
     """Layers of containers that have no row: those of living `run`s."""
     found: set[int] = set()
     for identifier in listed(f"{paths.run}/bundles"):
-        found.update(bundle.owner(paths.bundle(identifier)).layers)
+        found.update(owning.owner(paths.bundle(identifier)).layers)
     return found
 
 
@@ -131,6 +131,14 @@ def notes(paths: Paths) -> Iterator[str]:
             pid = rest.partition("-")[0]
             if kind == "exec" and pid.isdecimal() and not os.path.exists(f"/proc/{pid}"):
                 yield f"{folder}/{name}"
+
+
+def members(identifier: str) -> list[str]:
+    """Pids of a container's processes, by a cgroup that has them all."""
+    for folder in (_CGROUPS, *(f"{_CGROUPS}/{name}" for name in listed(_CGROUPS))):
+        with suppress(OSError), open(f"{folder}/devenv/{identifier}/cgroup.procs", encoding="ascii") as file:
+            return file.read().split()
+    return []
 
 
 def remove_cgroups(identifier: str) -> None:

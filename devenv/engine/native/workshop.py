@@ -8,7 +8,8 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import contextmanager, suppress
+from copy import copy
 from typing import BinaryIO
 
 from devenv.beneath import remove_tree
@@ -25,7 +26,7 @@ from . import ahead, bases, commit, observe, pythons, supply
 from .container import bundle, runtime, snapshot
 from .container.snapshot import Stage
 from .container.step import Step
-from .draft import Draft, drafting, new_draft
+from .draft import drafting, new_draft
 from .ending import Ending
 from .host import archives, lent, tools
 from .inquiry import ask
@@ -52,7 +53,7 @@ class Shop:
         paths: Paths,
         env: Mapping[str, str],
         stage: Callable[[], Stage],
-        begin: Callable[[State], None],
+        begin: Callable[[], None],
         architecture: str,
     ) -> None:
         self.paths = paths
@@ -61,12 +62,10 @@ class Shop:
         self.lending = Lending()
         self.stage = stage
         self._begin = begin
-        self._store = Store(paths.layout)
         self._local = threading.local()
         self.running: set[str] = set()
         self.ending = Ending()
         self.bases: Mapping[str, BaseLock] = {}
-        self.clock = EPOCH
         self.moments: tuple[int, ...] = ()
 
     @property
@@ -78,7 +77,7 @@ class Shop:
         return found
 
     def open(self) -> None:
-        self._begin(self.state)
+        self._begin()
         self.stage()
 
     def lend(self, lending: Lending) -> None:
@@ -86,15 +85,20 @@ class Shop:
 
     def use(self, section: Section) -> None:
         self.bases = {lock.suite: lock for lock in section.bases}
-        self.clock = section.clock or EPOCH
-        resolved = (section.apt.release if section.apt else 0, *(lock.release for lock in section.bases))
+        debs = (section.apt, *(service.apt for service in section.services))
+        resolved = (*(one.release for one in debs if one), *(lock.release for lock in section.bases))
         self.moments = tuple(sorted({moment for moment in resolved if moment}))
+
+    def apart(self) -> Shop:
+        other = copy(self)
+        other.running, other.ending = set(), Ending()
+        return other
 
     # Layers --------------------------------------------------------------------------------------
 
     @trouble("look up a layer")
     def layer(self, key: str) -> int | None:
-        self._begin(self.state)
+        self._begin()
         found = self.state.layer(key)
         if found is None:
             return None
@@ -113,8 +117,8 @@ class Shop:
             yield snapshot.merged(staging, self.paths.layers, [str(number) for number in layers])
 
     @contextmanager
-    def edit(self, key: str, layers: Sequence[int]) -> Iterator[str]:
-        with trouble("make a layer"), self._draft(key, anyway=True) as draft:
+    def edit(self, key: str, layers: Sequence[int], clock: int = EPOCH) -> Iterator[str]:
+        with trouble("make a layer"), drafting(self, key, anyway=True) as draft:
             begun = begin()
             upper, work = snapshot.new_upper(draft.folder, 0)
             with self.stage().staging() as staging:
@@ -125,13 +129,13 @@ class Shop:
                     else upper
                 )
             if layers:
-                size = adopt(upper, 0, COUNT, self._normal(begun, layers, transient.nothing))
+                size = adopt(upper, 0, COUNT, self._normal(begun, layers, transient.nothing, clock))
             else:  # without overlayfs no marks of its own; and files may be links to other layers', which nobody may touch
                 size = int(any(os.scandir(upper)))
             draft.keep(upper, size)
 
-    def _normal(self, begun: Begun, layers: Sequence[int], fates: transient.Fates) -> Normal:
-        return Normal(self.clock, begun.earliest(), fates, tuple(self.paths.layer(n) for n in reversed(layers)))
+    def _normal(self, begun: Begun, layers: Sequence[int], fates: transient.Fates, clock: int) -> Normal:
+        return Normal(clock, begun.earliest(), fates, tuple(self.paths.layer(n) for n in reversed(layers)))
 
     @trouble("run a step")
     def run(
@@ -147,8 +151,9 @@ class Shop:
         output: Callable[[str], None],
         keep_failed: str = "",
         parent: str = "",
+        clock: int = EPOCH,
     ) -> int:
-        with self._draft(key) as draft:
+        with drafting(self, key) as draft:
             if draft.found is not None:
                 return draft.found
             with self._slot() as slot:
@@ -158,11 +163,11 @@ class Shop:
                     step = Step(self, draft.folder, slot, names, run, env, user, workdir, tuple(mounted))
                     return step.upper, step.execute(_named("build", draft.identifier), output)
 
-                begun, upper, code, below, size = ahead.executed(self, draft, layers, run, binds, execute)
+                begun, upper, code, below, size = ahead.executed(self, draft, layers, run, binds, execute, clock)
                 if code and not keep_failed:
                     raise _failed(code)
                 # What a failed step left is looked at by people: its logs stay.
-                normal = self._normal(begun, layers, transient.fates(offline=run.network == "none"))
+                normal = self._normal(begun, layers, transient.fates(offline=run.network == "none"), clock)
                 over = normal._replace(lowers=(below, *normal.lowers)) if below else normal
                 size += adopt(upper, host_start(slot), COUNT, None if code else over)
                 if below:
@@ -325,7 +330,7 @@ class Shop:
     def _resolve(self, suite: str, sink: Sink, *, anew: bool) -> BaseLock:
         path = self._base_path(suite)
         self.open()
-        with self._draft(_hash("resolve", path)) as draft:
+        with drafting(self, _hash("resolve", path)) as draft:
             found = None if anew else bases.remembered(path)  # somebody else was quicker
             if found is None:
                 sink(Event("started", f"resolve bootstrap:{suite}"))
@@ -337,7 +342,7 @@ class Shop:
             return found
 
     def _bootstrap(self, key: str, suite: str, sink: Sink) -> int:
-        with self._draft(key) as draft:
+        with drafting(self, key) as draft:
             if draft.found is not None:
                 return draft.found
             name = f"bootstrap:{suite}"
@@ -375,7 +380,7 @@ class Shop:
         source = Store(folder)
         layers = []
         for descriptor, diff_id in zip(found.layers, found.diff_ids, strict=True):
-            with self._draft(_hash("layer", diff_id)) as draft:
+            with drafting(self, _hash("layer", diff_id)) as draft:
                 if draft.found is None:
                     sink(Event("started", f"layer {diff_id[7:19]}"))
                     begun = time.monotonic()
@@ -389,15 +394,15 @@ class Shop:
     # Images --------------------------------------------------------------------------------------
 
     @trouble("commit an image")
-    def commit(self, rootfs: Rootfs, key: str, references: Sequence[str]) -> Image:
-        return commit.commit(self, rootfs, key, references)
+    def commit(self, rootfs: Rootfs, key: str, references: Sequence[str], clock: int = EPOCH) -> Image:
+        return commit.commit(self, rootfs, key, references, clock)
 
     def pack(self, layer: int) -> None:
         commit.packed(self, layer)
 
     @trouble("save an image")
     def export(self, digest: str, target: str, name: str) -> None:
-        self._begin(self.state)
+        self._begin()
         commit.export(self, digest, target, name)
 
     def offered(self, place: str) -> Mapping[str, Offer]:
@@ -412,10 +417,10 @@ class Shop:
         share.take(self, wanted, sink)
 
     @trouble("write a cache")
-    def give(self, place: str, shared: Sequence[Shared], digest: str, name: str, sink: Sink) -> None:
+    def give(self, place: str, shared: Sequence[Shared], images: Mapping[str, str], sink: Sink) -> None:
         from . import share
 
-        share.give(self, place, shared, digest, name, sink)
+        share.give(self, place, shared, images, sink)
 
     @trouble("compare layers")
     def compare(self, left: int, right: int) -> tuple[Difference, ...]:
@@ -426,11 +431,6 @@ class Shop:
             tuple(env.items()), user=user, workdir=workdir, cmd=("/bin/sh",), architecture=self.architecture
         )
         self.commit(Rootfs("", tuple(layers), config), "", (name,))
-
-    # Inside --------------------------------------------------------------------------------------
-
-    def _draft(self, key: str, *, anyway: bool = False) -> AbstractContextManager[Draft]:
-        return drafting(self, key, anyway=anyway)
 
     def proxies(self) -> Pairs:
         return lent.proxy_variables(self.env) if self.lending.proxy == "host" else ()

@@ -83,6 +83,11 @@ CASES: dict[str, tuple[Manifest, Section]] = {
             "git curl libpq5=15.5-0+deb12u1 zlib1g:arm64 tar",
         ),
     ),
+    "a-service-s-own": (
+        manifest("bootstrap:trixie", sources=(), service="db", apt=("postgresql",)),
+        section(["postgresql=17+278 postgresql-17=17.6-1"], "postgresql"),
+    ),
+    "a-service-upon-an-image": (manifest("oci:images/redis", sources=(), service="cache"), section()),
     "apt-two-layers": (
         manifest(apt=("git", "jq")),
         section(["git=1:2.39.5-0+deb12u2 liberror-perl:all=0.17029-2", "jq=1.6-2.1 libjq1=1.6-2.1"], "git jq"),

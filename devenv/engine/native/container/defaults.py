@@ -12,18 +12,19 @@ from devenv.model.manifest import Pairs
 
 
 def volumes(image: Image, spec: ContainerSpec) -> Pairs:
-    """The image's VOLUMEs, named by their path, but for those where a source is mounted."""
+    """The image's VOLUMEs, named by their path, but for those where something else is mounted. Each replica has its own."""
     named = []
-    sources = {source.target for source in spec.sources}
+    own = f"{spec.name}." if spec.index else ""
+    taken = {source.target for source in spec.sources} | {mount.target for mount in spec.mounts}
     for volume in image.config.volumes:
         path = os.path.normpath(f"/{volume.lstrip('/')}")
         if path == "/" or path.split("/")[1] in ("dev", "etc", "proc", "sys") or path == "/run":
             raise EngineError(
                 f"use image: its VOLUME {volume} is a part of the system", hint="take it out of the image"
             )
-        if path in sources:
+        if path in taken:
             continue
-        named.append((path[1:].replace("-", "--").replace("/", "-"), path))
+        named.append((own + path[1:].replace("-", "--").replace("/", "-"), path))
     return tuple(named)
 
 

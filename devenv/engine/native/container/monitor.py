@@ -1,22 +1,20 @@
-"""conmon (conmon(8)) holds a detached container's output and exit code. Launching it, and reading what it wrote."""
+"""conmon (conmon(8)) holds a detached container's output and exit code. Launching it, and how it ended."""
 
 from __future__ import annotations
 
 import json
 import os
-import time
-from collections.abc import Callable, Iterator
+from contextlib import suppress
 
-from devenv.engine import LogLine
 from devenv.errors import EngineError
 
-from .. import process
+from .. import mount, process
 from .runtime import Runtime
 
-LOG_SIZE = 16 << 20
-"""Bytes after which conmon starts a container's log anew."""
+LOG_SIZE = 8 << 20
+"""Bytes after which conmon begins a container's log anew; one that was full stays beside it (log.py)."""
 
-_POLL = 0.05
+_OOM = "oom"
 
 
 def launch(runtime: Runtime, identifier: str, *, bundle: str, folder: str) -> int:
@@ -25,12 +23,10 @@ def launch(runtime: Runtime, identifier: str, *, bundle: str, folder: str) -> in
     `folder` gets `log` (Kubernetes' log format) and `exit/<id>`; the bundle's folder conmon's sockets and pid files.
     """
     os.makedirs(f"{folder}/exit", 0o700, exist_ok=True)
-    try:
-        os.unlink(f"{folder}/exit/{identifier}")  # of its last run
-    except FileNotFoundError:
-        pass
+    for last in (f"{folder}/exit/{identifier}", f"{bundle}/{_OOM}"):
+        with suppress(FileNotFoundError):
+            os.unlink(last)
     read, write = os.pipe()
-    os.set_inheritable(write, True)
     argv = [
         process.find("conmon"),
         *("--api-version", "1", "--cid", identifier, "--cuuid", identifier, "--name", identifier),
@@ -41,13 +37,11 @@ def launch(runtime: Runtime, identifier: str, *, bundle: str, folder: str) -> in
     ]
     try:
         # conmon tells the pid, or the runtime's error, on the pipe named by _OCI_SYNCPIPE, and then goes its own way.
-        pid = os.posix_spawn(
-            argv[0],
-            argv,
-            process.environment({"_OCI_SYNCPIPE": str(write)}),
-            file_actions=[(os.POSIX_SPAWN_OPEN, fd, "/dev/null", os.O_RDWR, 0) for fd in (0, 1, 2)],
-            setsid=False,
-        )
+        # It goes to this program alone (dup2 onto itself lets a descriptor through): other threads start others meanwhile.
+        null = [(os.POSIX_SPAWN_OPEN, fd, "/dev/null", os.O_RDWR, 0) for fd in (0, 1, 2)]
+        env = process.environment({"_OCI_SYNCPIPE": str(write)})
+        with mount.within(bundle):  # where conmon makes its file `oom`
+            pid = os.posix_spawn(argv[0], argv, env, file_actions=[*null, (os.POSIX_SPAWN_DUP2, write, write)])
     finally:
         os.close(write)
     with open(read, "rb") as pipe:
@@ -76,6 +70,23 @@ def exit_code(folder: str, identifier: str) -> int | None:
         return None
 
 
+def ended(folder: str, identifier: str) -> float | None:
+    """When a container ended, Unix seconds; None as long as conmon hasn't written its code."""
+    try:
+        return os.stat(f"{folder}/exit/{identifier}").st_mtime
+    except FileNotFoundError:
+        return None
+
+
+def out_of_memory(bundle: str) -> bool:
+    """Whether conmon saw that the container, or a process in it, was killed for want of memory; told once."""
+    try:
+        os.unlink(f"{bundle}/{_OOM}")
+    except FileNotFoundError:
+        return False
+    return True
+
+
 def wait_monitor(bundle: str, timeout: float) -> None:
     """Wait until the conmon of a container that ended has written its exit code and gone."""
     try:
@@ -87,8 +98,8 @@ def wait_monitor(bundle: str, timeout: float) -> None:
         wait_exit(pid, timeout)
 
 
-def wait_exit(pid: int, timeout: float) -> bool:
-    """Wait until a process (not our child) is gone; whether it is."""
+def wait_exit(pid: int, timeout: float, cancelling: int = -1) -> bool:
+    """Wait until a process (not our child) is gone; whether it is. No longer once `cancelling`, a descriptor, can be read."""
     import select
 
     try:
@@ -97,84 +108,9 @@ def wait_exit(pid: int, timeout: float) -> bool:
         return True
     try:
         poll = select.poll()
-        poll.register(fd, select.POLLIN)
-        return bool(poll.poll(max(0, int(timeout * 1000))))
+        for awaited in (fd, cancelling):
+            if awaited >= 0:
+                poll.register(awaited, select.POLLIN)
+        return any(ready == fd for ready, _ in poll.poll(max(0, int(timeout * 1000))))
     finally:
         os.close(fd)
-
-
-def read_log(path: str, *, tail: int | None, follow: Callable[[], bool] | None) -> Iterator[LogLine]:
-    """Lines of a conmon log, in order. With `follow`, goes on for as long as it says True, across rotation."""
-    partial, going = b"", True
-    try:
-        file = open(path, "rb")  # noqa: SIM115  closed below: it is replaced when conmon starts a new file
-    except FileNotFoundError:
-        return
-    try:
-        if tail is not None:
-            _seek_tail(file.fileno(), tail)
-            file.seek(os.lseek(file.fileno(), 0, os.SEEK_CUR))
-        while True:
-            line = file.readline()
-            if line.endswith(b"\n"):
-                _, partial, whole = _parse(line, partial)
-                if whole is not None:
-                    yield whole
-                continue
-            if going and (follow is None or not follow()):
-                going = False  # once more: a line may have come since
-                file.seek(file.tell() - len(line))
-                continue
-            if not going:
-                return
-            if os.path.exists(path) and os.stat(path).st_ino != os.fstat(file.fileno()).st_ino:
-                file.close()
-                file = open(path, "rb")  # noqa: SIM115
-                continue
-            file.seek(file.tell() - len(line))
-            time.sleep(_POLL)
-    finally:
-        file.close()
-
-
-def _parse(line: bytes, partial: bytes) -> tuple[bytes, bytes, LogLine | None]:
-    """`TIME STREAM P|F TEXT`: P is a part of a line that goes on (CRI logging format)."""
-    stamp, _, rest = line.rstrip(b"\n").partition(b" ")
-    stream, _, rest = rest.partition(b" ")
-    tag, _, text = rest.partition(b" ")
-    text = partial + text
-    if tag == b"P" and len(text) < 1 << 20:
-        return text, text, None
-    return text, b"", LogLine(_time(stamp), stream.decode("ascii", "replace"), text.decode(errors="replace"))
-
-
-def _time(stamp: bytes) -> float:
-    from datetime import datetime
-
-    # Nine digits of nanoseconds; datetime takes six.
-    text = stamp.decode("ascii", "replace")
-    head, dot, rest = text.partition(".")
-    digits = rest[: len(rest) - len(rest.lstrip("0123456789"))]
-    try:
-        return datetime.fromisoformat(f"{head}{dot}{digits[:6]}{rest[len(digits) :]}").timestamp()
-    except ValueError:
-        return 0.0
-
-
-def _seek_tail(fd: int, count: int) -> None:
-    """Move to the beginning of the last `count` lines, reading backwards in blocks."""
-    end = os.lseek(fd, 0, os.SEEK_END)
-    position, found = end, 0
-    while position > 0:
-        start = max(0, position - 65536)
-        block = os.pread(fd, position - start, start)
-        index = len(block)
-        while (index := block.rfind(b"\n", 0, index)) >= 0:
-            if start + index == end - 1:
-                continue  # the newline that ends the last line
-            found += 1
-            if found == count:
-                os.lseek(fd, start + index + 1, os.SEEK_SET)
-                return
-        position = start
-    os.lseek(fd, 0 if count else end, os.SEEK_SET)

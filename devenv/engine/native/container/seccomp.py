@@ -8,6 +8,7 @@ flag for a new namespace. clone3() says ENOSYS, because a filter can't look into
 from __future__ import annotations
 
 import os
+from functools import cache
 
 from .. import Json
 
@@ -20,6 +21,7 @@ LOADERS = {"amd64": "lib/ld-linux.so.2", "arm64": "lib/ld-linux-armhf.so.3"}
 """Where an image that can run programs of the 32-bit sister architecture has their loader."""
 
 
+@cache
 def profile(architecture: str, *, chroot: bool, sister: bool = False) -> Json:
     """The `linux.seccomp` object. `chroot`: also allow chroot(2), which package installation needs.
 

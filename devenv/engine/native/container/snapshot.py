@@ -15,9 +15,11 @@ from contextlib import contextmanager
 
 from devenv.beneath import IN_ROOT, NO_SYMLINKS, open_beneath, remove_tree
 from devenv.errors import EngineError, NotFound, Unsupported
-from devenv.model.manifest import Source
+from devenv.model.manifest import Mount, Source
 
 from .. import mount
+
+_NAMESPACE = "/proc/thread-self/ns/mnt"
 
 INIT = "init"
 """The name of the init layer among the layers: the top lowerdir of every container."""
@@ -88,6 +90,12 @@ class Staging:
         """An empty file to bind a file on."""
         return self.file(b"", mode=0o600)
 
+    def memory(self) -> str:
+        """A new folder on a tmpfs of its own, which goes with whoever it is mounted for."""
+        path = self.place()
+        mount.mount("tmpfs", path, "tmpfs", mount.MS_NOSUID | mount.MS_NODEV | mount.MS_NOEXEC, "mode=755")
+        return path
+
     def close(self) -> None:
         """Unmount it all, last first. A running container has mounts of its own and loses nothing."""
         for path in reversed(self._places):
@@ -100,16 +108,22 @@ class Staging:
 
 
 class Stage:
-    """This command's mount namespace. Made by the thread that starts all others: they inherit it, and take a Staging each."""
+    """This command's mount namespace. Threads that were started before it was made enter it; each takes a Staging."""
 
     def __init__(self, folder: str, copies: str, *, idmap: bool) -> None:
         self.folder = folder
         self.copies = copies
         self.idmap = idmap
         self.host_namespace = mount.enter_private_namespace()
+        self._namespace = os.open(_NAMESPACE, os.O_RDONLY | os.O_CLOEXEC)
         self._count = itertools.count(1)
         os.makedirs(folder, 0o711, exist_ok=True)
         mount.mount("tmpfs", folder, "tmpfs", mount.MS_NOSUID | mount.MS_NODEV, "mode=711")
+
+    def enter(self) -> None:
+        """Take the calling thread to where our mounts are, if it was there before we left the host's."""
+        if os.stat(_NAMESPACE).st_ino != os.fstat(self._namespace).st_ino:
+            mount.join(self._namespace)
 
     @contextmanager
     def staging(self) -> Iterator[Staging]:
@@ -241,17 +255,29 @@ def bind_beneath(staging: Staging, root: str, path: str, *, readonly: bool) -> s
 
 def source_owner(source: Source) -> tuple[int, int]:
     """Who owns a source tree on the host: files made inside will be theirs. Raises NotFound."""
-    fd = _open_plain(source.path)
-    try:
-        status = os.fstat(fd)
-    finally:
-        os.close(fd)
+    status = _status(source.path, "source:")
     if not stat.S_ISDIR(status.st_mode):
         raise NotFound(f"mount source {source.path}: not a folder", hint="name a folder in `source:`")
     return status.st_uid, status.st_gid
 
 
-def _open_plain(path: str) -> int:
+def mount_owner(wanted: Mount) -> tuple[int, int]:
+    """Who owns the folder or file of the host that is mounted. Raises NotFound."""
+    status = _status(wanted.path, "volumes:")
+    if not stat.S_ISDIR(status.st_mode) and not stat.S_ISREG(status.st_mode):
+        raise NotFound(f"mount {wanted.path}: neither a folder nor a file", hint="name one in `volumes:`")
+    return status.st_uid, status.st_gid
+
+
+def _status(path: str, key: str) -> os.stat_result:
+    fd = _open_plain(path, key)
+    try:
+        return os.fstat(fd)
+    finally:
+        os.close(fd)
+
+
+def _open_plain(path: str, key: str = "source:") -> int:
     """The file or folder itself, through no link: one of a tree's own processes could have put it there, to be shown more of the host."""
     root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -262,7 +288,7 @@ def _open_plain(path: str) -> int:
                 f"mount {path}: it is, or leads through, a link", hint=f"name {os.path.realpath(path)}"
             ) from error
         raise NotFound(
-            f"mount {path}: {error.strerror}", hint="it is never created; make it, or correct `source:`"
+            f"mount {path}: {error.strerror}", hint=f"it is never created; make it, or correct `{key}`"
         ) from error
     finally:
         os.close(root)
@@ -286,3 +312,13 @@ def mount_source(staging: Staging, source: Source, userns: int, folder: str, sta
     root = staging.place()
     mount.overlay([tree], root, upperdir=upper, workdir=work)
     return root
+
+
+def mount_path(staging: Staging, wanted: Mount, userns: int) -> str:
+    """Mount a folder or file of the host for a container; `userns` maps its owner to the container's user."""
+    fd = _open_plain(wanted.path, "volumes:")
+    try:
+        path = f"/proc/self/fd/{fd}"
+        return bind_folder(staging, path, userns=userns, readonly=wanted.readonly, name=wanted.path)
+    finally:
+        os.close(fd)

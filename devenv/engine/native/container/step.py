@@ -19,7 +19,7 @@ from .. import process
 from ..host import lent
 from ..slot import doors, pool
 from ..slot.ids import host_start
-from . import bundle, runtime, snapshot, spec
+from . import bundle, given, owning, runtime, snapshot, spec
 from .snapshot import Staging
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class Step:
         """Run it; the upperdir then has what it wrote, and nothing of what was mounted for it."""
         paths = self.shop.paths
         engine = runtime.choose("", paths.runtime)
-        lock = bundle.own(paths.bundle(identifier), bundle.Owner(engine.path))
+        lock = owning.own(paths.bundle(identifier), owning.Owner(engine.path))
         userns = os.open(f"{paths.slot(self.slot)}/user", os.O_RDONLY | os.O_CLOEXEC)
         try:
             with self.shop.stage().staging() as staging, self._locks():
@@ -149,7 +149,7 @@ class Step:
         if settings:
             files[_APT_CONF] = settings
         if online:
-            files |= bundle.package_sources(root, self.shop.lending.mirror or "")
+            files |= given.package_sources(root, self.shop.lending.mirror or "")
         attached = [
             spec.Attachment(staging.file(content, owner=self.start), target, readonly=True)
             for target, content in files.items()

@@ -12,8 +12,8 @@ PREFIX = 20
 METADATA = ("169.254.0.0/16", "168.63.129.16", "100.100.100.200")
 """Where clouds tell a machine its credentials: link-local; Azure's and Alibaba's own."""
 
-INTO, FROM = 0x04000000, 0x08000000
-"""Bits of the packet mark: the firewall lets the packet into the subnet; it comes from there."""
+INTO, FROM, PEER = 0x04000000, 0x08000000, 0x10000000
+"""Bits of the packet mark: the firewall lets the packet into the subnet; it comes from there; its sender and receiver are of one group."""
 
 
 class Subnet(NamedTuple):

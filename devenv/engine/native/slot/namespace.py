@@ -6,8 +6,8 @@ import errno
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 
 from devenv.errors import EngineError
 from devenv.lives import process_start
@@ -16,6 +16,7 @@ from ..mount import CLONE_NEWNET, CLONE_NEWUSER, MNT_DETACH, MS_BIND, MS_SHARED,
 from .ids import Extent
 
 _KINDS = ("user", "net")
+_AT_A_TIME = 16  # processes while namespaces are made
 # Written inside the new network namespace, before it has any link but lo.
 _SYSCTLS = (
     ("ipv4/ping_group_range", "0 65535"),  # ping without a privilege, as Docker and Podman allow
@@ -71,21 +72,35 @@ def pin(folder: str, extent: Extent) -> None:
 
     What was pinned there before is let go. Raises EngineError, and then nothing is left.
     """
-    unpin(folder)
-    try:
-        # The network namespace must be born inside the user namespace, with its map in place, or /sys can't be
-        # mounted in it: sysfs belongs to the owner's root.
-        with _child(str(extent), str(extent), _enter_network) as pid:
-            os.makedirs(folder, mode=0o700)
-            for kind in _KINDS:
-                os.close(os.open(f"{folder}/{kind}", os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600))
-                mount(f"/proc/{pid}/ns/{kind}", f"{folder}/{kind}", "", MS_BIND)
-    except OSError as error:
-        unpin(folder)
-        raise EngineError(
-            f"pin namespaces at {folder}: {error.strerror} ({error.filename or 'child'})",
-            hint="user namespaces may be turned off: see sysctl user.max_user_namespaces, user.max_net_namespaces",
-        ) from error
+    pin_all([(folder, extent)])
+
+
+def pin_all(wanted: Sequence[tuple[str, Extent]]) -> None:
+    """`pin`, many at a time: the kernel makes namespaces on every core it has."""
+    for start in range(0, len(wanted), _AT_A_TIME):
+        some = wanted[start : start + _AT_A_TIME]
+        for folder, _ in some:
+            unpin(folder)
+        try:
+            # The network namespace must be born inside the user namespace, with its map in place, or /sys can't be
+            # mounted in it: sysfs belongs to the owner's root.
+            with _children([(str(extent), str(extent)) for _, extent in some], _enter_network) as pids:
+                for (folder, _), pid in zip(some, pids, strict=True):
+                    _pin(folder, pid)
+        except OSError as error:
+            for folder, _ in wanted:
+                unpin(folder)
+            raise EngineError(
+                f"pin namespaces at {some[0][0]}: {error.strerror} ({error.filename or 'child'})",
+                hint="user namespaces may be turned off: see sysctl user.max_user_namespaces, user.max_net_namespaces",
+            ) from error
+
+
+def _pin(folder: str, pid: int) -> None:
+    os.makedirs(folder, mode=0o700)
+    for kind in _KINDS:
+        os.close(os.open(f"{folder}/{kind}", os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600))
+        mount(f"/proc/{pid}/ns/{kind}", f"{folder}/{kind}", "", MS_BIND)
 
 
 def unpin(folder: str) -> None:
@@ -109,24 +124,24 @@ def is_pinned(folder: str) -> bool:
         return False
 
 
-def occupants(folder: str) -> list[int]:
-    """Pids of the processes that live in the pinned user namespace."""
-    if not is_pinned(folder):
+def occupants(*folders: str) -> list[int]:
+    """Pids of the processes that live in the user namespaces pinned in these folders."""
+    wanted = {f"user:[{os.stat(f'{folder}/user').st_ino}]" for folder in folders if is_pinned(folder)}
+    if not wanted:
         return []
-    wanted = f"user:[{os.stat(f'{folder}/user').st_ino}]"
     found = []
     for name in os.listdir("/proc"):
         if name.isdigit():
             with suppress(OSError):  # gone meanwhile
-                if os.readlink(f"/proc/{name}/ns/user") == wanted:
+                if os.readlink(f"/proc/{name}/ns/user") in wanted:
                     found.append(int(name))
     return found
 
 
-def evict(folder: str) -> None:
-    """Kill what lives in a slot's user namespace, and wait until it is gone, 2 s at most."""
+def evict(*folders: str) -> None:
+    """Kill what lives in these slots' user namespaces, and wait until it is gone, 2 s at most."""
     for _ in range(200):  # 2 s
-        left = [pid for pid in occupants(folder) if process_start(pid) is not None]  # zombies are harmless
+        left = [pid for pid in occupants(*folders) if process_start(pid) is not None]  # zombies are harmless
         if not left:
             return
         for pid in left:
@@ -149,8 +164,34 @@ def mapping(inside: tuple[int, int], outside: tuple[int, int], count: int = 1) -
 
 
 @contextmanager
-def _child(uids: str, gids: str, then: Callable[[], None] | None = None) -> Iterator[int]:
-    """A process in a new user namespace with these maps, that did `then` in it and waits; it ends with the block."""
+def _child(uids: str, gids: str) -> Iterator[int]:
+    """A process in a new user namespace with these maps, that waits; it ends with the block."""
+    with _children([(uids, gids)]) as (pid,):
+        yield pid
+
+
+@contextmanager
+def _children(maps: Sequence[tuple[str, str]], then: Callable[[], None] | None = None) -> Iterator[list[int]]:
+    """Processes, each in a new user namespace with its (uid, gid) maps, that did `then` in it and wait; they end with the block."""
+    with ExitStack() as stack:
+        found = [stack.enter_context(_forked(then)) for _ in maps]
+        for (uids, gids), (pid, commands, answers) in zip(maps, found, strict=True):
+            _hear(answers)
+            for name, text in (("uid_map", uids), ("gid_map", gids)):
+                fd = os.open(f"/proc/{pid}/{name}", os.O_WRONLY | os.O_CLOEXEC)
+                try:
+                    os.write(fd, text.encode())  # in one write, or it doesn't count (user_namespaces(7))
+                finally:
+                    os.close(fd)
+            os.write(commands, b"1")
+        for _, _, answers in found:
+            _hear(answers)
+        yield [pid for pid, _, _ in found]
+
+
+@contextmanager
+def _forked(then: Callable[[], None] | None) -> Iterator[tuple[int, int, int]]:
+    """A child that does `_live`: its pid, where it takes commands, where it answers."""
     to_child, from_us = os.pipe2(os.O_CLOEXEC)
     to_us, from_child = os.pipe2(os.O_CLOEXEC)
     pid = os.fork()
@@ -161,16 +202,7 @@ def _child(uids: str, gids: str, then: Callable[[], None] | None = None) -> Iter
     try:
         os.close(to_child)
         os.close(from_child)
-        _hear(to_us)
-        for name, text in (("uid_map", uids), ("gid_map", gids)):
-            fd = os.open(f"/proc/{pid}/{name}", os.O_WRONLY | os.O_CLOEXEC)
-            try:
-                os.write(fd, text.encode())  # in one write, or it doesn't count (user_namespaces(7))
-            finally:
-                os.close(fd)
-        os.write(from_us, b"1")
-        _hear(to_us)
-        yield pid
+        yield pid, from_us, to_us
     finally:
         os.close(from_us)
         os.close(to_us)

@@ -1,7 +1,7 @@
 """Slots made, healed, cleaned, taken away: the pool's own process.
 
-`python -m devenv.engine.native.slot.refill --home H --run R --spare N`: it alone imports pyroute2, works in the host's
-mount namespace, and holds the pool's lock. If it dies half way, the next one removes what it left.
+`python -m devenv.engine.native.slot.refill --home H --run R --spare N`: it works in the host's mount namespace, and holds the
+pool's lock. If it dies half way, the next one removes what it left.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from devenv.paths import Paths
 
 from ..mount import CLONE_NEWNS, setns
 from ..state import State, this_process
-from . import doors, firewall, namespace, pool
+from . import doors, firewall, namespace, pool, ruleset
 from . import network as links
 from .address import Network, bridge_name, candidates, choose, nameservers, parse_subnet
-from .firewall import Lent
 from .ids import BLOCK, LIMIT, extent, order
+from .ruleset import Lent
 
 
 def refill(paths: Paths, state: State, spare: int) -> None:
@@ -29,13 +29,15 @@ def refill(paths: Paths, state: State, spare: int) -> None:
 
     In the host's mount namespace, with the lock held.
     """
-    there = _ensure(paths, state)
+    with _choosing():
+        there = _ensure(paths, state)
     _collect(paths, state, there)
     _recable(paths, state, there)
     ready = state.spare_slots()
     if len(ready) < spare:
-        _make(paths, state, there, spare - len(ready))
-    elif spare and len(ready) > 4 * spare:
+        with _choosing():
+            _make(paths, state, there, spare - len(ready))
+    elif spare and len(ready) > pool.MOST * spare:
         _destroy(paths, state, there, ready[2 * spare :])
 
 
@@ -71,11 +73,13 @@ def _ensure(paths: Paths, state: State) -> Network:
     there = Network(bridge, parse_subnet(subnet))
     namespace.prepare(paths.slots)
     # The firewall first: the bridge is never up without it.
-    edition = f"{state.boot} {firewall.edition(there)}"
-    if state.setting("firewall") != edition or firewall.missing(there):
-        published, loans = doors.standing(state, there)
-        firewall.ensure(there, published, [*_resolver(there), *loans], links.wired(there))
-        state.set("firewall", edition)
+    edition = f"{state.boot} {ruleset.edition(there)}"
+    with doors.alone(paths):
+        if state.setting("firewall") != edition or firewall.missing(there):
+            opened = doors.standing(state, there)
+            opened = opened._replace(lent=(*_resolver(there), *opened.lent))
+            firewall.ensure(there, opened, links.wired(there))
+            state.set("firewall", edition)
     links.setup(there)
     return there
 
@@ -95,8 +99,7 @@ def _collect(paths: Paths, state: State, there: Network) -> None:
     known = state.known_slots()
     counts = {number for number, wired, _ in known if wired}
     forgotten = {number for number, wired, _ in known if not wired}
-    for slot in doors.slots(state) - counts:  # of commands that were killed
-        doors.close(paths, state, slot)
+    doors.drop(paths, state, doors.slots(state) - counts)  # of commands that were killed
     rubbish = (links.wired(there) | set(_folders(paths)) | forgotten) - counts
     _dismantle(paths, there, sorted(rubbish))
     state.drop_slots(sorted(forgotten))
@@ -126,7 +129,8 @@ def _make(paths: Paths, state: State, there: Network, count: int) -> None:
 
 def _remake(paths: Paths, state: State, slot: int) -> None:
     """A container's slot, after a reboot."""
-    there = _ensure(paths, state)
+    with _choosing():
+        there = _ensure(paths, state)
     _collect(paths, state, there)
     if state.slot_wired(slot) and namespace.is_pinned(paths.slot(slot)):
         return
@@ -139,8 +143,7 @@ def _remake(paths: Paths, state: State, slot: int) -> None:
 def _wire(paths: Paths, state: State, there: Network, numbers: Sequence[int]) -> None:
     """Pin and wire slots that we hold; on any failure nothing of them is left."""
     try:
-        for number in numbers:
-            namespace.pin(paths.slot(number), extent(number))
+        namespace.pin_all([(paths.slot(number), extent(number)) for number in numbers])
         firewall.admit(there, numbers)
         links.wire(there, [links.Wire(number, f"{paths.slot(number)}/net") for number in numbers])
         state.slots_wired(numbers)
@@ -161,8 +164,7 @@ def _dismantle(paths: Paths, there: Network, numbers: Sequence[int]) -> None:
     """Unwire and unpin slots nobody holds. Processes left in them end: their ids will be given to others."""
     if not numbers:
         return
-    for number in numbers:
-        namespace.evict(paths.slot(number))
+    namespace.evict(*map(paths.slot, numbers))
     links.unwire(there, numbers)
     for number in numbers:
         namespace.unpin(paths.slot(number))
@@ -171,6 +173,22 @@ def _dismantle(paths: Paths, there: Network, numbers: Sequence[int]) -> None:
 def _folders(paths: Paths) -> Iterator[int]:
     with suppress(FileNotFoundError):
         yield from (int(name) for name in os.listdir(paths.slots) if name.isascii() and name.isdigit())
+
+
+@contextmanager
+def _choosing() -> Iterator[None]:
+    """One store of this machine at a time: what it takes is what the others have no route to and no link of.
+
+    The lock is on the network namespace itself: whoever shares that shares the links. It ends with its holder.
+    """
+    import fcntl
+
+    fd = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
 
 
 @contextmanager

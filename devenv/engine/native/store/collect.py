@@ -32,7 +32,7 @@ UNUSED = 14 * 86400
 
 _ASKED = "asked for"
 _PATIENCE = 10.0  # seconds that we wait for builds and starts to end
-_LOCKS_IN_USE = ("pool", "store")
+_LOCKS_IN_USE = ("doors", "pool", "store")
 
 
 class _Find(NamedTuple):
@@ -161,7 +161,7 @@ def _why_unneeded(image: Image, unwanted: frozenset[str], everything: bool) -> s
         return "no container has it"
     if "" in map(tagged_for, image.references):
         return f"kept of a step that failed {int((time.time() - image.created) // 86400)} days ago"
-    return "its environment was taken down" if image.references else "a newer one has its name"
+    return "its environment was taken down" if image.references else "a newer one has its name, or nothing asks for it"
 
 
 def _unname(state: State, store: Store | None, name: str) -> None:

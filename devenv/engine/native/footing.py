@@ -1,0 +1,64 @@
+"""What a container stands on while it runs, besides its root: its place in the network, what it is lent, its doors; and the end of it all."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from devenv.beneath import remove_tree
+from devenv.model.container import ContainerSpec
+
+from . import sweep, vault
+from .container.given import Place
+from .ground import Ground
+from .host import lent
+from .slot import doors, names, pool
+
+
+def place(ground: Ground, identifier: str, spec: ContainerSpec, slot: int) -> tuple[Place, lent.Services]:
+    """Where it is made, and what of the host's loopback it is lent while it runs: no more than it will be told of."""
+    secrets = vault.given(ground.paths, spec.environment, spec.secrets, spec.name)
+    network = ground.network()
+    if network is None or spec.network == "none":
+        return Place(identifier, slot, "", secrets=secrets), ()
+    own = dict(spec.process.env)  # also the empty ones of `proxy: none`
+    found = tuple(pair for pair in lent.proxy_variables(ground.env) if pair[0] not in own)
+    proxies, loans = lent.through(found, network.gateway)
+    hosts = names.ensure(ground.paths, spec.environment) if spec.service else ""
+    return Place(identifier, slot, network.address(slot), proxies, network.gateway, hosts, secrets), loans
+
+
+def open_doors(ground: Ground, spec: ContainerSpec, slot: int, loans: lent.Services) -> None:
+    """What it is lent; its ports too, unless it shares them with others of its environment (joining.py)."""
+    ports = () if spec.service else spec.ports
+    doors.open_doors(ground.paths, ground.state, slot, ports, loans, mount_namespace=ground.host_namespace)
+
+
+def clear(ground: Ground, identifier: str, slot: int, spec: ContainerSpec) -> None:
+    """What a run of the container leaves in runtime and firewall is gone. One that has others stays among them (joining.py)."""
+    ground.runtime(identifier, spec).delete(identifier)
+    sweep.remove_cgroups(identifier)  # with what lives of a container that the runtime was made to forget
+    if not spec.service:
+        close_doors(ground, slot)
+
+
+def close_doors(ground: Ground, slot: int) -> None:
+    """Nothing leads to the slot any more: somebody else may get it. Many threads at once have it done together."""
+    ground.leaving.add(slot)
+    ground.together("doors").do(partial(_close_doors, ground))
+
+
+def _close_doors(ground: Ground) -> None:
+    gone = ground.leaving.copy()
+    doors.close(ground.paths, ground.state, *gone, mount_namespace=ground.host_namespace)
+    ground.leaving -= gone
+
+
+def leave(ground: Ground, identifier: str) -> None:
+    """Nothing of it is on disk any more."""
+    remove_tree(ground.paths.container(identifier))
+    remove_tree(ground.paths.bundle(identifier))
+
+
+def tend(ground: Ground) -> None:
+    """As many slots as there should be are ready for others: the last thing a command does."""
+    pool.tend(ground.paths, ground.state, mount_namespace=ground.host_namespace)

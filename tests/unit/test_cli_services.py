@@ -1,0 +1,279 @@
+"""The command line with services, against an engine in memory: what is brought up, named, scaled, entered, told."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from devenv.engine import Pulse
+from devenv.quick import door, names_container
+from tests.unit.test_cli import Shop
+
+MANIFEST = """\
+from: file:Containerfile
+name: shop
+env: {COLOUR: red}
+secrets: {KEY: {from_env: SHOP_KEY}, TOKEN: {from_file: token}}
+services:
+  web:
+    command: serve {{ index }}
+    replicas: 3
+    ports: ["8080:80"]
+    depends_on: {db: healthy, migrate: completed}
+    secrets: [KEY]
+  db:
+    command: postgres
+    ports: ["5432:5432"]
+    healthcheck: {test: pg_isready, interval: 1s, retries: 3}
+  migrate:
+    command: migrate
+    depends_on: {db: healthy}
+  admin:
+    command: admin
+    profiles: [debug]
+    depends_on: [db]
+"""
+
+
+@pytest.fixture
+def shop(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Shop:
+    made = Shop(Path(os.path.realpath(tmp_path)), capsys)
+    (made.folder / "Containerfile").write_text("FROM scratch\nRUN one\n")
+    (made.folder / "devenv.yml").write_text(MANIFEST)
+    (made.folder / "token").write_text("t1")
+    made.env |= {"SHOP_KEY": "k1", "HOME": "/root"}
+    made.machine.engine.ends["migrate-1"] = 0
+    return made
+
+
+def running(shop: Shop) -> list[str]:
+    return [one.name for one in shop.machine.engine.containers() if one.status == "running"]
+
+
+def test_up_brings_all_up_and_has_a_line_for_each_service(shop: Shop) -> None:
+    code, out, err = shop("up")
+    assert code == 0, err
+    assert out.splitlines()[1:] == [
+        "created  workspace  there is none yet",
+        "started  workspace  it is new",
+        "created  db-1       there is none yet; healthy",
+        "created  migrate-1  there is none yet; completed",
+        *(line for line in out.splitlines() if line.startswith("created  web-1…3    there is none yet")),
+        "http://127.0.0.1:5432  → port 5432 of db-1",
+        "http://127.0.0.1:8080  → port 80 of web",
+        "next: devenv shell",
+    ]
+    assert "✓ web  0.1 s" in err and "web-1" not in err
+    assert running(shop) == ["db-1", "web-1", "web-2", "web-3", "workspace"]
+    assert ("supervise", next(iter(shop.machine.engine.known))) in shop.machine.engine.did
+
+
+def test_up_again_keeps_all(shop: Shop) -> None:
+    shop("up")
+    assert all(line.startswith("kept") for line in shop("up").out.splitlines()[:5])
+
+
+def test_up_json_has_every_action_and_says_whose_it_is(shop: Shop) -> None:
+    told = json.loads(shop("up", "--json").out)
+    assert [one["object"] for one in told["actions"] if one["service"] == "web"] == [
+        *("web-1", "web-1", "web-2", "web-2", "web-3", "web-3")
+    ]
+    (db,) = (one for one in told["containers"] if one["name"] == "db-1")
+    assert (db["service"], db["index"], db["health"], db["restarts"]) == ("db", 1, "healthy", 0)
+    (own,) = (one for one in told["containers"] if one["name"] == "workspace")
+    assert (own["service"], own["index"], own["health"]) == ("workspace", None, None)
+
+
+def test_up_supplies_the_secrets_that_are_asked_for(shop: Shop) -> None:
+    shop("up")
+    assert list(shop.machine.engine.secrets.values()) == [{"KEY": b"k1", "TOKEN": b"t1"}]
+
+
+def test_up_without_a_secret_says_where_it_is_asked_for_and_changes_nothing(shop: Shop) -> None:
+    del shop.env["SHOP_KEY"]
+    (shop.folder / "token").unlink()
+    code, _, err = shop("up")
+    assert code == 2
+    assert "devenv.yml:4:" in err
+    assert "`secrets.KEY`: the variable SHOP_KEY isn't set\n  hint: export SHOP_KEY=…" in err
+    assert "`secrets.TOKEN`: token can't be read: No such file" in err
+    assert shop.machine.engine.containers() == ()
+
+
+def test_up_that_starts_nothing_needs_no_secret(shop: Shop) -> None:
+    shop("up")
+    del shop.env["SHOP_KEY"]
+    assert shop("up").code == 0
+
+
+def test_up_of_a_service_that_fails_says_so_and_leaves_the_rest(shop: Shop) -> None:
+    shop.machine.engine.ends["web-2"] = 3
+    code, out, err = shop("up")
+    assert code == 1
+    assert "failed   web-2" in out and "created  web-1, web-3" in out
+    assert "error: start web-2: its command ended at once with exit code 3" in err
+    assert "web-1" in running(shop)
+
+
+def test_up_tells_the_same_failure_of_many_replicas_once(shop: Shop) -> None:
+    shop.machine.engine.ends |= {"web-1": 3, "web-2": 3, "web-3": 3}
+    _, out, err = shop("up")
+    assert "failed   web-1…3" in out
+    assert err.count("error:") == 1
+    assert "the same of web-2…3" in err
+
+
+def test_up_of_one_service_touches_only_what_it_needs(shop: Shop) -> None:
+    assert shop("up", "migrate").code == 0
+    assert running(shop) == ["db-1"]
+    failed = shop("up", "wbe")
+    assert (failed.code, "service wbe: devenv.yml has no such one" in failed.err) == (2, True)
+
+
+def test_profile_brings_its_services_and_the_next_up_takes_them_away(shop: Shop) -> None:
+    assert shop("up", "--profile", "debug").code == 0
+    assert "admin-1" in running(shop)
+    assert "removed  admin-1    its profiles aren't asked for" in shop("up").out
+    shop.env["DEVENV_PROFILES"] = "other, debug"
+    shop("up")
+    assert "admin-1" in running(shop)
+    failed = shop("up", "--profile", "dbug")
+    assert failed.code == 2
+    assert "profile dbug: no service of devenv.yml has it\n  hint: its profiles: debug" in failed.err
+
+
+def test_scale_makes_more_and_fewer_and_the_next_up_goes_back(shop: Shop) -> None:
+    shop("up")
+    assert "created  web-4…5" in shop("scale", "web=5").out
+    assert "remove  web-4…5    replicas: 3" in shop("plan").out
+    assert "removed  web-2…5    replicas: 1" in shop("scale", "web=1").out
+    assert "created  web-2…3" in shop("up").out
+    assert shop("scale", "web=0").code == 0
+    assert running(shop) == ["db-1", "workspace"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        ("web", "scale: 'web' isn't SERVICE=N\n  hint: as in web=5"),
+        ("web=-1", "isn't SERVICE=N"),
+        ("web=x", "isn't SERVICE=N"),
+        ("wbe=2", "there is no such service"),
+        ("web=5000", "5,0"),
+    ],
+)
+def test_scale_refuses_what_it_cant_do(shop: Shop, asked: str, told: str) -> None:
+    code, _, err = shop("scale", asked)
+    assert (code, told in err) == (2, True), err
+
+
+def test_what_isnt_as_the_manifest_says_leaves_no_receipt(shop: Shop) -> None:
+    shop("up")
+    shop("scale", "web=4")
+    assert shop.machine.engine.receipts[str(shop.folder)] == ""
+
+
+def test_exec_goes_where_its_first_word_says(shop: Shop) -> None:
+    shop("up")
+    engine = shop.machine.engine
+    ids = {one.id: one.name for one in engine.containers()}
+
+    def entered(*words: str) -> list[tuple[str, ...]]:
+        engine.did.clear()
+        shop(*words)
+        return [(ids[one[1]], *one[2:]) for one in engine.did if one[0] == "execute"]
+
+    assert entered("exec", "ls") == [("workspace", "ls")]
+    assert entered("exec", "web-3", "ls", "-l") == [("web-3", "ls", "-l")]
+    assert entered("exec", "db", "psql", "--all") == [("db-1", "psql", "--all")]
+    assert entered("exec", "web-3", "--", "web-3") == [("web-3", "web-3")]
+    assert entered("exec", "--", "web-3", "ls") == [("workspace", "web-3", "ls")]
+    assert entered("exec", "-s", "web-2", "db") == [("web-2", "db")]
+    assert entered("exec", "-s", "shop/db", "--", "ls") == [("db-1", "ls")]
+    assert entered("exec", "workspace", "ls") == [("workspace", "ls")]
+    for words in (("exec", "web", "--all", "ls"), ("exec", "--all", "web", "ls"), ("exec", "--all", "-s", "web", "ls")):
+        assert entered(*words) == [("web-1", "ls"), ("web-2", "ls"), ("web-3", "ls")]
+
+
+def test_exec_in_each_replica_says_who_said_what_and_returns_the_first_code(shop: Shop) -> None:
+    shop("up")
+    shop.lines, shop.codes = ("hello",), {("ls",): 4}
+    ran = shop("exec", "web", "--all", "ls")
+    assert (ran.code, ran.out) == (4, "web-1 │ hello\nweb-2 │ hello\nweb-3 │ hello\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("exec", "web", "ls"), "shop: web has 3 replicas\n  hint: name one of them: web-1, web-2, web-3"),
+        (("exec", "web-3"), "no command for web-3\n  hint: name one: devenv exec web-3 COMMAND"),
+        (("exec", "--all", "ls"), "of which service?"),
+        (("exec", "migrate", "ls"), "migrate: isn't running"),
+        (("exec", "-s", "nope", "ls"), "shop: has no container nope"),
+        (("shell", "web"), "web has 3 replicas"),
+        (("down", "web-1"), "web-1: belongs to the service web"),
+    ],
+)
+def test_what_cant_be_meant_is_told(shop: Shop, words: tuple[str, ...], told: str) -> None:
+    shop("up")
+    code, _, err = shop(*words)
+    assert (code, told in err) == (2, True), err
+
+
+def test_names_lead_to_containers_from_anywhere(shop: Shop) -> None:
+    shop("up")
+    for one in shop.machine.engine.containers():
+        shop.machine.engine.lines[one.id] = [one.name]
+    for words in (("logs", "db"), ("logs", "db-1"), ("-C", "/", "logs", "shop/db"), ("-C", "/", "logs", "shop/db-1")):
+        assert shop(*words).out == "db-1\n"
+
+
+def test_plan_tells_one_change_of_all_replicas_once_and_where_it_is_written(shop: Shop) -> None:
+    shop("up")
+    (shop.folder / "devenv.yml").write_text(MANIFEST.replace("serve {{", "serve -v {{").replace("red", "blue"))
+    out = shop("plan", "--diff").out
+    assert "replace  web-1…3    command, env.COLOUR changed\n" in out.replace(
+        "env.COLOUR, command", "command, env.COLOUR"
+    )
+    assert "+ env.COLOUR: blue  devenv.yml:3:15" in out
+    assert "+ command: serve -v 1  devenv.yml:7:14" in out
+
+
+def test_explain_of_a_service_tells_of_its_replicas_together(shop: Shop) -> None:
+    shop("up")
+    out = shop("explain", "web").out
+    assert out.startswith("web-1…3\n  last    created ")
+    assert "command            serve 1, serve 2, serve 3\n" in out
+    told = json.loads(shop("explain", "web", "--json").out)
+    assert [one["container"] for one in told["containers"]] == ["web-1", "web-2", "web-3"]
+    assert json.loads(shop("explain", "db-1", "--json").out)["inputs"]["healthcheck.test"] == "pg_isready"
+
+
+def test_explain_remembers_what_didnt_get_ready(shop: Shop) -> None:
+    shop.machine.engine.ends["migrate-1"] = 1
+    shop("up")
+    assert "wait for migrate-1: its command ended with exit code 1" in shop("explain").out
+
+
+def test_stop_and_down_take_all(shop: Shop) -> None:
+    shop("up")
+    assert "stopped  web-1…3" in shop("stop").out
+    assert running(shop) == []
+    assert "removed    web-1…3      asked for" in shop("down").out
+    assert shop.machine.engine.containers() == ()
+
+
+@pytest.mark.parametrize(
+    ("word", "named"),
+    [("web", True), ("web-3", True), ("run-ab12cd", True), ("web-x", False), ("webs", False), ("python", False)],
+)
+def test_the_quick_door_knows_words_that_can_be_a_container_s_name(word: str, named: bool) -> None:
+    assert names_container(word, ["db", "web"]) is named
+
+
+def test_a_door_has_the_services_for_the_quick_door() -> None:
+    kind, services, container = door(Pulse("c1", 1, 2, "b", "/crun", ""), ["web", "db"]).split("\0")[:3]
+    assert (kind, services, container) == ("door 2", "db web", "c1")

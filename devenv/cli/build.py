@@ -30,7 +30,7 @@ from devenv.cli.project import (
 )
 from devenv.cli.session import Machine, Session
 from devenv.desired import image_of, manifests
-from devenv.errors import NotFound
+from devenv.errors import Fault, InputError, NotFound
 from devenv.lock.parts import part
 from devenv.model import plain
 from devenv.model.events import Sink
@@ -188,6 +188,8 @@ class _Task(NamedTuple):
 def _task(session: Session, machine: Machine, folder: str, file: str, image: str | None, chosen: BuildOptions) -> _Task:
     """All images of the project (None), the one of a service (or PROJECT), or that of a Containerfile."""
     if folder or file:
+        if image is not None:
+            raise InputError(Fault("--service", 0, 0, "can't be with FOLDER or --file", "that is no service's image"))
         place = os.path.realpath(os.path.join(session.folder, folder or "."))
         path = os.path.join(session.folder, file) if file else _containerfile(place)
         prepared = prepare_file(read(path), os.path.abspath(path), place, machine, chosen)

@@ -134,7 +134,7 @@ def read(path: str) -> str:
 
 
 def prepare(manifest: Manifest, section: Section, machine: Window, options: BuildOptions) -> Prepared:
-    """The keyed graph of the project's image, made of what is locked. Nothing is built."""
+    """The keyed graph of one image, made of what is locked for it. Nothing is built."""
     from devenv.cli.blame import blame, located
     from devenv.render.containerfile import own_file, references
 

@@ -167,6 +167,11 @@ def test_build_of_one_service_makes_its_image_only(shop: Shop) -> None:
     assert (failed.code, "service nope: devenv.yml has no such one" in failed.err) == (2, True)
 
 
+def test_build_of_a_service_has_no_other_containerfile(shop: Shop) -> None:
+    failed = shop("build", "--service", "db", ".")
+    assert (failed.code, "--service: can't be with FOLDER" in failed.err) == (2, True)
+
+
 def test_build_gives_a_name_to_the_project_s_image_and_services_keep_theirs(shop: Shop) -> None:
     shop("build", "--tag", "mine")
     names = {name for one in shop.machine.engine.images() for name in one.references}

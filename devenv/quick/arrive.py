@@ -13,7 +13,7 @@ from typing import Any
 
 from devenv import command, signals
 from devenv.engine.native.facade import Native
-from devenv.engine.native.record import pairs, spec_value
+from devenv.engine.native.records.record import pairs, spec_value
 from devenv.model.container import Environment, Process
 from devenv.model.manifest import Dependency, Hooks, Pairs
 from devenv.model.plan import Desired, WantedImage, WantedService

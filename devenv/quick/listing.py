@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from devenv.cli import listing
-from devenv.engine.native import observe
+from devenv.engine.native.records import observe
+from devenv.engine.native.records.state import State
 from devenv.engine.native.slot.address import Network, bridge_name, parse_subnet
-from devenv.engine.native.state import State
 from devenv.engine.native.trouble import trouble
 from devenv.model.container import Environment, Supervisor
 from devenv.paths import Paths, locate

@@ -18,11 +18,11 @@ from typing import NamedTuple
 import pytest
 
 from devenv.engine.native.mount import CLONE_NEWNET, setns
+from devenv.engine.native.records.state import State
 from devenv.engine.native.slot import firewall, namespace, network
 from devenv.engine.native.slot.address import Network, bridge_name, parse_subnet
 from devenv.engine.native.slot.ids import extent
 from devenv.engine.native.slot.network import Wire
-from devenv.engine.native.state import State
 from devenv.paths import Paths
 from tests.conftest import SHARED
 from tests.engine.project import Project

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from devenv.engine.native.state import State
+from devenv.engine.native.records.state import State
 from devenv.paths import Paths
 from tests.engine.conftest import output, temporary_store
 from tests.engine.project import Project

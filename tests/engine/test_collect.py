@@ -12,7 +12,7 @@ import pytest
 
 from devenv.engine.native.packages.files import EPOCH, Files
 from devenv.engine.native.packages.tree import making
-from devenv.engine.native.state import State
+from devenv.engine.native.records.state import State
 from devenv.paths import Paths
 
 from .conftest import eventually, output, temporary_store

@@ -12,10 +12,10 @@ from contextlib import contextmanager, suppress
 
 import pytest
 
-from devenv.engine.native import observe
 from devenv.engine.native.container import runtime
+from devenv.engine.native.records import observe
+from devenv.engine.native.records.state import State, this_process
 from devenv.engine.native.slot import pool
-from devenv.engine.native.state import State, this_process
 from devenv.lives import alive
 from devenv.paths import Paths
 

@@ -12,9 +12,9 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
+from devenv.engine.native.records.state import State, this_process
 from devenv.engine.native.slot import doors, pool
 from devenv.engine.native.slot.doors import Member
-from devenv.engine.native.state import State, this_process
 from devenv.errors import EngineError
 from devenv.model.manifest import Port
 from devenv.paths import Paths

@@ -14,9 +14,9 @@ from contextlib import suppress
 
 import pytest
 
+from devenv.engine.native.records.state import Owner, State, this_process
 from devenv.engine.native.slot import doors, namespace, pool
 from devenv.engine.native.slot.ids import host_start
-from devenv.engine.native.state import Owner, State, this_process
 from devenv.errors import EngineError
 from devenv.model.manifest import Port
 from devenv.paths import Paths

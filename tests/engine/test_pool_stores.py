@@ -10,10 +10,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from devenv.engine.native.records.state import State
 from devenv.engine.native.slot import pool
 from devenv.engine.native.slot.address import bridge_name
 from devenv.engine.native.slot.ids import BLOCK
-from devenv.engine.native.state import State
 from devenv.paths import Paths
 from tests.engine.conftest import leaks
 from tests.engine.conftest import pool as run_pool

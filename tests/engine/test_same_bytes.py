@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from devenv.engine.native.state import State
+from devenv.engine.native.records.state import State
 from tests.engine.conftest import temporary_store
 from tests.engine.project import Project
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from devenv.engine.native.state import State
+from devenv.engine.native.records.state import State
 from tests.engine.conftest import output
 from tests.engine.project import Project
 

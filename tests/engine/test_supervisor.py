@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from devenv.engine.native import ledger
-from devenv.engine.native.state import State
+from devenv.engine.native.records import ledger
+from devenv.engine.native.records.state import State
 from devenv.engine.native.supervisor import lock
 from devenv.lives import held, process_start
 from tests.engine.conftest import eventually

@@ -57,8 +57,8 @@ PURE_FILES |= {
         "slot.ids",
         "slot.address",
         "slot.ruleset",
-        "record",
-        "schema",
+        "records.record",
+        "records.schema",
         "store.image",
         "store.config",
         "store.shelf",
@@ -99,10 +99,9 @@ HOMES = {
     "rich": {"devenv.console"},
     "yaml": {"devenv.manifest.document"},
     "jinja2": {"devenv.render"},
-    "pyroute2": {"devenv.engine.native.slot.network"},
     "ctypes": {"devenv.engine.native.mount", "devenv.beneath"},
     "subprocess": {"devenv.engine.native.process"},
-    "sqlite3": {"devenv.engine.native.state"},
+    "sqlite3": {"devenv.engine.native.records.state"},
     "zstandard": {"devenv.archive.stream"},
     "urllib3": {"devenv.engine.native.packages.web"},
     "packaging": {"devenv.lock.tags", "devenv.engine.native.packages.wheel"},
@@ -112,51 +111,57 @@ HOMES = {
 }
 
 NATIVE = "devenv.engine.native"
-# What any sibling may know: values, places, and the two seams to the host (system calls, programs).
-LEAVES = {"Json", "slot.address", "slot.ids", "mount", "process", "state", "record", "container.spec"}
-# Who puts siblings together. Nobody but composers knows a composer.
+# What any sibling may know: values, places, and the seams to the host (system calls, programs, the kernel's words).
+LEAVES = {
+    "Json",
+    "slot.address",
+    "slot.ids",
+    "mount",
+    "process",
+    "trouble",
+    "records.state",
+    "records.record",
+    "container.spec",
+}
+# Who puts siblings together, besides whole rooms that are there for it. Nobody but composers knows a composer.
 COMPOSERS = {
-    "ahead",
-    "bases",
-    "commit",
+    "collect",
     "container.bundle",
     "container.given",
-    "container.step",
-    "copying",
-    "draft",
-    "entering",
+    "copy.copying",
     "facade",
-    "footing",
-    "ground",
     "host.doctor",
     "host.kernel",
     "host.outside",
-    "inquiry",
-    "joining",
-    "ledger",
-    "lifecycle",
     "machine",
-    "obtain",
-    "observe",
-    "publishing",
-    "pythons",
-    "seeing",
-    "share",
+    "records.ledger",
+    "records.observe",
     "slot.doors",
     "slot.pool",
     "slot.refill",
-    "store.collect",
-    "supervision",
     "supervisor.__main__",
     "supervisor.loop",
     "supervisor.work",
-    "supply",
-    "sweep",
-    "workshop",
+}
+COMPOSING = {"building", "running", "insight"}
+# room of the engine -> the rooms of the engine it may know, composers too.
+BENEATH = {"store", "packages", "slot", "container", "host", "records"}
+WITHIN = {
+    "store": set(),
+    "packages": set(),
+    "slot": {"records"},
+    "host": {"slot", "container", "records"},
+    "container": {"store", "slot", "host"},
+    "records": {"store", "slot", "container"},
+    "building": BENEATH,
+    "running": BENEATH | {"supervisor"},  # its lock, and what it decides by
+    "insight": BENEATH | {"running"},
+    "copy": BENEATH | {"running"},
+    "supervisor": BENEATH | {"running", "insight"},
 }
 # Pairs of siblings that do know each other, each with its reason.
 ACQUAINTED = {
-    ("state", "schema"),  # its tables
+    ("records.state", "records.schema"),  # its tables
     ("container.monitor", "container.runtime"),  # conmon is told which runtime to call
     ("container.runtime", "container.terminal"),  # which relays what crun would leave alone
     ("store.image", "store.config"),  # one document in two parts, and how both are read
@@ -193,7 +198,7 @@ ACQUAINTED = {
     ("slot.flows", "slot.netlink"),  # how the kernel is spoken to
     ("slot.network", "slot.netlink"),
     ("supervisor.look", "supervisor.policy"),  # what is to be seen of a row
-    ("supervisor.memory", "usage"),  # where a container's cgroups are
+    ("supervisor.memory", "insight.usage"),  # where a container's cgroups are
     ("packages.plain", "packages.deb"),  # how a .deb is read
     ("packages.plain", "packages.files"),
     ("packages.plain", "packages.tree"),
@@ -337,8 +342,15 @@ def test_architecture_siblings_of_the_engine_dont_know_each_other(module: str) -
     name = module.removeprefix(f"{NATIVE}.")
     known = {one.removeprefix(f"{NATIVE}.") for one in imports(module) if one.startswith(f"{NATIVE}.")}
     known -= LEAVES | {other for own, other in ACQUAINTED if own == name}
-    # `trouble` puts the kernel's words into ours; composers know everybody.
-    assert name in COMPOSERS or known <= {"trouble"}
+    assert name in COMPOSERS or name.split(".")[0] in COMPOSING or not known
+
+
+@pytest.mark.parametrize("module", sorted(name for name in MODULES if name.startswith(f"{NATIVE}.")))
+def test_architecture_rooms_of_the_engine_know_only_those_beneath(module: str) -> None:
+    own = module.split(".")[3]
+    ours = {name.split(".")[3] for name in imports(module) if name.startswith(f"{NATIVE}.")}
+    if own in WITHIN:
+        assert (ours & set(WITHIN)) <= WITHIN[own] | {own}
 
 
 def test_architecture_lists_name_what_exists() -> None:
@@ -346,6 +358,8 @@ def test_architecture_lists_name_what_exists() -> None:
     assert listed <= set(MODULES)
     assert all(f"{NATIVE}.{other}" in imports(f"{NATIVE}.{own}") for own, other in ACQUAINTED)
     assert {name.split(".")[1] for name in MODULES if "." in name} == set(KNOWS)
+    rooms = {name for name in MODULES if name.startswith(NATIVE) and MODULES[name].endswith("__init__.py")}
+    assert rooms - {NATIVE} == {f"{NATIVE}.{name}" for name in WITHIN}
 
 
 @pytest.mark.parametrize("page", ["safety", "architecture", "faults"])

@@ -11,7 +11,7 @@ import pytest
 
 from devenv.beneath import remove_tree
 from devenv.engine import Happening
-from devenv.engine.native import journal
+from devenv.engine.native.records import journal
 from devenv.paths import Paths
 
 

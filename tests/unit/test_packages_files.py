@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from devenv.engine.native.packages.files import DAY, EPOCH, Files, unused
-from devenv.engine.native.sweep import unlocked
+from devenv.engine.native.running.sweep import unlocked
 from devenv.errors import StoreError
 
 BODY = b"a package\n" * 1000

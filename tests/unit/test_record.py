@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from devenv.engine.native.record import spec_text, spec_value
+from devenv.engine.native.records.record import spec_text, spec_value
 from devenv.model.container import ContainerSpec, Process
 from devenv.model.manifest import Healthcheck, Limits, Mount, Port, Restart, Source
 

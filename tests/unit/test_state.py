@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from devenv.engine.native import ledger, observe
-from devenv.engine.native.schema import STEPS
-from devenv.engine.native.state import Owner, State, this_process
+from devenv.engine.native.records import ledger, observe
+from devenv.engine.native.records.schema import STEPS
+from devenv.engine.native.records.state import Owner, State, this_process
 from devenv.errors import StoreError
 from devenv.lives import alive, boot_id, process_start
 from devenv.model.container import Environment

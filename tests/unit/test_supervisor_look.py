@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from devenv.engine.native.record import spec_text
-from devenv.engine.native.state import State
+from devenv.engine.native.records.record import spec_text
+from devenv.engine.native.records.state import State
 from devenv.engine.native.supervisor.look import look, wanted
 from devenv.model.container import ContainerSpec, Process
 from devenv.model.manifest import Healthcheck, Port, Restart

@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from devenv.engine.native import ledger, sweep
+from devenv.engine.native import collect
+from devenv.engine.native.building.workshop import Shop
 from devenv.engine.native.container import owning
 from devenv.engine.native.facade import Native
-from devenv.engine.native.state import Owner, this_process
-from devenv.engine.native.store import collect
-from devenv.engine.native.workshop import Shop
+from devenv.engine.native.records import ledger
+from devenv.engine.native.records.state import Owner, this_process
+from devenv.engine.native.running import sweep
 from devenv.lives import boot_id
 from devenv.paths import Paths
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from devenv.engine.native.running.together import Together
 from devenv.engine.native.store.hold import Hold
-from devenv.engine.native.together import Together
 
 
 def test_together_does_it_once_for_all_who_came_meanwhile() -> None:

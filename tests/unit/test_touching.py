@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from devenv.engine.native.touching import touched
+from devenv.engine.native.insight.touching import touched
 
 START = 1000
 

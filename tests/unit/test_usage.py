@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from devenv.engine.native.tasks import command, status, ticks
-from devenv.engine.native.usage import blocks, counters, groups, hierarchies, moved, traffic, volume
+from devenv.engine.native.insight.tasks import command, status, ticks
+from devenv.engine.native.insight.usage import blocks, counters, groups, hierarchies, moved, traffic, volume
 from devenv.model.seen import Usage
 
 HYBRID = """\

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from devenv.engine.native import vault
+from devenv.engine.native.records import vault
 from devenv.errors import EngineError
 from devenv.paths import Paths
 

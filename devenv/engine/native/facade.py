@@ -19,12 +19,14 @@ from devenv.model.plan import PROJECT, Built, Record
 from devenv.model.seen import Copied, Stream, Task, Touched, Usage
 from devenv.paths import Paths
 
-from . import entering, joining, journal, ledger, lifecycle, observe, record, seeing, supervision, vault
 from .container import bundle, owning
 from .container.snapshot import Stage
-from .ground import Ground
+from .insight import seeing
+from .records import journal, ledger, observe, record, vault
+from .records.state import State
+from .running import entering, joining, lifecycle, supervision
+from .running.ground import Ground
 from .slot import pool
-from .state import State
 from .store.hold import Hold
 from .trouble import trouble
 
@@ -218,7 +220,7 @@ class Native:
     def fetch(
         self, container: str, path: str, target: str | Output, told: Callable[[Copied], None] = _unheard
     ) -> Copied:
-        from . import copying  # seldom: not on the hot path
+        from .copy import copying  # seldom: not on the hot path
 
         return copying.fetch(self.ground, container, path, target, told)
 
@@ -231,7 +233,7 @@ class Native:
         *,
         owners: bool = False,
     ) -> Copied:
-        from . import copying
+        from .copy import copying
 
         return copying.send(self.ground, container, path, source, told, owners=owners)
 

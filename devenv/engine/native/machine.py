@@ -9,11 +9,11 @@ from functools import cached_property
 from devenv.model.host import Check, Garbage
 from devenv.paths import locate
 
-from . import observe
+from . import collect
+from .building.workshop import Shop
 from .facade import Native
 from .host import archives, doctor, lent
-from .store import collect
-from .workshop import Shop
+from .records import observe
 
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from devenv.errors import EngineError
 
-from .state import DatabaseError, explain
+from .records.state import DatabaseError, explain
 
 _FIXES = {
     errno.ENOSPC: "free some space: `devenv gc` removes what nothing needs; `df -h` and `df -i` show what is full",

@@ -14,8 +14,8 @@ from devenv.paths import Paths
 
 from .. import mount, process
 from ..container import runtime
+from ..records.state import State
 from ..slot import address, firewall, pool
-from ..state import State
 from . import kernel
 from .attempt import PRIVILEGES, existing, in_child, read
 from .outside import Outside

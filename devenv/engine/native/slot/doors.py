@@ -18,7 +18,7 @@ from devenv.errors import EngineError
 from devenv.model.manifest import Port
 from devenv.paths import Paths
 
-from ..state import State
+from ..records.state import State
 from . import firewall, pool, ruleset
 from . import ports as host_ports
 from .address import Network

@@ -9,7 +9,7 @@ from devenv.errors import EngineError
 from devenv.paths import Paths
 
 from ..process import environment, ourselves, run
-from ..state import Owner, State
+from ..records.state import Owner, State
 from . import firewall, namespace, ruleset
 from .address import Network, bridge_name, parse_subnet
 

@@ -16,7 +16,7 @@ from devenv.errors import DevenvError, EngineError
 from devenv.paths import Paths
 
 from ..mount import CLONE_NEWNS, setns
-from ..state import State, this_process
+from ..records.state import State, this_process
 from . import doors, firewall, namespace, pool, ruleset
 from . import network as links
 from .address import Network, bridge_name, candidates, choose, nameservers, parse_subnet

@@ -15,7 +15,7 @@ from contextlib import suppress
 from devenv.paths import Paths
 
 from ..mount import CLONE_NEWNS, setns
-from ..state import State
+from ..records.state import State
 from . import lock
 from .look import wanted
 from .loop import Supervisor

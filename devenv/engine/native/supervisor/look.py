@@ -7,8 +7,8 @@ from collections import Counter
 from devenv.model.container import ContainerSpec, Health
 from devenv.model.manifest import Port
 
-from ..record import spec_value
-from ..state import State
+from ..records.record import spec_value
+from ..records.state import State
 from .policy import Seen, asks
 
 _ROW = "id, spec, pid, pid_start, started, exit_code, health, tries, boot, stopped"

@@ -20,9 +20,9 @@ from devenv.lives import process_start, watched
 from devenv.model.container import Health
 from devenv.paths import Paths
 
-from .. import usage
-from ..ground import Ground
-from ..state import State
+from ..insight import usage
+from ..records.state import State
+from ..running.ground import Ground
 from ..trouble import trouble
 from . import lock, memory, policy, work
 from .look import look

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from select import EPOLLIN, EPOLLPRI
 
-from .. import usage
+from ..insight import usage
 
 
 class Killings:

@@ -12,9 +12,10 @@ from devenv.engine import Happening
 from devenv.errors import DevenvError, NotFound
 from devenv.model.container import Health
 
-from .. import entering, joining, journal, ledger, lifecycle
 from ..container import monitor
-from ..ground import Ground
+from ..records import journal, ledger
+from ..running import entering, joining, lifecycle
+from ..running.ground import Ground
 from .policy import Seen
 from .trace import trace
 

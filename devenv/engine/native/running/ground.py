@@ -13,15 +13,17 @@ from devenv.model.container import Container, ContainerSpec
 from devenv.model.image import Image
 from devenv.paths import Paths
 
-from . import mount, observe, record, sweep
-from .container import runtime, snapshot
-from .container.snapshot import Stage
-from .slot import namespace, pool
-from .slot.address import Network
-from .state import State
-from .store.hold import Hold
+from .. import mount
+from ..container import runtime, snapshot
+from ..container.snapshot import Stage
+from ..records import observe, record
+from ..records.state import State
+from ..slot import namespace, pool
+from ..slot.address import Network
+from ..store.hold import Hold
+from ..trouble import trouble
+from . import sweep
 from .together import Together
-from .trouble import trouble
 
 
 class Ground:

@@ -16,11 +16,11 @@ from devenv.model.manifest import Pairs
 from devenv.model.plan import PROJECT, Built, Record
 from devenv.paths import Paths
 
+from ..slot import names
+from ..store.layout import Store
 from . import observe, vault
 from .record import told_text
-from .slot import names
 from .state import State
-from .store.layout import Store
 
 _MOMENT = 0.3
 

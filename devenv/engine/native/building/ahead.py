@@ -12,12 +12,12 @@ from devenv.engine import Bind
 from devenv.model.build import Run
 from devenv.model.lock import Parcel
 
+from ..packages import deb, dpkg, plain
+from ..packages.files import Files
+from ..store.adopt import Begun, begin
+from ..store.transient import fates
+from ..trouble import trouble
 from . import bases, supply
-from .packages import deb, dpkg, plain
-from .packages.files import Files
-from .store.adopt import Begun, begin
-from .store.transient import fates
-from .trouble import trouble
 
 if TYPE_CHECKING:
     from .draft import Draft

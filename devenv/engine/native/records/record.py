@@ -9,7 +9,7 @@ from devenv.model.container import ContainerSpec, Process
 from devenv.model.manifest import Healthcheck, Limits, Mount, Pairs, Port, Restart, Source
 from devenv.model.plan import Change, Record, StepPlan
 
-from . import Json
+from .. import Json
 
 
 def spec_text(spec: ContainerSpec) -> str:

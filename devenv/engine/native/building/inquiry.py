@@ -12,7 +12,7 @@ from devenv.engine import Bind
 from devenv.errors import EngineError, StepFailed
 from devenv.model.build import Run
 
-from .container.step import Step
+from .step import Step
 
 if TYPE_CHECKING:
     from .workshop import Shop

@@ -17,15 +17,16 @@ from devenv.model.host import Garbage
 from devenv.model.image import Image, tagged_for
 from devenv.paths import Paths
 
-from .. import observe, sweep
-from ..container import snapshot
-from ..facade import Native
-from ..packages import files
-from ..slot import pool
-from ..slot.ids import host_start
-from ..state import State
-from ..trouble import trouble
-from .layout import Store
+from .container import snapshot
+from .facade import Native
+from .packages import files
+from .records import observe
+from .records.state import State
+from .running import sweep
+from .slot import pool
+from .slot.ids import host_start
+from .store.layout import Store
+from .trouble import trouble
 
 UNUSED = 14 * 86400
 """Seconds a step's result stays in the store when no image has it and no build took it."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from .host import lent
-from .packages.fetch import Fetched, Wanted, fetch
-from .packages.files import Files
+from ..host import lent
+from ..packages.fetch import Fetched, Wanted, fetch
+from ..packages.files import Files
 
 if TYPE_CHECKING:
     from .workshop import Shop

@@ -7,11 +7,12 @@ from functools import partial
 from devenv.beneath import remove_tree
 from devenv.model.container import ContainerSpec
 
-from . import sweep, vault
-from .container.given import Place
+from ..container.given import Place
+from ..host import lent
+from ..records import vault
+from ..slot import doors, names, pool
+from . import sweep
 from .ground import Ground
-from .host import lent
-from .slot import doors, names, pool
 
 
 def place(ground: Ground, identifier: str, spec: ContainerSpec, slot: int) -> tuple[Place, lent.Services]:

@@ -8,8 +8,8 @@ from collections.abc import Collection, Sequence
 from devenv.model.container import ContainerSpec
 from devenv.model.manifest import Port
 
-from .slot import doors
-from .state import State
+from ..records.state import State
+from ..slot import doors
 
 
 def check(state: State, spec: ContainerSpec) -> None:

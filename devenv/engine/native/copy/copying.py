@@ -16,16 +16,17 @@ from devenv.errors import EngineError, NotFound
 from devenv.lives import process_start
 from devenv.model.seen import Copied
 
-from . import mount, record
-from .container import bundle, snapshot
-from .container.given import Place, Rooted, attachments
-from .copy import parcel, place, walk, write
-from .copy.parcel import Output
-from .copy.walk import Freight, Made, Origin
-from .copy.write import Target
-from .ground import Ground
-from .slot import namespace, pool
-from .slot.ids import COUNT, host_start
+from .. import mount
+from ..container import bundle, snapshot
+from ..container.given import Place, Rooted, attachments
+from ..records import record
+from ..running.ground import Ground
+from ..slot import namespace, pool
+from ..slot.ids import COUNT, host_start
+from . import parcel, place, walk, write
+from .parcel import Output
+from .walk import Freight, Made, Origin
+from .write import Target
 
 _KERNEL = {
     "proc",

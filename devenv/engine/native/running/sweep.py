@@ -13,10 +13,10 @@ from devenv.beneath import remove_tree
 from devenv.errors import DevenvError, EngineError
 from devenv.paths import Paths
 
-from . import mount
-from .container import owning, runtime
-from .slot import pool
-from .state import State
+from .. import mount
+from ..container import owning, runtime
+from ..records.state import State
+from ..slot import pool
 
 _CGROUPS = "/sys/fs/cgroup"
 

@@ -22,25 +22,26 @@ from devenv.model.lock import EPOCH, BaseLock, Parcel, Remote, Section
 from devenv.model.manifest import Lending, Pairs
 from devenv.paths import Paths
 
-from . import ahead, bases, commit, observe, pythons, supply
-from .container import bundle, runtime, snapshot
-from .container.snapshot import Stage
-from .container.step import Step
+from ..container import bundle, runtime, snapshot
+from ..container.snapshot import Stage
+from ..host import archives, lent, tools
+from ..records import observe
+from ..records.state import State, this_process
+from ..slot import pool
+from ..slot.ids import COUNT, host_start
+from ..store import image, transient
+from ..store.adopt import Begun, Normal, adopt, begin
+from ..store.compare import compare
+from ..store.layout import Store
+from ..store.merge import merge
+from ..store.twins import share
+from ..store.unpack import unpack
+from ..trouble import trouble
+from . import ahead, bases, commit, pythons, supply
 from .draft import drafting, new_draft
 from .ending import Ending
-from .host import archives, lent, tools
 from .inquiry import ask
-from .slot import pool
-from .slot.ids import COUNT, host_start
-from .state import State, this_process
-from .store import image, transient
-from .store.adopt import Begun, Normal, adopt, begin
-from .store.compare import compare
-from .store.layout import Store
-from .store.merge import merge
-from .store.twins import share
-from .store.unpack import unpack
-from .trouble import trouble
+from .step import Step
 
 _SIBLINGS = 4  # layers made on the same root that a new one is compared with
 
@@ -252,7 +253,7 @@ class Shop:
 
     def reaches(self, address: str) -> bool:
         """Whether a step's network leads to this IP address; if not, nothing that a project names is fetched from there."""
-        from .slot import reach  # ipaddress, only for the rare ADD of a URL
+        from ..slot import reach  # ipaddress, only for the rare ADD of a URL
 
         return reach.reaches(address, self.state.setting("subnet") or "", self.env.get(reach.VARIABLE, ""))
 

@@ -12,16 +12,16 @@ from devenv.errors import EngineError, Unsupported
 from devenv.model.host import Archive
 from devenv.model.lock import BaseLock, Deb
 
-from . import mount
-from .container import snapshot
-from .container.snapshot import Staging
-from .host import archives, bootstrap, lent
+from .. import mount
+from ..container import snapshot
+from ..container.snapshot import Staging
+from ..host import archives, bootstrap, lent
+from ..packages import archive, deb
+from ..packages.files import Files
+from ..slot.ids import COUNT, host_start
+from ..store.adopt import Normal, adopt, begin
+from ..store.transient import fates
 from .obtain import obtain
-from .packages import archive, deb
-from .packages.files import Files
-from .slot.ids import COUNT, host_start
-from .store.adopt import Normal, adopt, begin
-from .store.transient import fates
 
 if TYPE_CHECKING:
     from .workshop import Shop

@@ -11,10 +11,11 @@ from devenv.lives import watched
 from devenv.model.container import Container, Supervisor
 from devenv.model.seen import Stream, Task, Touched, Usage
 
-from . import observe, supervision, sweep
-from .container import log, owning, snapshot
-from .ground import Ground
-from .slot.ids import host_start
+from ..container import log, owning, snapshot
+from ..records import observe
+from ..running import supervision, sweep
+from ..running.ground import Ground
+from ..slot.ids import host_start
 
 
 def logs(ground: Ground, container: str, *, follow: bool, tail: int | None, since: float) -> Iterator[LogLine]:

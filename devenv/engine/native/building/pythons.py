@@ -11,11 +11,11 @@ from urllib.parse import unquote
 from devenv.errors import EngineError
 from devenv.model.lock import Parcel, Remote
 
-from . import process
-from .host import lent
+from .. import process
+from ..host import lent
+from ..packages.fetch import Fetched, Wanted
+from ..packages.files import Files
 from .obtain import obtain
-from .packages.fetch import Fetched, Wanted
-from .packages.files import Files
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -16,14 +16,14 @@ from devenv.model.build import Run
 from devenv.model.manifest import Pairs
 
 from .. import process
+from ..container import bundle, given, owning, runtime, snapshot, spec
+from ..container.snapshot import Staging
 from ..host import lent
 from ..slot import doors, pool
 from ..slot.ids import host_start
-from . import bundle, given, owning, runtime, snapshot, spec
-from .snapshot import Staging
 
 if TYPE_CHECKING:
-    from ..workshop import Shop
+    from .workshop import Shop
 
 _APT_CONF = "/run/devenv/apt.conf"
 

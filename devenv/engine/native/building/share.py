@@ -15,12 +15,13 @@ from devenv.model.build import Shared
 from devenv.model.events import Event, Sink
 from devenv.model.image import Descriptor, Offer
 
-from . import commit, mount
+from .. import mount
+from ..store import shelf
+from ..store.layout import Store, Stream, named
+from ..store.tarred import Tarred, Tarring
+from ..store.unpack import unpack
+from . import commit
 from .draft import drafting
-from .store import shelf
-from .store.layout import Store, Stream, named
-from .store.tarred import Tarred, Tarring
-from .store.unpack import unpack
 
 if TYPE_CHECKING:
     from .workshop import Shop

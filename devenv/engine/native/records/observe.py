@@ -16,11 +16,11 @@ from devenv.model.manifest import Pairs
 from devenv.model.plan import Record
 from devenv.paths import Paths
 
-from .container import owning
+from ..container import owning
+from ..slot.address import Network
+from ..store.config import parse_config
 from .record import pairs, spec_value, told_value
-from .slot.address import Network
 from .state import State
-from .store.config import parse_config
 
 HOOKS: dict[Literal["on_create", "on_start"], int] = {"on_create": 1, "on_start": 2}
 """How far a container's hooks have come, as the state counts it."""
@@ -87,7 +87,7 @@ def _container(state: State, paths: Paths, network: Network | None, row: Sequenc
         return found._replace(
             status="running", pid=int(str(pid)), address=address, lost=lost, health=_health(spec, str(health))
         )
-    from .container import monitor  # seldom: `ps` shouldn't wait for it
+    from ..container import monitor  # seldom: `ps` shouldn't wait for it
 
     # Only conmon knows the code of a container that ended by itself; after a power loss nobody does.
     code = exit_code if exit_code is not None else monitor.exit_code(paths.container(found.id), found.id)

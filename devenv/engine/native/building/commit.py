@@ -12,12 +12,13 @@ from devenv.beneath import remove_tree
 from devenv.errors import EngineError, Fault, InputError, NotFound, StoreError
 from devenv.model.image import LAYER, MANIFEST, Descriptor, Image, Rootfs
 
-from . import mount, observe
-from .store import image as images
-from .store import layer
-from .store.config import config_json
-from .store.layout import Store, Writer
-from .store.tarred import Tarring
+from .. import mount
+from ..records import observe
+from ..store import image as images
+from ..store import layer
+from ..store.config import config_json
+from ..store.layout import Store, Writer
+from ..store.tarred import Tarring
 
 if TYPE_CHECKING:
     from .workshop import Shop

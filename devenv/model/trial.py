@@ -10,7 +10,8 @@ Outcome = Literal["passed", "failed", "error", "skipped"]
 """What became of a test; `error`: it could not be judged by itself (its set-up or tear-down failed)."""
 
 Kind = Literal["newly failing", "fixed", "still failing", "only here", "gone", "flaky", "slower", "faster"]
-"""How a test of the variant is beside the baseline's; `only here`: the baseline has no such test, `gone`: the variant."""
+"""How a test of the variant is beside the baseline's. `only here`: the baseline has no such test or skips it, `gone`: the variant.
+"""
 
 
 class Case(NamedTuple):
@@ -33,7 +34,9 @@ class Run(NamedTuple):
     """The command, once. `code` is its exit code, None when it was ended by us: it took too long, or nobody wanted to go on.
 
     `started` in Unix seconds; `seconds` wall time; `cpu` seconds of all processes of the container, None where nobody counts them.
-    `cases` None: it said nothing of single tests. `alone`: nothing of this trial ran beside it, so its times can be compared.
+    `cases` None: it said nothing of single tests. `unnamed`: how many more passed without being named (unittest names those that
+    fail). `partial`: its report ends in the middle, so of a test that isn't there nothing is known.
+    `alone`: nothing of this trial ran beside it, so its times can be compared.
     `log`: the file its output is kept in, beneath the trial's folder.
     """
 
@@ -45,6 +48,8 @@ class Run(NamedTuple):
     notices: tuple[Notice, ...] = ()
     log: str = ""
     alone: bool = False
+    unnamed: int = 0
+    partial: bool = False
 
 
 class Moved(NamedTuple):
@@ -64,7 +69,8 @@ class Side(NamedTuple):
     """The baseline, or one variant. `changes` are those asked for, in the manifest's names (none for the baseline).
 
     `image` is the digest of what the command ran in, `moved` what differs from the baseline. `failed`: why it has no run at
-    all; `stage` says where that happened.
+    all; `stage` says where that happened, `outside` that its changes are not to blame: an index couldn't be reached, the disk is
+    full, somebody interrupted it.
     """
 
     name: str
@@ -74,6 +80,7 @@ class Side(NamedTuple):
     runs: tuple[Run, ...] = ()
     failed: str = ""
     stage: Literal["", "lock", "build", "start"] = ""
+    outside: bool = False
 
 
 class Difference(NamedTuple):

@@ -38,6 +38,7 @@ PURE_ROOMS = (
     "devenv.lock",
     "devenv.plan",
     "devenv.provision",
+    "devenv.trial",
 )
 PURE_FILES = {
     "devenv.changes",
@@ -233,6 +234,7 @@ KNOWS = {
     "plan": {"changes", "reasons"},
     "provision": {"crew", "engine", "readiness"},
     "readiness": set(),
+    "trial": {"changes", "engine"},
     "engine": {"guard", "beneath", "archive", "command", "crew", "lives", "lock", "paths", "readiness", "signals"},
     "console": {"colours"},
     # `up` by the quick door plans and provisions as the long way does, with what that way has written down.

@@ -15,10 +15,10 @@ CHECKOUT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__fil
 EXAMPLE = f"{CHECKOUT}/examples/django-shop"
 
 
-def output(argv: Sequence[str], folder: str) -> str:
-    """What it prints; nothing of this checkout is on its path, and this machine's store isn't asked."""
+def output(argv: Sequence[str], folder: str, home: str = "/nonexistent") -> str:
+    """What it prints; nothing of this checkout is on its path, and its store is `home`, not this machine's."""
     env = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")}
-    env["DEVENV_HOME"] = "/nonexistent"
+    env["DEVENV_HOME"] = home
     done = subprocess.run(argv, cwd=folder, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -36,9 +36,10 @@ def test_wheel_renders_the_example_as_the_checkout_does(tmp_path: Path) -> None:
     assert not [name for name in names if name.startswith(("tests", "examples"))]
     output([sys.executable, "-m", "venv", f"{tmp_path}/venv"], f"{tmp_path}")
     output([f"{tmp_path}/venv/bin/pip", "install", "--quiet", "--no-compile", f"{wheel}"], f"{tmp_path}")
-    rendered = output([f"{tmp_path}/venv/bin/devenv", "render"], EXAMPLE)
+    home = f"{tmp_path}/home"  # rendering looks into it, and makes it
+    rendered = output([f"{tmp_path}/venv/bin/devenv", "render"], EXAMPLE, home)
     assert "FROM bootstrap:bookworm AS base" in rendered
-    assert rendered == output([sys.executable, "-m", "devenv", "-C", EXAMPLE, "render"], CHECKOUT)
+    assert rendered == output([sys.executable, "-m", "devenv", "-C", EXAMPLE, "render"], CHECKOUT, home)
     where = output([f"{tmp_path}/venv/bin/python", "-c", "import devenv; print(devenv.__file__)"], f"{tmp_path}")
     assert where.startswith(f"{tmp_path}/venv/")
 

@@ -46,11 +46,12 @@ def compared(baseline: Sequence[Run], variant: Sequence[Run]) -> Compared:
     """Whatever whole runs of both sides say of single tests; runs that say nothing of any are left out."""
     before, after = (tuple(run for run in runs if run.cases is not None) for runs in (baseline, variant))
     told, now = _told(before), _told(after)
+    ran = _number(before), _number(after)
     names = sorted({name for cases in (*told, *now) for name in cases})
     differences: list[Difference] = []
     passed = skipped = 0
     for name in names:
-        old, new = _outcomes(name, before, told), _outcomes(name, after, now)
+        old, new = _outcomes(name, before, told, ran[0] >= ran[1]), _outcomes(name, after, now, ran[1] >= ran[0])
         states = state(old), state(new)
         passed += states == ("passes", "passes")
         skipped += "skipped" in states and not {"fails", "wavers"} & set(states)
@@ -92,14 +93,23 @@ def _told(runs: Sequence[Run]) -> Cases:
     return tuple({case.name: case for case in run.cases or ()} for run in runs)
 
 
-def _outcomes(name: str, runs: Sequence[Run], told: Cases) -> Outcomes:
-    """In each run. Where others passed without being named, so did this one; of a partial run nothing is known."""
+def _number(runs: Sequence[Run]) -> int:
+    """How many tests ran, those without a name too; the parts of one (`test_sum (i=1)`) are one."""
+    return max(
+        (run.unnamed + len({case.name.partition(" ")[0] for case in run.cases or ()}) for run in runs), default=0
+    )
+
+
+def _outcomes(name: str, runs: Sequence[Run], told: Cases, all_ran: bool) -> Outcomes:
+    """In each run. Where tests pass without being named this one did so too, if no fewer ran than on the other side (`all_ran`);
+    of a partial run nothing is known.
+    """
     found: list[Outcome | Literal[""]] = []
     for run, cases in zip(runs, told, strict=True):
         if name in cases:
             found.append(cases[name].outcome)
         elif not run.partial:
-            found.append("passed" if run.unnamed else "")
+            found.append("passed" if run.unnamed and all_ran else "")
     return tuple(found)
 
 

@@ -147,6 +147,8 @@ class _Reader:
                 cause = expat.ErrorString(error.code)
                 raise InputError(Fault(self.file, error.lineno, error.offset + 1, f"it is no XML: {cause}")) from error
             self.cut = True
+        except (LookupError, ValueError) as error:  # of the encoding that it declares
+            raise InputError(Fault(self.file, 1, 1, f"it is no XML: {error}")) from error
         return bool(data.strip()) or self.cut
 
     def _start(self, tag: str, attributes: dict[str, str]) -> None:

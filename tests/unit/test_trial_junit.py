@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import subprocess
 import sys
 
@@ -255,6 +256,14 @@ LAUGHS = b'<?xml version="1.0"?><!DOCTYPE lolz [<!ENTITY a "ha"><!ENTITY b "&a;&
         (LAUGHS, "report.xml:1:37: it declares a document type (<!DOCTYPE lolz>), and with it entities: it isn't read"),
         (b"<html>\n<body/></html>", "report.xml:1:1: it is no JUnit XML: its root is <html>, not <testsuites>"),
         (b"<testsuite>\n  <testcase></testsuite>", "report.xml:2:15: it is no XML: mismatched tag"),
+        (
+            b'<?xml version="1.0" encoding="x-shop"?><testsuite/>',
+            "report.xml:1:1: it is no XML: unknown encoding: x-shop",
+        ),
+        (
+            b'<?xml version="1.0" encoding="shift_jis"?><testsuite/>',
+            "report.xml:1:1: it is no XML: multi-byte encodings are not supported",
+        ),
         (b"all is well\n", "report.xml:1:1: it is no XML: syntax error"),
         (b"<testsuite>&nbsp;</testsuite>", "report.xml:1:12: it is no XML: undefined entity"),
         (b"<testsuite>" * 300, "report.xml:1:2201: more than 200 elements are one within the other"),
@@ -276,6 +285,35 @@ def test_junit_keeps_no_more_than_anybody_reads() -> None:
     assert junit.DETAIL - 4 < len(case.detail) <= junit.DETAIL  # less the white space around it
     with pytest.raises(InputError, match="it has more than 200000 tests"):
         junit.read(report("<testsuite>" + "<testcase/>" * 200_001 + "</testsuite>"), "r")
+
+
+def test_junit_and_jest_of_anything_are_tests_or_a_refusal() -> None:
+    chance = random.Random(7)
+    pieces = [
+        b"<testsuite>",
+        b"</testcase>",
+        b"<testcase/>",
+        b"<failure>",
+        b"&#1;",
+        b"\xff",
+        b"]]>",
+        b"<![CDATA[",
+        b"null",
+        b"[",
+        b"{}",
+    ]
+    whole = report('<testsuite name="s"><testcase name="a"/><testcase name="a"><error>e</error></testcase></testsuite>')
+    for data in (whole, JEST) * 300:
+        for _ in range(chance.randint(1, 6)):
+            start, end = sorted(chance.randint(0, len(data)) for _ in range(2))
+            data = data[:start] + chance.choice([*pieces, data[start:end], bytes([chance.randrange(256)])]) + data[end:]
+        for read in (junit.read, jest.read):
+            try:
+                cases = read(data, "report").cases
+            except InputError as error:
+                assert str(error).startswith("report:")
+            else:
+                assert len({case.name for case in cases}) == len(cases)
 
 
 JEST = b"""{"numTotalTests": 4, "success": false, "testResults": [

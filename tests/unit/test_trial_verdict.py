@@ -264,6 +264,16 @@ def test_verdict_of_tests_that_pass_without_a_name() -> None:
     assert (kinds(verdict), verdict.passed) == ({"a": "newly failing", "b": "fixed"}, 10)
 
 
+def test_verdict_of_a_test_without_a_name_that_may_not_have_run() -> None:
+    """A module that can't be imported any more takes its tests with it: the one that failed isn't fixed by that."""
+    baseline = side(*[run("-", unnamed=11)] * 3)
+    verdict = judge(baseline, side(*[run(".!", unnamed=5)] * 3))
+    assert (verdict.outcome, kinds(verdict)) == ("regression", {"a": "gone", "b": "newly failing"})
+    assert kinds(judge(baseline, side(*[run("", 0, unnamed=12)] * 3))) == {"a": "fixed"}
+    parts = Run(1, 0.0, 1.0, cases=(Case("a (i=1)", "failed"), Case("a (i=2)", "failed")), unnamed=11)
+    assert set(kinds(judge(side(run("", 0, unnamed=12)), side(parts))).values()) == {"newly failing"}
+
+
 def test_verdict_new_warnings_are_those_of_every_run() -> None:
     old, new, odd = (Notice("DeprecationWarning", text) for text in ("old", "new", "odd"))
     baseline = [run("+", notices=(old,)), run("+", notices=(old, odd))]

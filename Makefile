@@ -4,7 +4,7 @@ PYTHON ?= /usr/bin/python3
 BIN := .venv/bin
 ENGINE := ca-certificates curl python3 python3-venv crun runc conmon catatonit mmdebstrap nftables
 SPREAD := --numprocesses=auto --maxprocesses=4
-TOOLS := e2fsprogs git iproute2 libcap2-bin procps skopeo tmux umoci util-linux zstd zsh fish
+TOOLS := chromium e2fsprogs fonts-dejavu-core git iproute2 libcap2-bin procps skopeo tmux umoci util-linux zstd zsh fish
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test check bench bench-peers soak clean engine tools venv
@@ -25,7 +25,7 @@ check: venv ## lint, types and the tests that need neither root nor network
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	$(BIN)/pytest -q $(SPREAD) -m "not engine and not network"
+	$(BIN)/pytest -q $(SPREAD) -m "not engine and not network and not browser"
 
 bench: engine venv ## measure against Docker, Podman and the devcontainers CLI, write docs/benchmarks.md
 	$(BIN)/python -m tests.bench

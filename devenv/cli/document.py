@@ -10,6 +10,7 @@ from devenv.model.host import Check, Garbage
 from devenv.model.image import Image
 from devenv.model.manifest import Port
 from devenv.model.plan import Action, Change, Plan, Record, Report, StepPlan
+from devenv.model.trial import Difference, Moved, Notice, Run, Side, Trial, Verdict
 
 Document = dict[str, object]
 
@@ -144,3 +145,88 @@ def change(one: Change) -> Document:
 
 def port(one: Port) -> Document:
     return {"address": one.address, "host": one.host, "container": one.container, "protocol": one.protocol}
+
+
+def trial(one: Trial) -> Document:
+    return {
+        "id": one.id,
+        "kind": one.kind,
+        "project": one.project,
+        "environment": one.environment,
+        "folder": one.folder,
+        "started": one.started,
+        "seconds": round(one.seconds, 3),
+        "command": one.command,
+        "code": one.code,
+        "baseline": side(one.baseline),
+        "variants": [
+            {**side(variant), "verdict": verdict(judged)}
+            for variant, judged in zip(one.variants, one.verdicts, strict=True)
+        ],
+        "controlled": [{"name": name, "value": value} for name, value in one.controlled],
+        "guilty": list(one.guilty),
+        "tried": [{"name": name, "outcome": outcome} for name, outcome in one.tried],
+        "candidates": list(one.candidates),
+        "again": one.again or None,
+    }
+
+
+def side(one: Side) -> Document:
+    return {
+        "name": one.name,
+        "changes": [change(each) for each in one.changes],
+        "image": one.image or None,
+        "packages": [moved(each) for each in one.moved],
+        "runs": [run(each) for each in one.runs],
+        "error": one.failed or None,
+        "stage": one.stage or None,
+        "outside": one.outside,
+    }
+
+
+def moved(one: Moved) -> Document:
+    return {"group": one.group, "name": one.name, "before": one.before, "after": one.after, "direct": one.direct}
+
+
+def run(one: Run) -> Document:
+    return {
+        "code": one.code,
+        "started": one.started,
+        "seconds": one.seconds,
+        "cpu": one.cpu,
+        "alone": one.alone,
+        "log": one.log or None,
+        "tests": None if one.cases is None else [each._asdict() for each in one.cases],
+        "unnamed": one.unnamed,
+        "partial": one.partial,
+        "warnings": [notice(each) for each in one.notices],
+    }
+
+
+def notice(one: Notice) -> Document:
+    return {"category": one.category, "text": one.text}
+
+
+def verdict(one: Verdict) -> Document:
+    return {
+        "outcome": one.outcome,
+        "code": one.code,
+        "reasons": list(one.reasons),
+        "tests": [difference(each) for each in one.differences],
+        "passed": one.passed,
+        "skipped": one.skipped,
+        "warnings": {"new": [notice(each) for each in one.new], "gone": [notice(each) for each in one.gone]},
+        "cpu": {"before": one.before, "after": one.after},
+    }
+
+
+def difference(one: Difference) -> Document:
+    """`baseline` and `variant`: the outcome in each run, null where there was no such test."""
+    return {
+        "name": one.name,
+        "kind": one.kind,
+        "baseline": [each or None for each in one.baseline],
+        "variant": [each or None for each in one.variant],
+        "seconds": {"before": one.before, "after": one.after},
+        "detail": one.detail or None,
+    }

@@ -112,7 +112,8 @@ def load(session: Session, scale: Mapping[str, int] | None = None) -> Manifest:
 
 def recipe(manifest: Manifest, section: Section) -> tuple[str, str]:
     """The Containerfile of a manifest and its lock: (text, the name its messages carry). The project's own when that is all."""
-    from devenv.render.containerfile import containerfile, own_file, templates_folder
+    from devenv.render.containerfile import containerfile, own_file
+    from devenv.render.templates import templates_folder
 
     own = own_file(manifest)
     if own is not None:

@@ -176,7 +176,7 @@ def _ourselves() -> Iterable[str]:
 
 
 def _templates() -> Iterable[str]:
-    from devenv.render.containerfile import templates_folder
+    from devenv.render.templates import templates_folder
 
     folder = templates_folder()
     return [folder, *(f"{folder}/{name}" for name in os.listdir(folder))]

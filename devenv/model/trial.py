@@ -128,7 +128,8 @@ class Trial(NamedTuple):
 
     `verdicts` are of `variants`, one each, in their order. `controlled`: what is the same on both sides, (what, value).
     `guilty`: what a bisect found: the changes that make the difference, as they were asked for; `tried` what it looked at, in
-    order: (version or changes, outcome).
+    order: (version or changes, `good`, `bad` or `skip`), `candidates` what it chose among, from good to bad.
+    `again`: the command that asks for the very same trial.
     """
 
     id: str
@@ -145,6 +146,8 @@ class Trial(NamedTuple):
     controlled: tuple[tuple[str, str], ...] = ()
     guilty: tuple[str, ...] = ()
     tried: tuple[tuple[str, str], ...] = ()
+    candidates: tuple[str, ...] = ()
+    again: str = ""
 
     @property
     def code(self) -> int:

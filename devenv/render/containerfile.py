@@ -1,4 +1,4 @@
-"""Manifest and templates → the text of a Containerfile. Reads the templates folder only.
+"""Manifest and templates → the text of a Containerfile.
 
 Names in it come from outside, as BuildKit's named contexts: `devenv-packages`, what the lock names (lock/parcels.py),
 `devenv-tools`, a folder with `uv`, and, for a base that isn't bootstrapped, `devenv-base`: see `references`. How the
@@ -7,7 +7,6 @@ user, environment variables, ports and command are set is no part of the image: 
 
 from __future__ import annotations
 
-import os
 import posixpath
 import re
 from collections.abc import Collection, Mapping, Sequence
@@ -18,14 +17,13 @@ from devenv.errors import DevenvError
 from devenv.model.lock import AptLock, Deb, Module, NodeLock, PythonLock, Repository, Section
 from devenv.model.manifest import Manifest, Node, Pairs, Python
 
+from .templates import source
+
 if TYPE_CHECKING:
     from jinja2 import Environment
 
 NODE = "24"
 """The long-term release used when the manifest names none. (26 wants libatomic1, and isn't a long-term one yet.)"""
-
-TEMPLATE = 64 * 1024
-"""Size limit of a template in bytes."""
 
 _SUITE_PYTHON = {"bullseye": "3.9", "bookworm": "3.11", "trixie": "3.13"}
 _COMPILERS = {"build-essential", "gcc", "g++", "clang", "make", "cmake", "pkg-config", "pkgconf", "cargo", "rustc"} | {
@@ -93,13 +91,6 @@ class _Node(NamedTuple):
     lock: str
     tools: _Modules
     project: _Modules
-
-
-def templates_folder() -> str:
-    """Where our templates are: in the wheel inside the package, in a checkout beside it."""
-    package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    inside = os.path.join(package, "_templates")
-    return inside if os.path.isdir(inside) else os.path.join(os.path.dirname(package), "templates")
 
 
 def own_file(manifest: Manifest) -> str | None:
@@ -375,7 +366,7 @@ def _environment(templates: str) -> Environment:
     from devenv.render import quote
 
     environment = ImmutableSandboxedEnvironment(
-        loader=FunctionLoader(lambda name: _template(templates, name)),
+        loader=FunctionLoader(lambda name: source(templates, name)),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -388,15 +379,3 @@ def _environment(templates: str) -> Environment:
         "origin": quote.origin,
     }
     return environment
-
-
-def _template(templates: str, name: str) -> str | None:
-    """A template's source: a plain file beneath the folder, whatever `..`, absolute names and links say."""
-    root = os.path.realpath(templates)
-    path = os.path.realpath(os.path.join(root, name))
-    if not path.startswith(root + os.sep) or not os.path.isfile(path):
-        return None
-    if os.path.getsize(path) > TEMPLATE:
-        raise DevenvError(f"read template {name}: more than {TEMPLATE // 1024} KiB", hint="split it")
-    with open(path, encoding="utf-8") as file:
-        return file.read()

@@ -42,6 +42,7 @@ PURE_ROOMS = (
 )
 PURE_FILES = {
     "devenv.changes",
+    "devenv.clean",
     "devenv.reasons",
     "devenv.desired",
     "devenv.inputs",
@@ -71,7 +72,7 @@ PURE_FILES |= {
 # The files of those rooms that are there to look at the disk, or to act.
 EFFECTFUL = {
     "devenv.manifest.load",
-    "devenv.render.containerfile",  # reads templates
+    "devenv.render.templates",
     "devenv.render.requirements",  # and requirements files
     *(
         f"devenv.build.{name}"
@@ -225,6 +226,7 @@ KNOWS = {
     "render": set(),
     "build": {"archive", "engine", "beneath", "lock"},
     "changes": set(),
+    "clean": set(),
     "colours": set(),
     "crew": set(),
     "desired": {"inputs"},
@@ -234,9 +236,9 @@ KNOWS = {
     "plan": {"changes", "reasons"},
     "provision": {"crew", "engine", "readiness"},
     "readiness": set(),
-    "trial": {"changes", "engine"},
+    "trial": {"changes", "clean", "engine", "render"},
     "engine": {"guard", "beneath", "archive", "command", "crew", "lives", "lock", "paths", "readiness", "signals"},
-    "console": {"colours"},
+    "console": {"clean", "colours"},
     # `up` by the quick door plans and provisions as the long way does, with what that way has written down.
     "reasons": {"changes"},
     "quick": {
@@ -268,6 +270,7 @@ KNOWS = {
         "provision",
         "quick",
         "render",
+        "trial",
     },
     "__main__": {"cli", "quick", "signals"},
 }

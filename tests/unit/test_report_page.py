@@ -188,6 +188,14 @@ def test_page_tells_all_there_is(told: str) -> None:
     assert told in Page(made(trials.django())).text
 
 
+def test_page_has_columns_for_times_where_there_are_any() -> None:
+    whole = trials.django()
+    untimed = tuple(one for one in whole.verdicts[0].differences if one.before is None)
+    assert ("th", {"scope": "col", "class": "number"}) in Page(made(whole)).elements
+    text = made(whole._replace(verdicts=(whole.verdicts[0]._replace(differences=untimed),)))
+    assert "Before" not in text.partition("that passed on both sides")[0].partition("<table")[2]
+
+
 def test_page_of_what_was_not_built_says_why() -> None:
     found = Page(made(trials.unbuilt())).text
     assert "Not judged" in found and "could not be resolved" in found and "django 7.0: no such version" in found

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from devenv.model.trial import Difference, Side, Trial
+from devenv.trial.timing import TEST
 
 from .words import comparable, duration, ended, least, ratio, title
 
@@ -14,9 +15,6 @@ TESTS = 20
 """Tests that a chart has."""
 
 _TICKS = 5
-_SLIGHT = 0.02
-"""Seconds by which a test must differ, or which it must take, to be on a chart."""
-
 _ROOM = 94.0
 """Percent of the width that the largest value takes: its mark has a width of its own."""
 
@@ -63,7 +61,7 @@ def tests(baseline: Side, variant: Side, judged: Sequence[Difference]) -> Chart 
         name: (one.before, one.after) for name, one in kinds.items() if one.before is not None and one.after is not None
     }
     told = sorted(both, key=lambda name: (name not in kinds, -abs(both[name][1] - both[name][0]), name))
-    told = [name for name in told if name in kinds or max(both[name]) >= _SLIGHT]
+    told = [name for name in told if name in kinds or max(both[name]) >= TEST.seconds]  # shorter ones are all noise
     if not told:
         return None
     shown = told[:TESTS]

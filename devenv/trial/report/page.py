@@ -104,6 +104,8 @@ class Told(NamedTuple):
     packages: tuple[Packages, ...]
     tests: tuple[Test, ...]
     tests_left: int
+    timed: bool
+    """Whether there is anything to tell of how long these tests take."""
     same: tuple[tuple[str, str, str], ...]
     same_left: int
     new: tuple[Notice, ...]
@@ -161,6 +163,7 @@ def _told(baseline: Side, side: Side, verdict: Verdict, anchor: str, logs: Mappi
         packages=_packages(side.moved),
         tests=tuple(map(_test, differences[:_TESTS])),
         tests_left=max(0, len(differences) - _TESTS),
+        timed=any(one.before is not None or one.after is not None for one in differences),
         same=tuple(same[:_TESTS]),
         same_left=max(0, len(same) - _TESTS),
         new=verdict.new[:_NOTICES],
@@ -194,7 +197,7 @@ def _test(one: Difference) -> Test:
         before=duration(one.before),
         after=duration(one.after),
         change=ratio(one.before, one.after) if one.kind in ("slower", "faster") else "",
-        gist=_short(gist(one.detail)),
+        gist=gist(one.detail),
         detail=bounded(one.detail, _DETAIL) if one.detail.strip() else None,
     )
 

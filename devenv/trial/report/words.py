@@ -59,6 +59,8 @@ STAGES = {"lock": "could not be resolved", "build": "could not be built", "start
 """Where a side failed → the words for it."""
 
 _ORDER = list(SIGNS)
+_GIST = 200
+"""Characters of the line that says why a test fails."""
 
 T = TypeVar("T")
 
@@ -207,7 +209,7 @@ def gist(detail: str) -> str:
     lines = [line.strip() for line in detail.split("\n") if line.strip()]
     marked = [line[1:].strip() for line in lines if line.startswith("E ") and line[1:].strip()]
     named = [line for line in reversed(lines) if _names_exception(line)]
-    return next(iter((*marked, *named, *lines)), "")
+    return next(iter((*marked, *named, *lines)), "")[:_GIST]
 
 
 def _names_exception(line: str) -> bool:

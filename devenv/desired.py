@@ -144,6 +144,32 @@ def selected(
     return tuple(service for service in services if service.name in found)
 
 
+def beside(manifest: Manifest) -> Manifest:
+    """A manifest whose environment gets in nobody's way: its sources are never written, its ports are any that are free."""
+
+    def free(ports: tuple[Port, ...]) -> tuple[Port, ...]:
+        return tuple(port._replace(host=None, last=None) for port in ports)
+
+    return manifest._replace(
+        sources=tuple(one._replace(mode="copy-on-write") if one.mode == "rw" else one for one in manifest.sources),
+        ports=free(manifest.ports),
+        services=tuple(one._replace(ports=free(one.ports)) for one in manifest.services),
+    )
+
+
+def unwritten(wanted: Desired, folders: Collection[str]) -> Desired:
+    """The same, with the host's folders and files that services mount never written: `folders` of them by copy-on-write."""
+
+    def apart(spec: ContainerSpec) -> ContainerSpec:
+        seen = tuple(one for one in spec.mounts if one.path and not one.readonly and one.path in folders)
+        sources = tuple(Source(one.path, one.target, "copy-on-write") for one in seen)
+        mounts = tuple(one._replace(readonly=True) if one.path else one for one in spec.mounts if one not in seen)
+        return spec._replace(sources=(*spec.sources, *sources), mounts=mounts)
+
+    services = (one._replace(specs=tuple(map(apart, one.specs))) for one in wanted.services)
+    return wanted._replace(services=tuple(services))
+
+
 def specify(manifest: Manifest, home: Environment, image_key: str, *, certificates: str = "") -> ContainerSpec:
     """The workspace, its image still to be filled in."""
     process = Process(

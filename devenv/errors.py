@@ -15,6 +15,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+THE_NETWORK = "the network"
+"""How the hint begins of every error that the network, or who is asked there, is to blame for."""
+
 
 class Fault(NamedTuple):
     """One thing wrong in an input: where (1-based line and column; 0 when unknown), what, and the fix."""
@@ -42,6 +45,11 @@ class DevenvError(Exception):
 
     def __str__(self) -> str:
         return self.message + (f"\n  hint: {self.hint}" if self.hint else "")
+
+    @property
+    def outside(self) -> bool:
+        """Whether the network is to blame, so that the same may well work another time."""
+        return self.hint.startswith(THE_NETWORK)
 
 
 class InputError(DevenvError):

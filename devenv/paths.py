@@ -108,6 +108,10 @@ class Paths:
         """Locked by an environment's supervisor for as long as it lives; its pid is in it."""
         return f"{self.run}/supervisors/{environment}"
 
+    def trials(self, environment: str) -> str:
+        """Trials of a project, a folder each by number, and `locks`, what their variants were locked to; by the id of its environment."""
+        return f"{self.home}/trials/{environment}"
+
     @property
     def key(self) -> str:
         """What makes fingerprints of secrets this store's own."""

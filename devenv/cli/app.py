@@ -24,7 +24,9 @@ from devenv.cli import (
     look,
     manifest,
     measuring,
+    options,
     said,
+    trials,
 )
 from devenv.cli.edge import guard
 from devenv.cli.session import Session, here
@@ -74,6 +76,7 @@ def application() -> typer.Typer:
         build,
         lock,
         images,
+        trials,
         host,
     ):
         verbs.register(app)
@@ -94,6 +97,7 @@ def _globals(
             "--directory", "-C", metavar="DIR", help="Work as if called there.", autocompletion=complete.files
         ),
     ] = "",
+    variant: options.Variant = "",
     _: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and stop.")
     ] = False,
@@ -102,7 +106,7 @@ def _globals(
     folder = os.path.join(given.folder or here(), directory)
     if directory and not os.path.isdir(folder):
         raise typer.BadParameter(f"no folder {directory}", param_hint="--directory")
-    context.obj = given._replace(folder=os.path.abspath(folder))
+    context.obj = given._replace(folder=os.path.abspath(folder), variant=variant)
 
 
 def main(arguments: Sequence[str], session: Session) -> int:

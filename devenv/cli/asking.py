@@ -48,7 +48,8 @@ def read_of(manifest: Manifest) -> tuple[str, ...]:
 
 def contents(manifest: Manifest) -> Mapping[str, bytes]:
     """The files of the project that say which packages one image wants, by path."""
-    return {file: _content(manifest.folder, file) for file in sorted(set(_files(manifest)))}
+    edited = dict(manifest.edited)
+    return {file: edited.get(file) or _content(manifest.folder, file) for file in sorted(set(_files(manifest)))}
 
 
 def recipes(manifest: Manifest, options: BuildOptions) -> Iterator[str]:

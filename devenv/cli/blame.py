@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from devenv.build.origin import origins_above
-from devenv.errors import Fault, InputError, StepFailed
+from devenv.errors import THE_NETWORK, Fault, InputError, StepFailed
 from devenv.model.build import Run, Step
 from devenv.model.manifest import Manifest
 
@@ -51,7 +51,7 @@ def blame(manifest: Manifest, step: Step, output: Sequence[str]) -> tuple[str, s
     if "Git executable not found" in "\n".join(output):
         hint = "add `git` under `apt:`: repositories are fetched with it"
     if _NETWORK.search("\n".join(output)):
-        hint = "the network or the package archive failed: try again, `devenv doctor` checks both"
+        hint = f"{THE_NETWORK} or the package archive failed: try again, `devenv doctor` checks both"
     return (
         f"{guilty.place}: {guilty.called}: {what} {guilty.name} failed",
         hint,

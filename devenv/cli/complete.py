@@ -113,6 +113,18 @@ def ends(context: typer.Context, incomplete: str) -> list[str]:
     return named or files(incomplete)
 
 
+def variants(context: typer.Context, incomplete: str) -> list[str]:
+    """The variants of this project that have an environment."""
+    from devenv.cli.known import folder
+
+    try:
+        here = folder(context.obj)
+        known = {one.variant for one in context.obj.observer().environments() if one.folder == here and one.variant}
+    except DevenvError:
+        return []
+    return sorted(name for name in known if name.startswith(incomplete))
+
+
 def _homes(context: typer.Context) -> dict[str, str]:
     """What each environment is called, by its id."""
     try:

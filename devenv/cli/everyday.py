@@ -9,7 +9,6 @@ import typer
 from devenv.cli import complete, options
 from devenv.cli.act import Asked, bring_up, halt_all, take_down
 from devenv.cli.project import BuildOptions
-from devenv.cli.session import Session
 
 
 def register(app: typer.Typer) -> None:
@@ -43,6 +42,7 @@ def up(
     no_wait: Annotated[bool, typer.Option("--no-wait", help="Don't wait until services are ready.")] = False,
     as_json: options.Json = False,
     verbose: options.Verbose = False,
+    variant: options.Variant = "",
 ) -> int:
     """Bring the environment up.
 
@@ -51,7 +51,7 @@ def up(
 
     Example:  devenv up && devenv shell
     """
-    session: Session = context.obj
+    session = options.within(context, variant)
     chosen = BuildOptions(
         contexts=options.contexts(contexts, session.folder),
         arguments=options.pairs(arguments, "--build-arg", session.env),
@@ -75,6 +75,7 @@ def scale(
     no_wait: Annotated[bool, typer.Option("--no-wait", help="Don't wait until they are ready.")] = False,
     as_json: options.Json = False,
     verbose: options.Verbose = False,
+    variant: options.Variant = "",
 ) -> int:
     """Have more or fewer replicas of a service, until the next `up`.
 
@@ -82,20 +83,22 @@ def scale(
 
     Example:  devenv scale web=5
     """
-    session: Session = context.obj
+    session = options.within(context, variant)
     counts = options.replicas(replicas)
     asked = Asked(wait=not no_wait, names=tuple(counts), scale=counts)
     return bring_up(session, BuildOptions(), asked, as_json=as_json, verbose=verbose)
 
 
-def stop(context: typer.Context, name: options.Named = "", as_json: options.Json = False) -> int:
+def stop(
+    context: typer.Context, name: options.Named = "", as_json: options.Json = False, variant: options.Variant = ""
+) -> int:
     """Stop the environment's containers.
 
     `devenv up` starts them again as they were.
 
     Example:  devenv stop
     """
-    session: Session = context.obj
+    session = options.within(context, variant)
     return halt_all(session, name, as_json=as_json)
 
 
@@ -104,6 +107,7 @@ def down(
     name: options.Named = "",
     volumes: Annotated[bool, typer.Option("--volumes", help="Remove its volumes too.")] = False,
     as_json: options.Json = False,
+    variant: options.Variant = "",
 ) -> int:
     """Remove the environment's containers and network.
 
@@ -111,5 +115,5 @@ def down(
 
     Example:  devenv down --volumes
     """
-    session: Session = context.obj
+    session = options.within(context, variant)
     return take_down(session, name, volumes=volumes, as_json=as_json)

@@ -78,12 +78,13 @@ def shell(
     user: options.User = "",
     workdir: options.Workdir = "",
     environment: options.Environment = None,
+    variant: options.Variant = "",
 ) -> int:
     """Go inside: a real terminal, in the project's folder.
 
     Example:  devenv shell
     """
-    session: Session = context.obj
+    session = options.within(context, variant)
     engine = session.engine()
     env = (*_terminal_env(session), *options.variables(environment, session.env))
     chosen = Process((*SHELL, _ENTER), env, options.user(user), options.workdir(workdir), sys.stdin.isatty())
@@ -117,6 +118,7 @@ def execute(
     workdir: options.Workdir = "",
     environment: options.Environment = None,
     no_terminal: options.NoTerminal = False,
+    variant: options.Variant = "",
 ) -> int:
     """Run a command in the running environment.
 
@@ -126,7 +128,7 @@ def execute(
 
     Example:  devenv exec web-3 ps
     """
-    session: Session = context.obj
+    session = options.within(context, variant)
     engine = session.engine()
     where, words = service, command
     if not service and not context.meta[_PLAINLY]:
@@ -168,6 +170,7 @@ def run(
     workdir: options.Workdir = "",
     environment: options.Environment = None,
     no_terminal: options.NoTerminal = False,
+    variant: options.Variant = "",
 ) -> int:
     """Run one command in a container of its own.
 
@@ -175,7 +178,7 @@ def run(
 
     Example:  devenv run -- pytest -q
     """
-    session: Session = context.obj
+    session = options.within(context, variant)
     process = _process(session, command or (), user, workdir, environment, no_terminal)
     name = f"run-{os.urandom(3).hex()}"
     ports = options.ports(publish)
@@ -206,12 +209,13 @@ def test(
         typer.Argument(metavar="ARGUMENTS…", help="Added to the command.", autocompletion=complete.files),
     ] = None,
     no_terminal: options.NoTerminal = False,
+    variant: options.Variant = "",
 ) -> int:
     """Run the manifest's `test:` in the running environment.
 
     Example:  devenv test -k checkout
     """
-    session: Session = context.obj
+    session = options.within(context, variant)
     manifest, engine = load(session), session.engine()
     if manifest.test is None:
         raise InputError(Fault(os.path.relpath(manifest.path), 0, 0, "has no `test:`", "add one: `test: pytest -q`"))
@@ -268,7 +272,7 @@ def _project_spec(session: Session, machine: Machine) -> ContainerSpec:
     machine.engine.register(here)
     if wanted.spec.secrets:
         machine.engine.supply(here.id, secrets.values(manifest, wanted.spec.secrets, session.env))
-    if not manifest.services:  # or only `up` knows all that there is to be
+    if not (manifest.services or manifest.variant):  # or only `up` knows all that there is to be
         receipt.write(session, machine, manifest, section, prepared, wanted)
     return wanted.spec._replace(image=image)
 

@@ -27,20 +27,26 @@ def named(engine: Observer, text: str) -> Environment:
     return found[0]
 
 
+def folder(session: Session) -> str:
+    """The folder of the project we are in. Raises NotFound."""
+    return os.path.dirname(find(session.folder))
+
+
 def known_home(session: Session, engine: Observer, name: str = "") -> Environment:
     """The environment we are in, or that of a name or id, its manifest unread. Raises NotFound when it was never brought up."""
     if name:
         return named(engine, name)
     here = os.path.realpath(session.folder)
     try:
-        folder = os.path.dirname(find(session.folder))
+        where = folder(session)
     except NotFound:
-        if engine.environment(utf8(here)) is None:  # its manifest may be gone, yet `down` must work
+        if engine.environment(utf8(here), session.variant) is None:  # its manifest may be gone, yet `down` must work
             raise
-        folder = here
-    found = engine.environment(folder)
+        where = here
+    found = engine.environment(where, session.variant)
     if found is None:
-        raise NotFound(f"{folder}: has no environment yet", hint="`devenv up` brings it up")
+        what, option = (f" {session.variant}", f" --variant {session.variant}") if session.variant else ("", "")
+        raise NotFound(f"{where}: has no environment{what} yet", hint=f"`devenv up{option}` brings it up")
     return found
 
 
@@ -55,7 +61,7 @@ def known_id(session: Session, engine: Observer) -> str:
 def untouched(session: Session, engine: Observer) -> bool:
     """Whether the project we are in has no environment."""
     try:
-        return engine.environment(os.path.dirname(find(session.folder))) is None
+        return engine.environment(folder(session), session.variant) is None
     except NotFound:
         return False
 

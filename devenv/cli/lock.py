@@ -12,7 +12,6 @@ import typer
 from devenv import console
 from devenv.cli import complete, locking, options, show
 from devenv.cli.project import BuildOptions, debian_arch, load
-from devenv.cli.session import Session
 from devenv.desired import image_of, manifests
 from devenv.errors import DevenvError, Fault, InputError
 from devenv.lock.parts import part
@@ -47,6 +46,7 @@ def lock(
         bool, typer.Option("--check", help="Write nothing: exit code 2, and what differs, when it isn't up to date.")
     ] = False,
     as_json: options.Json = False,
+    variant: options.Variant = "",
 ) -> int:
     """Write devenv.lock.yml: every byte that comes from outside, by version and sha256.
 
@@ -54,7 +54,7 @@ def lock(
 
     Example:  devenv lock --upgrade django
     """
-    session: Session = context.obj
+    session = options.within(context, variant)
     if (names or service) and not upgrade:
         what = f"{' '.join(names)}: names need --upgrade" if names else "--service needs --upgrade"
         raise InputError(Fault("lock", 0, 0, what, "devenv lock --upgrade [--service SERVICE] [NAME…]"))
@@ -95,7 +95,7 @@ def _renewed(manifest: Manifest, section: Section, names: Sequence[str], service
     return dict.fromkeys((image,) if service else manifests(manifest), wanted)
 
 
-def outdated(context: typer.Context, as_json: options.Json = False) -> None:
+def outdated(context: typer.Context, as_json: options.Json = False, variant: options.Variant = "") -> None:
     """List what could be newer than it is locked: as far as devenv.yml allows, and beyond.
 
     Of Python and node.packages the newest there is is told too; Debian's packages have what their suite has.
@@ -105,7 +105,7 @@ def outdated(context: typer.Context, as_json: options.Json = False) -> None:
     from devenv.lock.compare import outdated as compared
     from devenv.lock.tags import newer
 
-    session: Session = context.obj
+    session = options.within(context, variant)
     manifest, machine = load(session), session.machine()
     section = locking.settled(session, manifest, machine, BuildOptions(locked=True))
     with console.progress(sys.stderr, session.env, time.monotonic) as sink:

@@ -35,20 +35,31 @@ _NOTHING: Mapping[str, frozenset[str]] = MappingProxyType({})
 
 
 def path(manifest: Manifest) -> str:
-    """The lock file of a project."""
-    return os.path.join(manifest.folder, FILE)
+    """The lock file of a project, or of one of its variants."""
+    return manifest.lock or _paths(manifest)[0]
+
+
+def _paths(manifest: Manifest) -> tuple[str, ...]:
+    """The project's files that a lock may be in, the nearest first: a variant begins with what is locked without it."""
+    own = (f"devenv.lock.{manifest.variant}.yml",) if manifest.variant in manifest.variants else ()
+    return tuple(os.path.join(manifest.folder, name) for name in (*own, FILE))
 
 
 def known(manifest: Manifest) -> Lock:
     """What is locked already. Raises InputError."""
+    found = (_read(each) for each in dict.fromkeys((path(manifest), *_paths(manifest))))
+    return next(filter(None, found), Lock())
+
+
+def _read(path: str) -> Lock | None:
     from devenv.lock import document  # yaml: not for verbs that read no lock
 
-    shown = os.path.relpath(path(manifest))
+    shown = os.path.relpath(path)
     try:
-        with open(os.open(path(manifest), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb") as file:
+        with open(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb") as file:
             return document.read(file.read(_BYTES + 1), shown)
     except FileNotFoundError:
-        return Lock()
+        return None
     except OSError as error:
         raise InputError(Fault(shown, 0, 0, f"it can't be read: {error.strerror}")) from error
 

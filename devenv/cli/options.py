@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from devenv.cli import complete
+from devenv.cli.session import Session
 from devenv.errors import Fault, InputError
 from devenv.model.image import OURS
 from devenv.model.manifest import Pairs, Port
@@ -82,6 +83,16 @@ Profiles = Annotated[
 NoTerminal = Annotated[bool, typer.Option("-T", help="No terminal, though you are at one.")]
 
 
+Variant = Annotated[
+    str,
+    typer.Option(
+        "--variant",
+        metavar="NAME",
+        help="One of the manifest's `variants:`, or what `try --keep` left running.",
+        autocompletion=complete.variants,
+    ),
+]
+
 Named = Annotated[
     str,
     typer.Argument(
@@ -90,6 +101,13 @@ Named = Annotated[
         autocompletion=complete.environments,
     ),
 ]
+
+
+def within(context: typer.Context, variant: str) -> Session:
+    """The session of a verb, about this variant if it names one."""
+    session: Session = context.obj
+    return session._replace(variant=variant) if variant else session
+
 
 TAKES_ALL = {"allow_interspersed_args": False}
 """Context settings of a verb that ends in somebody else's command: what follows it isn't ours."""

@@ -24,6 +24,7 @@ from devenv.model.plan import PROJECT, Desired
 if TYPE_CHECKING:
     from devenv.build.prepare import Blame, Prepared
     from devenv.build.several import Several
+    from devenv.manifest import Altered
 
 FILE = "devenv.yml"
 
@@ -90,11 +91,13 @@ def debian_arch() -> str:
     return _DEBIAN_ARCH.get(machine, machine)
 
 
-def load(session: Session, scale: Mapping[str, int] | None = None) -> Manifest:
-    """The manifest of the project we are in. Raises NotFound, InputError with every fault.
+def load(session: Session, scale: Mapping[str, int] = MappingProxyType({}), altered: Altered | None = None) -> Manifest:
+    """The manifest of the project we are in, as the variant that the session is about. Raises NotFound, InputError with
+    every fault.
 
-    `scale`: service → replicas, whatever the manifest says.
+    `scale`: service → replicas, whatever the manifest says. `altered`: as what it is read instead.
     """
+    from devenv.manifest import Altered
     from devenv.manifest import load as load_manifest
     from devenv.render.sandbox import expand
 
@@ -105,8 +108,9 @@ def load(session: Session, scale: Mapping[str, int] | None = None) -> Manifest:
         facts=facts(session.env),
         expand=expand,
         forbidden=places(session.env),
-        scale=scale or {},
+        scale=scale,
         home=session.env.get("HOME", ""),
+        altered=altered or Altered(session.variant),
     )
 
 
@@ -333,8 +337,10 @@ def look(machine: Window, here: Environment) -> State:
 
 
 def home(machine: Window, manifest: Manifest) -> Environment:
-    """The environment of the manifest's folder, known or new."""
-    return wanting.environment(manifest.folder, manifest.name, machine.engine.environment(manifest.folder))
+    """The environment of the manifest's folder, or of a variant there, known or new."""
+    known = machine.engine.environment(manifest.folder, manifest.variant)
+    name = f"{manifest.name}.{manifest.variant}" if manifest.variant else manifest.name
+    return wanting.environment(manifest.folder, name, known, manifest.variant)
 
 
 def tags(here: Environment, images: Iterable[str]) -> dict[str, tuple[str]]:

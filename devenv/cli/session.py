@@ -54,6 +54,8 @@ class Session(NamedTuple):
     open: Callable[[Mapping[str, str]], Machine]
     begun: float = 0.0
     """When the command began, Unix seconds."""
+    variant: str = ""
+    """Of the manifest's `variants:`, the one that the command is about; "" for what is written there."""
 
     def machine(self) -> Machine:
         """All the doors."""

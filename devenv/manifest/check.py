@@ -11,8 +11,8 @@ from devenv.errors import DevenvError, Fault, InputError
 
 from . import replicas
 from .document import Node, Place, Scalar, Series, Table
-from .keys import walk
-from .kinds import Key, Kind, ListOf, MapOf, Record, Text
+from .keys import KEYS, walk
+from .kinds import Again, Key, Kind, ListOf, MapOf, Record, Text
 from .values import Wrong, nearest, show
 
 Expand = Callable[[str, Mapping[str, str]], str]
@@ -102,6 +102,8 @@ class Check:
             value = self.list(node, kind, where)
         elif isinstance(kind, MapOf):
             value = self.map(node, kind, where)
+        elif isinstance(kind, Again):
+            value = self.again(node, kind, where)
         else:
             value = self.record(node, kind, where)
         if value is not _REFUSED:
@@ -175,6 +177,21 @@ class Check:
         except Wrong as wrong:
             self.fault(node.place, f"`{where}`: {wrong.message}", wrong.hint)
             return _REFUSED
+
+    def again(self, node: Node, kind: Again, where: str) -> Any:
+        """Whether the keys are the manifest's; what they hold shows when it is laid over that."""
+        if isinstance(node, Scalar) and node.null:
+            return ()
+        if not isinstance(node, Table):
+            self.fault(node.place, f"`{where}` must be a mapping", "write the keys that are another way in it")
+            return _REFUSED
+        keys = tuple(key for key in KEYS if not key.later and key.name not in kind.never)
+        for name, _ in node.entries:
+            if name.text in kind.never:
+                self.fault(name.place, f"`{where}`: no variant has `{name.text}` of its own", "remove it")
+            elif name.text not in {key.name for key in keys}:
+                self.fault(name.place, f"unknown key {show(name.text)}" + _of(where), _unknown(name.text, keys))
+        return ()
 
     def text(self, node: Node, kind: Text, where: str) -> Any:
         if not isinstance(node, Scalar):
@@ -283,7 +300,9 @@ def _nested(dotted: str) -> str:
 
 
 def _example(kind: MapOf) -> str:
-    return "{NAME: value}" if isinstance(kind.value, Text) else "{NAME: {…}}" if kind.value.keys else "{NAME: {}}"
+    if isinstance(kind.value, Text):
+        return "{NAME: value}"
+    return "{NAME: {…}}" if isinstance(kind.value, Again) or kind.value.keys else "{NAME: {}}"
 
 
 def _of(where: str) -> str:

@@ -72,6 +72,42 @@ _TOO_DEEP = f"nested deeper than {DEPTH} levels"
 _SHALLOW = "a manifest needs four or so"
 
 
+class Span(NamedTuple):
+    """Where a node is in its text, in characters, and how it is written: `plain`, `'`, `"`, `|`, `>`; of a list or mapping `flow`
+    or `block`.
+    """
+
+    start: int
+    end: int
+    style: str
+
+
+def spans(text: str) -> dict[tuple[int, int], Span]:
+    """Of every node of a text that is read already, by its line and column; of those that begin in one place, the innermost."""
+    found: dict[tuple[int, int], Span] = {}
+    opened: list[Any] = []
+    loader: Any = yaml.SafeLoader(text)  # whose marks count characters, as libyaml's don't
+    try:
+        while loader.check_event():
+            event: Any = loader.get_event()
+            kind = type(event)
+            start = opened.pop() if kind in (yaml.SequenceEndEvent, yaml.MappingEndEvent) else event
+            if kind in (yaml.SequenceStartEvent, yaml.MappingStartEvent):
+                opened.append(event)
+            elif kind is yaml.ScalarEvent:
+                found[_place(start)] = Span(start.start_mark.index, event.end_mark.index, event.style or "plain")
+            elif start is not event:
+                style = "flow" if start.flow_style else "block"
+                found.setdefault(_place(start), Span(start.start_mark.index, event.end_mark.index, style))
+    finally:
+        loader.dispose()
+    return found
+
+
+def _place(event: Any) -> tuple[int, int]:
+    return event.start_mark.line + 1, event.start_mark.column + 1
+
+
 def read(data: bytes, file: str, *, size: int = BYTES, nodes: int = NODES) -> Table:
     """The mapping a YAML file holds, of at most so many bytes and values. Raises InputError."""
     reader = _Reader(file, size, nodes)

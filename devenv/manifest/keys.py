@@ -9,7 +9,7 @@ from devenv.model.manifest import Hooks
 from . import keys_shared as shared
 from . import values, values_service
 from .keys_service import SECRET, SERVICE, VOLUME
-from .kinds import A_COMMAND, Key, ListOf, MapOf, Record, Text, later, words
+from .kinds import A_COMMAND, Again, Key, ListOf, MapOf, Record, Text, later, words
 
 _SOURCE = Record(
     (
@@ -92,7 +92,19 @@ KEYS = (
         also=("secret",),
     ),
     Key("hooks", _HOOKS, "Commands run inside at certain moments.", also=("postCreateCommand", "scripts")),
-    Key("test", A_COMMAND, "The command that tests the project.", also=("tests",)),
+    Key(
+        "test",
+        A_COMMAND,
+        "The command that tests the project: what `test`, `try`, `matrix` and `bisect` run.",
+        also=("tests",),
+    ),
+    Key(
+        "variants",
+        MapOf(Text("", values.VARIANT, values.variant, literal=True, empty=True), Again(("name", "variants"))),
+        "The same environment with some keys changed, by name: mappings are merged with what stands above, anything else"
+        " replaces it, `null` takes a key away.",
+        also=("variant", "matrix"),
+    ),
     Key(
         "certificates",
         Text("", read=values.certificates),
@@ -124,7 +136,6 @@ KEYS = (
     later("tasks", "Steps from templates, in order."),
     later("handlers", "Steps run when a task notifies them."),
     later("checks", "Tests of the environment itself."),
-    later("variants", "The same environment with some keys changed."),
     later("sudo", "Whether programs inside may gain rights."),
     later("forward", "What of the host's session reaches inside."),
     later("welcome", "Text shown to a newcomer."),

@@ -38,7 +38,7 @@ class MapOf(NamedTuple):
     """
 
     key: Text
-    value: Text | Record
+    value: Text | Record | Again
     scope: bool = False
     listed: str = ""
 
@@ -57,7 +57,13 @@ class Record(NamedTuple):
     each: tuple[str, ...] = ()
 
 
-Kind = Text | ListOf | MapOf | Record
+class Again(NamedTuple):
+    """A mapping of the manifest's own keys, none of which must be there but these never. It is read when it is laid over the manifest."""
+
+    never: tuple[str, ...]
+
+
+Kind = Text | ListOf | MapOf | Record | Again
 
 
 class Key(NamedTuple):

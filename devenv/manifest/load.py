@@ -12,7 +12,7 @@ from devenv.model.manifest import Manifest
 
 from .check import Expand
 from .document import BYTES
-from .parse import Purpose, absent, read
+from .parse import AS_WRITTEN, Altered, Purpose, absent, read
 from .values import project_name
 
 _SYSTEM = ("/boot", "/dev", "/etc", "/proc", "/sys")
@@ -27,13 +27,14 @@ def load(
     forbidden: Sequence[str] = (),
     scale: Mapping[str, int] = MappingProxyType({}),
     home: str = "",
+    altered: Altered = AS_WRITTEN,
 ) -> Manifest:
     """The manifest in the file `path`, everything it names checked on disk.
 
     `forbidden`: folders (the engine's own) that nothing shown inside may be in or contain. `scale`: service → replicas,
-    whatever the manifest says. `home`: what `~` stands for. Raises InputError.
+    whatever the manifest says. `home`: what `~` stands for. `altered`: as what it is read. Raises InputError.
     """
-    data = _content(path)
+    data = content(path)
     folder = os.path.realpath(os.path.dirname(os.path.abspath(path)))
     facts = {"project": project_name(os.path.basename(folder)), **facts}
     kept = tuple(os.path.realpath(place) for place in forbidden)
@@ -42,10 +43,11 @@ def load(
         return _look(purpose, path, folder, kept)
 
     absolute = os.path.join(folder, os.path.basename(path))
-    return read(data, absolute, path, facts=facts, expand=expand, look=look, scale=scale, home=home)
+    return read(data, absolute, path, facts=facts, expand=expand, look=look, scale=scale, home=home, altered=altered)
 
 
-def _content(path: str) -> bytes:
+def content(path: str) -> bytes:
+    """A manifest's bytes, one more than it may have at most. Raises InputError."""
     try:
         # Not to wait for a writer, should it be a FIFO.
         with open(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb") as file:

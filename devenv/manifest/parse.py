@@ -11,13 +11,14 @@ from typing import Any, Literal, NamedTuple
 from devenv.errors import Fault, InputError
 from devenv.model.manifest import From, Manifest, Mount, Source
 
-from . import cross, document
+from . import cross, document, variants
 from .check import Check, Expand
 from .cross import Found, Trouble, Whole
 from .keys import KEYS
 from .services import Drawn, at_home, services
 from .values import did_you_mean, project_name, show
 from .values_service import MOST
+from .variants import Edit
 
 SHOWN = 100
 """Faults reported; more are counted."""
@@ -25,6 +26,22 @@ SHOWN = 100
 Purpose = Literal["file", "folder", "source", "mount", "certificates"]
 Look = Callable[[Purpose, str], tuple[str, str] | None]
 """(what a path is for, absolute path) → (what is wrong with it, hint), or None."""
+
+
+class Altered(NamedTuple):
+    """As what a manifest is read: as one of its variants, with some values edited.
+
+    `files` are those of the project that read otherwise than they stand there: (path, content). `called`: what it is then,
+    where no variant has a name.
+    """
+
+    variant: str = ""
+    edits: tuple[Edit, ...] = ()
+    files: tuple[tuple[str, bytes], ...] = ()
+    called: str = ""
+
+
+AS_WRITTEN = Altered()
 
 
 class Wanted(NamedTuple):
@@ -44,18 +61,19 @@ def parse(
     exists: Callable[[str], bool] | None = None,
     scale: Mapping[str, int] = MappingProxyType({}),
     home: str = "",
+    altered: Altered = AS_WRITTEN,
 ) -> Manifest:
     """The manifest in `text`; `path` is the file's absolute path. `facts`: arch, project (the default name), user.
 
     `exists` is asked for the absolute path of everything the manifest names; None: not checked. `scale`: service → replicas,
-    whatever the manifest says. `home`: what `~` stands for; without it, it is refused.
+    whatever the manifest says. `home`: what `~` stands for; without it, it is refused. `altered`: as what it is read.
     Raises InputError with all faults, in file order.
     """
 
     def look(purpose: Purpose, path: str) -> tuple[str, str] | None:
         return None if exists is None or exists(path) else absent(purpose)
 
-    return read(text, path, path, facts=facts, expand=expand, look=look, scale=scale, home=home)
+    return read(text, path, path, facts=facts, expand=expand, look=look, scale=scale, home=home, altered=altered)
 
 
 def absent(purpose: Purpose) -> tuple[str, str]:
@@ -74,18 +92,49 @@ def read(
     look: Look,
     scale: Mapping[str, int] = MappingProxyType({}),
     home: str = "",
+    altered: Altered = AS_WRITTEN,
 ) -> Manifest:
     """As `parse`; `shown` is the file's name in messages."""
-    folder = posixpath.dirname(path)
     root = document.read(data, shown)
-    check = Check(shown, expand, dict(facts), scale)
+    known = variants.declared(root)
+    if altered.variant and altered.variant not in known:
+        listed = did_you_mean(altered.variant, known) if known else "it has no `variants:`"
+        raise InputError(Fault(shown, 0, 0, f"there is no variant {show(altered.variant)}", listed))
+
+    def whole(tree: document.Table) -> tuple[Manifest | None, list[Fault]]:
+        check = Check(shown, expand, dict(facts), scale)
+        return _read(tree, path, check, facts, look, home), check.faults
+
+    chosen = variants.varied(root, known[altered.variant]) if altered.variant else root
+    found, faults = whole(variants.edited(chosen, altered.edits))
+    if found is not None and altered == AS_WRITTEN:
+        for name, node in known.items():
+            told = whole(variants.varied(root, node))[1]
+            faults += [one._replace(message=f"variant {name}: {one.message}") for one in told]
+    if found is None or faults:
+        raise InputError(*_limited(faults))
+    own = found._replace(variants=tuple(known), variant=altered.variant or altered.called)
+    return _with_files(own, altered.files) if altered.files else own
+
+
+def _with_files(manifest: Manifest, files: tuple[tuple[str, bytes], ...]) -> Manifest:
+    """A manifest for whose images these files read otherwise than they stand there."""
+    own = ((one, one.image._replace(edited=files) if one.image else None) for one in manifest.services)
+    return manifest._replace(edited=files, services=tuple(one._replace(image=image) for one, image in own))
+
+
+def _read(
+    root: document.Table, path: str, check: Check, facts: Mapping[str, str], look: Look, home: str
+) -> Manifest | None:
+    """The manifest that a tree is, None when that has faults: `check` has them."""
+    folder = posixpath.dirname(path)
     name = facts.get("project") or project_name(posixpath.basename(folder))
     for key, node in root.entries:
         if key.text == "name" and isinstance(node, document.Scalar):
             name = node.text
     check.scope["project"] = name
     declared = {key: _names(root, key) for key in ("services", "volumes", "secrets")}
-    for message, hint in _scaled(scale, declared["services"]):
+    for message, hint in _scaled(check.scale, declared["services"]):
         check.fault(document.Place(0, 0), message, hint)
     values = check.fields(root, KEYS, first=("vars", "env"))
     if "source" not in {key.text for key, _ in root.entries}:
@@ -96,7 +145,7 @@ def read(
     for place, message, hint in (*cross.troubles(whole), *_missing(whole, folder, home, look)):
         check.fault(place, message, hint)
     if check.faults:
-        raise InputError(*_limited(check.faults))
+        return None
     project = _manifest(path, folder, name, values, check.found)
     return project._replace(services=services(drawn.items(), project, home))
 
@@ -128,6 +177,7 @@ def _manifest(path: str, folder: str, name: str, values: dict[str, Any], found: 
     own = values.pop("name", name)
     volumes = tuple(volume for volume, _ in values.pop("volumes", ()))
     secrets = tuple(secret._replace(name=one) for one, secret in values.pop("secrets", ()))
+    values.pop(variants.KEY, ())  # which were laid over it, or aren't wanted
     return Manifest(
         path,
         folder,

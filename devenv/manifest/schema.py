@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from .keys import KEYS
-from .kinds import Key, Kind, ListOf, MapOf, Text
+from .kinds import Again, Key, Kind, ListOf, MapOf, Text
 
 _TEMPLATE = r"\{\{|\{%"
 
@@ -49,6 +49,10 @@ def _kind(kind: Kind) -> dict[str, Any]:
         names = {"propertyNames": {"pattern": f"^(?:{kind.key.pattern})$"}} if kind.key.pattern else {}
         mapping = {"type": ["object", "null"], "additionalProperties": _kind(kind.value), **names}
         return {"anyOf": [mapping, {"type": "array", "items": _kind(kind.key)}]} if kind.listed else mapping
+    if isinstance(kind, Again):
+        keys = (key.name for key in KEYS if not key.later and key.name not in kind.never)
+        same = {name: {"anyOf": [{"type": "null"}, {"$ref": f"#/properties/{name}"}]} for name in keys}
+        return {"type": ["object", "null"], "properties": same, "additionalProperties": False}
     whole = {**_record(kind.keys), "type": ["object", "null"]}
     if not kind.short:
         return whole

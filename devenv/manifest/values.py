@@ -11,13 +11,16 @@ from devenv.model.manifest import From, Port, Source
 
 SUITES = ("bullseye", "bookworm", "trixie", "forky", "sid")
 FACTS = ("arch", "project", "user", "index")
+BASELINE = "baseline"
+"""What the manifest is called beside its variants."""
 _PYTHON_TO_COME = 20  # of years to come: what is beyond is a slip
 _NODE_TO_COME = 40
 _MOVING = {"oldoldstable", "oldstable", "stable", "testing", "unstable", "experimental"}
 
 NAME = "[a-z0-9]+([._-][a-z0-9]+)*"
 VARIABLE = "[A-Za-z_][A-Za-z0-9_]*"
-APT = "[a-z0-9][a-z0-9+.-]*[a-z0-9+.](:[a-z0-9-]+)?(=[A-Za-z0-9.+:~-]+)?"
+VARIANT = "[a-z0-9]([a-z0-9._-]{0,30}[a-z0-9])?"
+APT = "[a-z0-9][a-z0-9+.-]*[a-z0-9+.](:[a-z0-9-]+)?(=[A-Za-z0-9.+:~-]+[*]?)?"
 _SPEC = "(===|==|~=|!=|<=|>=|<|>) *[A-Za-z0-9.*+!_-]+"
 PIP = (
     r"[A-Za-z0-9][A-Za-z0-9._-]*( *\[[A-Za-z0-9._, -]*\])?"
@@ -96,6 +99,15 @@ def variable(text: str) -> str:
         raise Wrong(f"{show(text)} can't be the name of a variable", "use letters, digits and _, no digit first")
     if text in FACTS:
         raise Wrong(f"{text!r} is already known as a fact", "choose another name")
+    return text
+
+
+def variant(text: str) -> str:
+    """The name of a variant: part of its environment's name."""
+    if not re.fullmatch(VARIANT, text):
+        raise Wrong(f"{show(text)} can't be the name of a variant", "use a-z, 0-9 and . _ - between, at most 32")
+    if text == BASELINE:
+        raise Wrong(f"{text!r} is what the manifest is without any", "choose another name")
     return text
 
 

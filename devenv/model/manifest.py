@@ -217,6 +217,14 @@ class Manifest(NamedTuple):
     """Names of those that services may mount."""
     secrets: tuple[Secret, ...] = ()
     """All of them; the workspace gets each."""
+    variants: tuple[str, ...] = ()
+    """Names of those it has."""
+    variant: str = ""
+    """As which of them it was read, or what it is called with the values that were edited; "" as it is written."""
+    edited: tuple[tuple[str, bytes], ...] = ()
+    """Files of the project that a variant has another way: (path from its folder, content)."""
+    lock: str = ""
+    """The file that its lock is written to (an absolute path), "" for the project's own, or its variant's, beside it."""
     service: str = ""
     """The service whose own image it is all about, "" for a project's: then keys are as they would be at the top level."""
     places: Mapping[str, tuple[int, int]] = MappingProxyType({})

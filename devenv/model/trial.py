@@ -151,6 +151,8 @@ class Trial(NamedTuple):
 
     @property
     def code(self) -> int:
-        """Of all verdicts: 1 when any is a regression, else 2 when any couldn't be judged, else 0."""
+        """Of all verdicts: 1 when any is a regression, else 2 when any couldn't be judged, else 0. Of a bisect: whether it found one."""
+        if self.kind == "bisect":
+            return 0 if self.guilty else 2
         codes = {verdict.code for verdict in self.verdicts}
         return next((code for code in (1, 2) if code in codes), 0)

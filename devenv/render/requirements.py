@@ -28,7 +28,12 @@ def included_by(manifest: Manifest) -> tuple[str, ...]:
     python = manifest.python
     if python is None:
         return ()
-    return included(python.requirements, lambda path: _read(manifest.folder, path), network=python.network)
+    edited = dict(manifest.edited)
+
+    def read(path: str) -> str | None:
+        return edited[path].decode(errors="replace") if path in edited else _read(manifest.folder, path)
+
+    return included(python.requirements, read, network=python.network)
 
 
 def included(files: tuple[str, ...], read: Callable[[str], str | None], *, network: bool = False) -> tuple[str, ...]:

@@ -9,13 +9,13 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 
-from . import builds, contenders, page, sandbox, services, stores, topics
+from . import builds, contenders, page, sandbox, services, stores, topics, trials
 from .builders import Builder, Devenv, Docker
 from .contenders import HOME, Contender
 from .measure import say
 
 CHECKOUT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-TOPICS = ("day", "services", "build", "node", "store", "growth")
+TOPICS = ("day", "services", "build", "node", "store", "trials", "growth")
 KEPT = frozenset({"base.tar", "npm", "node", "lock", "uv"})
 """What `make bench-peers` installed, and what costs a download to make again."""
 NOTES = (
@@ -100,6 +100,11 @@ def _bench(options: argparse.Namespace) -> int:
             done.append(builds.node(some_makers, f"{CHECKOUT}/examples/node-api", 1 if options.quick else 5))
         if "store" in wanted:
             done += _stores(makers, options.quick)
+        if "trials" in wanted:
+            trying = [
+                each for each in (makers.devenv(folder="devenv-trials"), makers.docker("cached", "trials")) if each
+            ]
+            done.append(trials.trials(trying, 1 if options.quick else 3))
     date = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(started))
     versions = [(each.name, each.version) for each in present.values()]
     setting = page.Setting(date, versions, absent, NOTES, (load, os.getloadavg()[0]))

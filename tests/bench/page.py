@@ -50,6 +50,10 @@ TARGETS = (
     Target("host memory per replica, 200 running", "memory", limit=3),
     Target("from a service's readiness to the start of what waits for it", "pair", limit=100),
     Target("`ps` with 20 containers", "ps", limit=60),
+    Target("`try` of one other pip package: until both commands run", "try", limit=3),
+    Target("4 variants of a pip package, against 4 images built and run with BuildKit", "matrix", CACHED, 0.2),
+    Target("disk for one more variant, besides the package", "variant", limit=1),
+    Target("versions tried by a bisect, against ⌈log₂ n⌉ + 2", "bisect", factor=1.0, over="bound"),
     Target("requests through a published port, against straight", "port", factor=0.9, over="direct", least=True),
 )
 

@@ -17,6 +17,7 @@ ANSWERS = {
     "django-shop": ("/", "<title>"),
     "node-api": ("/health", "v20."),
     "existing-dockerfile": ("/Ada", "Ada"),
+    "flask-upgrade": ("/", "<ul></ul>"),
 }
 
 

@@ -18,7 +18,7 @@ from tests.engine.conftest import temporary_store
 
 pytestmark = [pytest.mark.engine, pytest.mark.network]
 
-NAMES = ("django-shop", "existing-dockerfile", "node-api")
+NAMES = ("django-shop", "existing-dockerfile", "flask-upgrade", "node-api")
 
 
 class Conditions(NamedTuple):

@@ -72,6 +72,7 @@ PURE_FILES |= {
 # The files of those rooms that are there to look at the disk, or to act.
 EFFECTFUL = {
     "devenv.manifest.load",
+    "devenv.manifest.altering",
     "devenv.render.templates",
     "devenv.render.requirements",  # and requirements files
     *(
@@ -255,21 +256,23 @@ KNOWS = {
         "signals",
     },
     "cli": {
-        "changes",
-        "paths",
-        "signals",
         "build",
+        "changes",
+        "clean",
         "command",
         "console",
+        "crew",
         "desired",
         "engine",
         "lives",
         "lock",
         "manifest",
+        "paths",
         "plan",
         "provision",
         "quick",
         "render",
+        "signals",
         "trial",
     },
     "__main__": {"cli", "quick", "signals"},

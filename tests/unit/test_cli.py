@@ -188,7 +188,7 @@ def test_completion_prints_a_script(shell: str, shop: Shop) -> None:
 
 
 def test_completion_completes_verbs() -> None:
-    env = {**os.environ, "_DEVENV_COMPLETE": "complete_bash", "COMP_WORDS": "devenv re", "COMP_CWORD": "1"}
+    env = {**os.environ, "_DEVENV_COMPLETE": "complete_bash", "COMP_WORDS": "devenv ren", "COMP_CWORD": "1"}
     done = subprocess.run([sys.executable, "-m", "devenv"], env=env, capture_output=True, text=True, check=False)
     assert done.stdout.split() == ["render"]
 

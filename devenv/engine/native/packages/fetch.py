@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from devenv.errors import DevenvError, EngineError, Fault, InputError, StoreError
+from devenv.errors import THE_NETWORK, DevenvError, EngineError, Fault, InputError, StoreError
 
 from .files import Files, Writer, digest_of
 from .web import Failed, Reaches, Web, shown
@@ -210,7 +210,7 @@ def unavailable(wanted: Wanted, tried: Sequence[str], failed: Sequence[DevenvErr
     name = wanted.what.split()[0] if wanted.what.split() else wanted.what
     hint = f"`devenv lock --upgrade {name}` takes what there is now; `snapshot:` can name an archive of what was"
     if failed and all(isinstance(error, Failed) and error.offline for error in failed):
-        hint = "the network failed, or who was asked: try again; `devenv doctor` checks the network"
+        hint = f"{THE_NETWORK} failed, or who was asked: try again; `devenv doctor` checks the network"
     elif wanted.hint:
         hint = wanted.hint
     return EngineError(f"fetch {wanted.what}: it can't be had from{reasons}", hint=hint)

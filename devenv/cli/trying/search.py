@@ -1,0 +1,178 @@
+"""`NAME=GOOD..BAD`, or several changes → which of them is to blame, by trying as few as possible."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Literal, NamedTuple
+
+from devenv import console
+from devenv import desired as wanting
+from devenv.cli import asking
+from devenv.console import warning
+from devenv.errors import EngineError, Fault, InputError
+from devenv.lock.tags import newer
+from devenv.manifest import SUITES, requirement
+from devenv.model.container import Process
+from devenv.model.events import ignore
+from devenv.model.manifest import Manifest
+from devenv.trial import bisect, smallest, versions
+from devenv.trial.bisect import Answer
+
+from .sides import fall, named, stand
+from .trial import Found, Trying
+
+Kind = Literal["from", "version"] | versions.Ecosystem
+Split = Callable[[str], requirement.Parts | None]
+
+
+class Range(NamedTuple):
+    """`NAME=GOOD..BAD`."""
+
+    name: str
+    good: str
+    bad: str
+
+    def words(self, version: str) -> tuple[str]:
+        """What asks for one version."""
+        return (f"{self.name}={version}",)
+
+
+def asked_range(text: str) -> Range:
+    """Raises InputError for what is no range."""
+    name, sign, rest = text.partition("=")
+    good, dots, bad = rest.partition("..")
+    if not (name and sign and good and dots and bad) or good == bad:
+        raise InputError(Fault(text, 0, 0, "isn't NAME=GOOD..BAD", "such as django=5.0..6.0"))
+    return Range(name, good, bad)
+
+
+def first_bad(trying: Trying, wanted: Range) -> Found:
+    """The first bad version, of those there are between a good one and a bad one. Raises InputError, EngineError."""
+    candidates = _candidates(trying, wanted)
+    tried: dict[str, Answer] = {}
+    trying.refer(wanted.words(wanted.good))
+    last = trying.add(wanted.words(wanted.bad))
+    trying.run([0, last])
+    tried[wanted.good] = _sound(trying)
+    tried[wanted.bad] = _answer(trying, last)
+    search = bisect.search(candidates)
+    version = next(search)
+    try:
+        while True:
+            if version not in tried:
+                number = trying.add(wanted.words(version))
+                trying.run([number])
+                tried[version] = _answer(trying, number)
+            version = search.send(tried[version])
+    except StopIteration as stop:
+        found: bisect.Found = stop.value
+    if found.trouble:
+        warning(found.trouble, trying.session.env)
+    guilty = tuple(f"{wanted.name}={one}" for one in found.suspects)
+    return Found(guilty, tuple((version, answer) for version, answer in tried.items()), candidates)
+
+
+def guilty_of(trying: Trying, changes: Sequence[str]) -> Found:
+    """The smallest set of changes that breaks something, of these that do together."""
+    trying.refer()
+    tried: list[tuple[str, str]] = []
+    search = smallest.search(changes)
+    subset = next(search)
+    try:
+        while True:
+            number = trying.add(subset)
+            trying.run([number])
+            answer = _answer(trying, number)
+            tried.append((" ".join(subset), answer))
+            subset = search.send(answer)
+    except StopIteration as stop:
+        found: smallest.Guilty = stop.value
+    if found.trouble:
+        warning(found.trouble, trying.session.env)
+    return Found(found.changes, tuple(tried), tuple(changes))
+
+
+def _sound(trying: Trying) -> Answer:
+    """Whether what all are held against can be used for that: it ran, and succeeded or told of its tests."""
+    side = trying.sides[0]
+    ran = [run for run in side.runs if run.code is not None]
+    if not ran:
+        return "skip"
+    return "good" if any(run.code == 0 or run.cases for run in ran) else "bad"
+
+
+def _answer(trying: Trying, number: int) -> Answer:
+    return {"regression": "bad", "no regression": "good"}.get(trying.verdict(number).outcome, "skip")  # type: ignore[return-value]
+
+
+def _candidates(trying: Trying, wanted: Range) -> tuple[str, ...]:
+    """The versions there are, from the good one to the bad one."""
+    good, bad = trying.read(wanted.words(wanted.good)), trying.read(wanted.words(wanted.bad))
+    differing = [*_differing(good, bad)]
+    if len(differing) != 1:
+        what = "stands for several packages" if differing else "isn't the version of anything that has several"
+        raise InputError(Fault(wanted.name, 0, 0, what, "name a package, `python`, `node` or `from`"))
+    kind, name = differing[0]
+    if kind == "from":
+        known = tuple(f"bootstrap:{suite}" for suite in SUITES)
+    elif kind == "version":
+        known = tuple(_counted(wanted))
+    else:
+        known = _listed(trying, kind, name)
+    return versions.between(wanted.name, wanted.good, wanted.bad, known, kind)
+
+
+def _differing(one: Manifest, other: Manifest) -> Iterator[tuple[Kind, str]]:
+    """What two manifests have another version of: (ecosystem, name), `from`, or `version` of a language."""
+    for image, own in wanting.manifests(one).items():
+        others = wanting.manifests(other)[image]
+        if own.base != others.base:
+            yield "from", ""
+        if (own.python and own.python.version) != (others.python and others.python.version):
+            yield "version", "python"
+        if (own.node and own.node.version) != (others.node and others.node.version):
+            yield "version", "node"
+        mine, theirs = set(_packages(own)), set(_packages(others))
+        yield from sorted({(kind, name) for kind, name, _ in mine ^ theirs})
+
+
+def _packages(manifest: Manifest) -> Iterator[tuple[versions.Ecosystem, str, str]]:
+    """(ecosystem, name, version) of all that is asked for by name."""
+    python, node = manifest.python, manifest.node
+    listed: tuple[tuple[versions.Ecosystem, Split, Sequence[str]], ...] = (
+        ("python", requirement.python, python.packages if python else ()),
+        ("apt", requirement.apt, manifest.apt),
+        ("node", requirement.node, node.packages if node else ()),
+    )
+    for kind, split, texts in listed:
+        yield from ((kind, one.name, one.version) for one in map(split, texts) if one)
+    for path, data in asking.contents(manifest).items():
+        yield from (("python", requirement.normal(one.name), one.version) for one in requirement.names(path, data))
+
+
+def _counted(wanted: Range) -> Iterator[str]:
+    """Versions of a language between two: 3.9, 3.10, 3.11; 18, 19, 20."""
+    first, last = (text.rpartition(".") for text in (wanted.good, wanted.bad))
+    if first[0] != last[0] or not first[2].isdecimal() or not last[2].isdecimal():
+        raise InputError(Fault(wanted.name, 0, 0, f"between {wanted.good} and {wanted.bad} nothing can be counted"))
+    low, high = sorted((int(first[2]), int(last[2])))
+    yield from (f"{first[0]}{first[1]}{number}" for number in range(low, high + 1))
+
+
+def _listed(trying: Trying, kind: versions.Ecosystem, name: str) -> tuple[str, ...]:
+    """All versions that the environment's own package manager knows of, asked in it."""
+    engine, base = trying.machine.engine, trying.base
+    here = named(base.manifest, f"{base.party.slug}.{trying.mark}-0", trying.machine)
+    printed: list[str] = []
+    one = stand(trying.session, base, here, trying.machine, ignore)
+    try:
+        argv = ("/bin/sh", "-c", versions.COMMANDS[kind], name)
+        code = engine.execute(one.workspace.id, Process(argv, user="0"), printed.append)
+    finally:
+        fall(here, trying.machine)
+    if code:
+        said = "".join(f"\n  {console.clean(line)}" for line in printed[-5:])
+        raise EngineError(
+            f"list the versions of {name}: its package manager says{said}", hint="is there network inside?"
+        )
+    return versions.listed(kind, name, "\n".join(printed), newer)

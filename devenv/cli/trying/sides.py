@@ -1,0 +1,194 @@
+"""What is asked for → the manifest, the lock and the build of each side; an environment of its own for each, up and down again."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from devenv import console
+from devenv import desired as wanting
+from devenv.cli import asking, locking, secrets
+from devenv.cli.act import Asked, chosen_services
+from devenv.cli.project import BuildOptions, builder, desire, find, load, look, observe, prepare_all, tags
+from devenv.cli.session import Machine, Session
+from devenv.errors import DevenvError, EngineError
+from devenv.lock.parts import part
+from devenv.model.container import Container, Environment
+from devenv.model.events import Event, Sink, ignore
+from devenv.model.image import Image
+from devenv.model.lock import Lock, Section
+from devenv.model.manifest import Manifest
+from devenv.model.plan import PROJECT, Change, Desired
+from devenv.plan import plan, takedown
+from devenv.provision import provision
+
+if TYPE_CHECKING:
+    from devenv.build.prepare import Prepared
+    from devenv.manifest import Altered
+
+Stage = Literal["lock", "build", "start"]
+
+_SLUG = 40
+_SLUGGED = re.compile("[^a-z0-9.]+")
+
+
+class Party(NamedTuple):
+    """A side as it is asked for: its name, as what the manifest is read, and what that changes, in the manifest's words."""
+
+    name: str
+    altered: Altered | None = None
+    changes: tuple[Change, ...] = ()
+
+    @property
+    def slug(self) -> str:
+        """Its name, as environments and files are called."""
+        return _SLUGGED.sub("-", self.name.lower()).strip(".-")[:_SLUG] or "variant"
+
+
+class Setup(NamedTuple):
+    """A side that is built: it can be brought up as often as one likes."""
+
+    party: Party
+    manifest: Manifest
+    section: Section
+    prepared: Mapping[str, Prepared]
+    image: str
+    """The digest of what its workspace runs."""
+
+
+class Standing(NamedTuple):
+    """A side that is up, and where its command runs. `begun`: when it was, by a clock that only goes on."""
+
+    setup: Setup
+    environment: Environment
+    workspace: Container
+    begun: float
+
+
+class Unable(DevenvError):
+    """A side that can't be had: `stage` says how far it came."""
+
+    def __init__(self, stage: Stage, error: DevenvError) -> None:
+        super().__init__(error.message, hint=error.hint)
+        self.stage: Stage = stage
+
+
+def party(session: Session, baseline: Manifest, section: Section | None, asked: Sequence[str], name: str = "") -> Party:
+    """The variant that these words ask for (manifest.alter). Raises InputError."""
+    from devenv.manifest import Altered, alter
+
+    named = [text for text in asked if text in baseline.variants]
+    below = load(session, altered=Altered(named[0])) if named else baseline
+    files = {file: data for own in wanting.manifests(below).values() for file, data in asking.contents(own).items()}
+    locked = {
+        wanting.owner(image): tuple(dist.name for dist in python.packages)
+        for image in wanting.manifests(below)
+        if section and (python := part(section, image).python)
+    }
+    path = os.path.relpath(find(session.folder))
+    altered, changes = alter(path, asked, files=files, locked=locked)
+    return Party(name or altered.called, altered, changes)
+
+
+def manifest(session: Session, one: Party, *, serve: bool = False) -> Manifest:
+    """The manifest of a side, as it is beside another: sources are seen and never written, ports are any that are free.
+
+    Its workspace waits, unless it is to `serve`: were its `command:` to fail, no test could be run in it.
+    """
+    from devenv.manifest import Altered
+
+    read = wanting.beside(load(session, altered=one.altered or Altered()))
+    return read if serve else read._replace(command=None)
+
+
+def seed(own: Manifest, section: Section) -> None:
+    """Let a side's lock begin with what is locked for another, where nothing is locked for it yet: what isn't to change stays."""
+    if not os.path.exists(own.lock):
+        locking.write(own, Lock({section.arch: section}))
+
+
+def ready(session: Session, one: Party, own: Manifest, machine: Machine) -> Setup:
+    """Locked, and its images built. Raises Unable, and InputError for what the manifest is to blame for."""
+    options = BuildOptions()
+    try:
+        section = locking.settled(session, own, machine, options)
+        prepared = prepare_all(own, section, machine, options)
+    except DevenvError as error:
+        raise Unable("lock", error) from error
+    home = named(own, one.slug, machine)
+    wanted = desire(own, prepared, section, home, machine)
+    images = observe(machine, wanted).images
+    due = {name: prepared[name] for name, image in images.items() if not image.digest}
+    try:
+        with console.progress(sys.stderr, session.env, time.monotonic) as sink:
+            make = builder(due, machine, options, sink, tags(home, due))
+            for name in due:
+                make(name)
+    except DevenvError as error:
+        raise Unable("build", error) from error
+    return Setup(one, own, section, prepared, observe(machine, wanted).images[PROJECT].digest)
+
+
+def named(own: Manifest, variant: str, machine: Machine) -> Environment:
+    """The environment of a side, which no other has: `variant` is what it is called beside the project's own."""
+    known = machine.engine.environment(own.folder, variant)
+    return wanting.environment(own.folder, f"{own.name}.{variant}", known, variant)
+
+
+def stand(session: Session, setup: Setup, here: Environment, machine: Machine, sink: Sink) -> Standing:
+    """The side brought up, with its services and hooks, in this environment. Raises Unable; then it is down again."""
+    name, begun = f"up {setup.party.name}", time.monotonic()
+    sink(Event("started", name))
+    try:
+        one = _stand(session, setup, here, machine, lambda event: _told(event, name, sink))
+    except Unable as error:
+        sink(Event("failed", name, error.message, time.monotonic() - begun))
+        raise
+    sink(Event("done", name, "", time.monotonic() - begun))
+    return one
+
+
+def _told(event: Event, name: str, sink: Sink) -> None:
+    """What is done to bring a side up, as if one thing said it all."""
+    if event.kind in ("started", "output", "failed", "warning"):
+        sink(Event("output", name, f"{event.object} {event.text}".strip()))
+
+
+def _stand(session: Session, setup: Setup, here: Environment, machine: Machine, sink: Sink) -> Standing:
+    own, engine = setup.manifest, machine.engine
+    services = chosen_services(session, own, Asked())
+    wanted = desire(own, setup.prepared, setup.section, here, machine, services)
+    wanted = wanting.unwritten(wanted, {path for path in _mounted(wanted) if os.path.isdir(path)})
+    with engine.turn(here.id, console.waiting):
+        decided = plan(wanted, observe(machine, wanted))
+        if names := secrets.asked(wanted, decided):
+            engine.supply(here.id, secrets.values(own, names, session.env))
+        build = builder(setup.prepared, machine, BuildOptions(), sink, tags(here, setup.prepared))
+        report = provision(decided, engine, build, sink, time.monotonic)
+        if services:
+            engine.supervise(here.id)
+    if not report.ok:
+        error = next(result.error for result in report.results if result.error)
+        fall(here, machine)
+        raise Unable("start", EngineError(error))
+    (workspace,) = (one for one in engine.containers(here.id) if one.name == wanting.MAIN)
+    return Standing(setup, here, workspace, time.monotonic())
+
+
+def _mounted(wanted: Desired) -> set[str]:
+    """What services mount of the host."""
+    return {mount.path for one in wanted.services for spec in one.specs for mount in spec.mounts if mount.path}
+
+
+def fall(here: Environment, machine: Machine) -> None:
+    """Take a side down, with its volumes; nothing of it is left but what the store keeps of its images."""
+    with machine.engine.turn(here.id, console.waiting):
+        provision(takedown(look(machine, here), volumes=True), machine.engine, _none, ignore, time.monotonic)
+
+
+def _none(image: str) -> Image:
+    raise EngineError(f"build {image}: nothing was to be built")

@@ -1,0 +1,273 @@
+"""One trial from beginning to end: its baseline, the sides added to it, their runs, and the Trial that is kept of it."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from hashlib import sha256
+from typing import Literal, NamedTuple
+
+from devenv import console
+from devenv import desired as wanting
+from devenv.cli import asking, locking
+from devenv.cli.project import home, load
+from devenv.cli.session import Session
+from devenv.errors import Fault, InputError
+from devenv.model.container import Environment
+from devenv.model.manifest import Manifest
+from devenv.model.trial import Run, Side, Trial, Verdict
+from devenv.trial.recognise import FILES, installed, recognise
+from devenv.trial.verdict import judge, undecided
+
+from . import history, tree
+from .hall import Due, Hall
+from .packages import differing
+from .runs import REPORTS, Task
+from .sides import Party, Setup, Unable, fall, manifest, named, party, ready, seed, stand
+
+BASELINE = "baseline"
+
+_AROUND = 1 << 18
+_EACH = 1 << 30  # memory that a run is taken to need where no limit says so, in bytes
+
+
+class Terms(NamedTuple):
+    """How a trial is held: how often more where sides differ, how often with the machine for itself, alternating; how many run
+    at a time (0: as many as the machine takes), the most seconds that one may take; `serve`: workspaces run their `command:`.
+    """
+
+    again: int = 2
+    timed: int = 0
+    jobs: int = 0
+    timeout: float | None = None
+    serve: bool = False
+
+
+class Found(NamedTuple):
+    """What was searched for, as Trial has it."""
+
+    guilty: tuple[str, ...] = ()
+    tried: tuple[tuple[str, str], ...] = ()
+    candidates: tuple[str, ...] = ()
+
+
+NOTHING = Found()
+
+
+class Trying:
+    """A trial under way. `sides` begin with the baseline; `setups` has those that can be brought up, by their number."""
+
+    def __init__(self, session: Session, command: str, terms: Terms) -> None:
+        self.session, self.terms = session, terms
+        self.machine, self.written = session.machine(), load(session)
+        self.command = command or self.written.test or ""
+        if not self.command:
+            hint = "write `test: pytest -q`, or say it here: devenv try CHANGE… -- COMMAND"
+            raise InputError(Fault(os.path.relpath(self.written.path), 0, 0, "has no `test:`", hint))
+        self.here = home(self.machine, self.written)
+        self.trials = history.place(session, self.here.id)
+        self.folder = ""
+        self.begun = time.time()
+        self.sides: list[Side] = []
+        self.setups: dict[int, Setup] = {}
+        self._base: Setup | None = None
+        self.task = Task(self.command, recognise(self.command, REPORTS))
+        folders = (wanting.absolute(self.written.folder, source.path) for source in self.written.sources)
+        self.folders = tuple(dict.fromkeys((self.written.folder, *folders)))
+        self.before = tree.seen(self.folders)
+
+    @contextmanager
+    def open(self) -> Iterator[Trying]:
+        """As long as it lasts, nobody takes what it has up for left behind."""
+        history.sweep(self.machine, self.here, self.trials)
+        with history.begun(self.trials) as self.folder:
+            yield self
+
+    @property
+    def base(self) -> Setup:
+        """The project as it is written, built. Raises what a build does."""
+        if self._base is None:
+            found = self._ready(Party(BASELINE))
+            if isinstance(found, Unable):
+                raise found
+            self._base = found
+            self.task = self._task(found)
+        return self._base
+
+    def refer(self, asked: Sequence[str] = ()) -> None:
+        """What all others are held against: the project as it is written, or as these words have it."""
+        if asked:
+            own = self._party(asked)
+            self._add(own, self._ready(own))
+        else:
+            self._add(Party(BASELINE), self.base)
+
+    def add(self, asked: Sequence[str], name: str = "") -> int:
+        """Make a variant ready, if it can be; its number. Raises InputError for what isn't asked for rightly."""
+        own = self._party(asked, name)
+        self._add(own, self._ready(own))
+        return len(self.sides) - 1
+
+    def read(self, asked: Sequence[str]) -> Manifest:
+        """The manifest as these words have it."""
+        return manifest(self.session, self._party(asked))
+
+    def _party(self, asked: Sequence[str], name: str = "") -> Party:
+        return party(self.session, self.written, self.base.section, asked, name)
+
+    def _ready(self, own: Party) -> Setup | Unable:
+        read = manifest(self.session, own, serve=self.terms.serve)
+        read = read._replace(lock=self._lock(own, read))
+        if self._base:
+            seed(read, self._base.section)
+        try:
+            return ready(self.session, own, read, self.machine)
+        except Unable as error:
+            return error
+
+    def _lock(self, own: Party, read: Manifest) -> str:
+        """Where a side is locked to: it is the same file as long as everything that it comes from is the same."""
+        base = self._base
+        named = [*wanting.manifests(read).values()]
+        files = sorted({path: data for one in named for path, data in asking.contents(one).items()}.items())
+        locks = locking.known(read._replace(lock=""))
+        told = (
+            own.altered,
+            read._replace(places={}, services=()),
+            [one._replace(places={}) for one in named],
+            files,
+            locks,
+        )
+        digest = sha256(repr((told, base.section if base else None)).encode()).hexdigest()[:32]
+        return history.lock(self.trials, digest)
+
+    def _add(self, own: Party, setup: Setup | Unable) -> None:
+        side, number = Side(own.name, own.changes), len(self.sides)
+        if isinstance(setup, Unable):
+            side = side._replace(failed=str(setup), stage=setup.stage, outside=setup.outside)
+        else:
+            self.setups[number] = setup
+            base = self.setups.get(0)
+            side = side._replace(image=setup.image, moved=differing(base, setup) if base and number else ())
+        self.sides.append(side)
+
+    def _task(self, setup: Setup) -> Task:
+        """The command, listened to with what is known of the project."""
+        around = "".join(text for file in FILES if (text := _beginning(os.path.join(self.written.folder, file))))
+        found = recognise(self.command, REPORTS, around, installed(setup.section), dict(setup.manifest.env))
+        return Task(self.command, found)
+
+    def run(self, numbers: Collection[int] | None = None) -> None:
+        """All of these, with the baseline as long as it hasn't run; then again those that can't be judged yet, with the
+        baseline, as often as the terms say.
+        """
+        wanted = sorted(numbers if numbers is not None else range(len(self.sides)))
+        self._hold([*([0] if not self.sides[0].runs and 0 not in wanted else []), *wanted])
+        for _ in range(self.terms.again):
+            unclear = [one for one in wanted if one and undecided(self.sides[0], self.sides[one], self.terms.again)]
+            if not unclear:
+                break
+            self._hold([0, *unclear])
+        for _ in range(self.terms.timed):
+            self._hold([0, *(one for one in wanted if one)], alone=True)
+
+    def _hold(self, numbers: Sequence[int], *, alone: bool = False) -> None:
+        able = [one for one in numbers if one in self.setups and not self.sides[one].failed]
+        if 0 not in self.setups or self.sides[0].failed:
+            able = able if numbers and 0 in numbers else []
+        dues = [Due(one, len(self.sides[one].runs) + 1, alone) for one in able]
+        with console.progress(sys.stderr, self.session.env, time.monotonic) as sink:
+            hall = Hall(self.session, self.machine, self.task, self.folder, self.mark, sink, self.terms.timeout)
+            came = hall.hold(dues, self.setups, 1 if alone else self._jobs())
+        for due, what in came.items():
+            side = self.sides[due.side]
+            if isinstance(what, Run):
+                side = side._replace(runs=(*side.runs, what))
+            elif not side.runs:  # what came up once is judged by what it did
+                side = side._replace(failed=str(what), stage=what.stage, outside=what.outside)
+            self.sides[due.side] = side
+
+    def _jobs(self) -> int:
+        """Both sides of a try always meet; of more, as many as there are cores and memory for."""
+        if self.terms.jobs:
+            return self.terms.jobs
+        limit = self.written.limits.memory or _EACH
+        return max(2, min(os.cpu_count() or 1, _free() // limit))
+
+    @property
+    def mark(self) -> str:
+        """What all environments of this trial are called by."""
+        return f"t{os.path.basename(self.folder)}"
+
+    def verdict(self, number: int) -> Verdict:
+        """What a variant is beside the baseline, by the runs there are."""
+        return judge(self.sides[0], self.sides[number], self.terms.again)
+
+    def finish(self, kind: Literal["try", "matrix", "bisect"], again: str, found: Found = NOTHING) -> Trial:
+        """The trial as it is kept: with a verdict on each variant, and what was found besides."""
+        changed = tree.seen(self.folders) != self.before
+        disturbed = (
+            "Files of the project changed while it was tried, so the sides may have seen different ones."
+            if changed
+            else ""
+        )
+        trial = Trial(
+            os.path.basename(self.folder),
+            kind,
+            self.written.name,
+            self.here.id,
+            self.written.folder,
+            self.begun,
+            time.time() - self.begun,
+            self.command,
+            self.sides[0],
+            tuple(self.sides[1:]),
+            tuple(judge(self.sides[0], side, self.terms.again, disturbed) for side in self.sides[1:]),
+            self._controlled(),
+            found.guilty,
+            found.tried,
+            found.candidates,
+            again,
+        )
+        history.keep(self.folder, trial)
+        return trial
+
+    def _controlled(self) -> tuple[tuple[str, str], ...]:
+        """What is the same on all sides."""
+        bases = {tuple(base.suite for base in one.section.bases) + one.section.images for one in self.setups.values()}
+        base = self.setups.get(0)
+        same = (("base", str(base.manifest.base)),) if base and len(bases) == 1 else ()
+        return (
+            *same,
+            ("source", f"{self.before.files} files, sha256 {self.before.digest[:12]}"),
+            *self.task.listener.controlled,
+        )
+
+    def keep(self) -> list[Environment]:
+        """Bring all sides up once more, to stay, each with an environment called as it is; what was left so before goes."""
+        kept = []
+        with console.progress(sys.stderr, self.session.env, time.monotonic) as sink:
+            for setup in self.setups.values():
+                here = named(setup.manifest, setup.party.slug, self.machine)
+                fall(here, self.machine)
+                stand(self.session, setup, here, self.machine, sink)
+                kept.append(here)
+        return kept
+
+
+def _beginning(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read(_AROUND)
+    except OSError:
+        return ""
+
+
+def _free() -> int:
+    """Bytes of memory that could be had."""
+    with open("/proc/meminfo", encoding="ascii") as file:
+        found = dict(line.split(":", 1) for line in file)
+    return int(found["MemAvailable"].split()[0]) << 10

@@ -1,0 +1,187 @@
+"""Trials of a project that stayed behind: what breaks is named, what wavers isn't blamed, and nothing of it stays."""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from typing import Any
+
+import pytest
+
+from devenv.cli.trying.tree import seen
+from tests.e2e.conftest import New
+from tests.e2e.place import Place
+
+pytestmark = [pytest.mark.engine, pytest.mark.network]
+
+BROKEN = {"tests/test_notes.py::test_a_note_is_shown_escaped", "tests/test_notes.py::test_an_address_is_a_link"}
+
+WAVERING = """
+import os
+
+
+def test_wavers():
+    assert os.urandom(1)[0] % 2
+
+
+def test_needs_a_newer_jinja():
+    from jinja2 import Environment
+
+    assert Environment().from_string("{% for k, v in d|items %}{{ k }}{% endfor %}").render(d={"a": 1}) == "a"
+"""
+
+
+@pytest.fixture(scope="module")
+def notes(new: New) -> Place:
+    """The example, locked."""
+    place = new("flask-upgrade")
+    place("lock")
+    return place
+
+
+def judged(place: Place, *words: str, code: int) -> Any:
+    """What `try` and the like say as JSON, ending with this code."""
+    import json
+
+    before = seen([place.folder])
+    done = place.attempt(*words[:1], "--json", *words[1:])
+    assert done.code == code, done
+    assert seen([place.folder]) == before
+    assert left(place) == []
+    return json.loads(done.out)
+
+
+def left(place: Place) -> list[str]:
+    """The containers of this folder's environments."""
+    return [row["name"] for row in place.json("ps", "--all") if row["environment"]["folder"] == place.folder]
+
+
+def kinds(verdict: Any) -> dict[str, str]:
+    return {one["name"]: one["kind"] for one in verdict["tests"]}
+
+
+def test_what_breaks_is_named_and_so_is_everything_that_moved(notes: Place) -> None:
+    trial = judged(notes, "try", "jinja2=3.1.0", code=1)
+    (side,) = trial["variants"]
+    verdict = side["verdict"]
+    assert kinds(verdict) == dict.fromkeys(BROKEN, "newly failing")
+    assert all("cannot import name 'Markup'" in one["detail"] for one in verdict["tests"])
+    assert verdict["passed"] == 5
+    assert [(one["name"], one["before"], one["after"], one["direct"]) for one in side["packages"]] == [
+        ("jinja2", "3.0.3", "3.1.0", True)
+    ]
+    assert {len(one["runs"]) for one in (trial["baseline"], side)} == {3}
+
+
+def test_the_first_bad_version_is_found_in_few_runs(notes: Place) -> None:
+    trial = judged(notes, "bisect", "jinja2=3.0.1..3.1.6", code=0)
+    assert trial["guilty"] == ["jinja2=3.1.0"]
+    versions = trial["candidates"]
+    assert versions[0] == "3.0.1" and versions[-1] == "3.1.6" and len(versions) >= 10
+    assert len(trial["tried"]) <= math.ceil(math.log2(len(versions) - 1)) + 2
+
+
+def test_the_guilty_one_of_several_changes_is_found(notes: Place) -> None:
+    trial = judged(notes, "bisect", "--changes", "werkzeug=2.0.2", "jinja2=3.1.2", "pytest=8.3.4", code=0)
+    assert trial["guilty"] == ["jinja2=3.1.2"]
+
+
+def test_a_matrix_has_a_verdict_for_each(notes: Place) -> None:
+    trial = judged(
+        notes, "matrix", "jinja2=3.0.2,3.1.0", "pytest=8.3.4,8.3.5", "--exclude", "jinja2=3.1.0,pytest=8.3.5", code=1
+    )
+    assert [side["verdict"]["outcome"] for side in trial["variants"]] == [
+        "no regression",
+        "no regression",
+        "regression",
+    ]
+
+
+def test_what_wavers_is_no_regression_and_what_is_mended_is_told(notes: Place, new: New) -> None:
+    place = new("flask-upgrade")
+    place.write("devenv.lock.yml", notes.read("devenv.lock.yml"))
+    place.write("tests/test_more.py", WAVERING)
+    trial = judged(place, "try", "jinja2=3.1.0", "--again", "8", "--", "pytest", "-q", "tests/test_more.py", code=0)
+    found = kinds(trial["variants"][0]["verdict"])
+    assert found.pop("tests/test_more.py::test_needs_a_newer_jinja") == "fixed"
+    assert set(found.values()) <= {"flaky", "still failing"}
+
+
+def test_a_version_that_cant_be_is_a_regression_with_its_reason(notes: Place) -> None:
+    trial = judged(notes, "try", "markupsafe=1.0", code=1)  # which this Jinja doesn't take
+    (side,) = trial["variants"]
+    assert side["stage"] == "lock" and "markupsafe" in side["error"] and side["runs"] == []
+
+
+def test_a_name_that_could_be_nothing_is_refused_before_anything(notes: Place) -> None:
+    done = notes.attempt("try", "jinja3=1")
+    assert (
+        done.code == 2
+        and "jinja3: nothing in devenv.yml is called so" in done.err
+        and "did you mean jinja2?" in done.err
+    )
+
+
+def test_both_sides_can_be_kept_and_entered(notes: Place) -> None:
+    before = seen([notes.folder])
+    done = notes("try", "pytest=8.3.4", "--keep")
+    assert "kept flask-upgrade.pytest-8.3.4: devenv shell --variant pytest-8.3.4" in done.err
+    ask = ("exec", "-T", "--variant")
+    shown = [notes(*ask, one, "--", "pytest", "--version") for one in ("baseline", "pytest-8.3.4")]
+    assert [one.out.split()[1] for one in shown] == ["8.3.5", "8.3.4"]
+    notes(*ask, "baseline", "--", "sh", "-c", "echo x > /workspace/written")
+    assert seen([notes.folder]) == before
+    for one in ("baseline", "pytest-8.3.4"):
+        notes("down", "--volumes", "--variant", one)
+    assert left(notes) == []
+
+
+def test_what_is_applied_is_written_and_locked(notes: Place, new: New) -> None:
+    place = new("flask-upgrade")
+    place.write("devenv.lock.yml", notes.read("devenv.lock.yml"))
+    done = place("try", "pytest=8.3.4", "--apply")
+    assert "written: requirements.txt, devenv.lock.yml" in done.err
+    assert place.read("requirements.txt") == notes.read("requirements.txt").replace("pytest==8.3.5", "pytest==8.3.4")
+    place("lock", "--check")
+    assert "pytest 8.3.4" in place.read("devenv.lock.yml")
+
+
+def test_an_interrupted_trial_leaves_nothing_and_what_a_killed_one_left_goes_with_the_next(notes: Place) -> None:
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
+        running = subprocess.Popen(
+            [sys.executable, "-m", "devenv", "try", "pytest=8.3.4", "--", "sleep", "61"],
+            cwd=notes.folder,
+            env=notes.env(),
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert running.stderr
+        begun = 0
+        while begun < 2:
+            line = running.stderr.readline()
+            assert line, "it ended too early"
+            begun += line.startswith("→ test ")
+        running.send_signal(number)
+        running.stderr.read()
+        code = running.wait(60)
+        assert code == {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGKILL: -9}[number]
+        if number != signal.SIGKILL:
+            assert left(notes) == []
+    assert len(left(notes)) == 2
+    judged(notes, "try", "pytest=8.3.4", "--", "true", code=0)
+
+
+def test_trials_are_kept_and_shown_again(notes: Place) -> None:
+    notes.attempt("try", "jinja2=3.1.0", "--again", "0", "--", "false")
+    listed = notes("report", "--list").out.splitlines()
+    assert listed[1].split()[1] == "try" and "jinja2 3.0.3 → 3.1.0" in listed[1]
+    target = f"{os.path.dirname(notes.folder)}/report.html"
+    notes("report", "--html", target)
+    with open(target, encoding="utf-8") as file:
+        assert "jinja2" in file.read()
+    assert "devenv try jinja2=3.1.0" in notes("report", "--json").out
+    assert time.time() - os.stat(target).st_mtime < 60

@@ -44,6 +44,16 @@ def test_files_keep_what_is_whole_with_one_time_and_mode(tmp_path: Path) -> None
     assert left(tmp_path) == []
 
 
+def test_files_keep_a_file_with_nothing_in_it(tmp_path: Path) -> None:
+    """Another one that is empty was cut off."""
+    files = kept(tmp_path)
+    with files.writer("a list") as out:
+        pass
+    assert files.has(out.sha256, out.size)
+    os.truncate(files.path(SHA256), 0)
+    assert not files.has(SHA256)
+
+
 def test_files_say_what_was_written_when_nothing_was_known(tmp_path: Path) -> None:
     with Files(str(tmp_path)).writer("left-pad 1.3.0") as out:
         out.write(BODY[:10])

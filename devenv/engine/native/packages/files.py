@@ -24,6 +24,8 @@ from devenv.model.lock import EPOCH as EPOCH
 from ..mount import spread
 from ..trouble import trouble
 
+_EMPTY = hashlib.sha256().hexdigest()
+
 KINDS = ("files", "unpacked", "integrity")
 """The folders of what is kept."""
 UNUSED = 30
@@ -89,7 +91,7 @@ class Files:
 
     def has(self, sha256: str, size: int = 0) -> bool:
         """Whether the file is there, with its size (0: unknown); its bytes are checked by `verified`."""
-        return bool(sha256) and _sized(self.path(sha256), size)
+        return bool(sha256) and _sized(self.path(sha256), size, empty=sha256 == _EMPTY)
 
     def verified(self, what: str, sha256: str, size: int = 0, integrity: str = "") -> str:
         """The path of a file that has this digest, size and integrity. One that hasn't is removed: StoreError.
@@ -239,12 +241,13 @@ def _atime(path: str) -> float:
         return float("inf")
 
 
-def _sized(path: str, size: int) -> bool:
+def _sized(path: str, size: int, *, empty: bool) -> bool:
+    """`empty`: it should be; else one of unknown size that is was cut off."""
     try:
         status = os.lstat(path)
     except FileNotFoundError:
         return False
-    return stat.S_ISREG(status.st_mode) and (status.st_size == size if size else status.st_size > 0)
+    return stat.S_ISREG(status.st_mode) and (status.st_size == size if size or empty else status.st_size > 0)
 
 
 def _locked(folder: str) -> tuple[str, int]:

@@ -246,6 +246,47 @@ def test_shadow_leaves_what_is_no_account_as_it_is(upper: Path) -> None:
     assert (upper / "etc/shadow").read_bytes() == odd
 
 
+# Certificates that Java trusts -------------------------------------------------------------------------------------
+
+CACERTS = "etc/ssl/certs/java/cacerts"
+
+
+def keystore(*moments: int, tag: int = 2, password: str = "changeit") -> bytes:
+    """A store of Java's, with a certificate of each time (Unix seconds)."""
+    content = struct.pack(">III", 0xFEEDFEED, 2, len(moments))
+    for number, moment in enumerate(moments):
+        alias, certificate = b"debian:%d.pem" % number, b"certificate" * number
+        content += struct.pack(">IH", tag, len(alias)) + alias + struct.pack(">QH", moment * 1000, 5) + b"X.509"
+        content += struct.pack(">I", len(certificate)) + certificate
+    return content + hashlib.sha1(password.encode("utf-16-be") + b"Mighty Aphrodite" + content).digest()
+
+
+def test_adopt_fixes_the_times_in_what_java_trusts(upper: Path) -> None:
+    put(upper / CACERTS, "").write_bytes(keystore(int(time.time()) + 5, 12, 2**33))
+    normal(upper)
+
+    assert (upper / CACERTS).read_bytes() == keystore(CLOCK, 12, CLOCK)
+    assert os.stat(upper / CACERTS).st_mtime == CLOCK
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        keystore(2**33, tag=1),
+        keystore(2**33, password="secret"),
+        keystore(2**33)[:-30],
+        keystore(2**33) + b"x",
+        struct.pack(">III", 0xFEEDFEED, 2, 9) + hashlib.sha1(b"").digest(),
+        b"",
+    ],
+)
+def test_adopt_leaves_other_key_stores_as_they_are(upper: Path, odd: bytes) -> None:
+    put(upper / CACERTS, "").write_bytes(odd)
+    normal(upper)
+
+    assert (upper / CACERTS).read_bytes() == odd
+
+
 # Python ----------------------------------------------------------------------------------------------------------
 
 

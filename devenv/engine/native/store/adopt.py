@@ -13,12 +13,14 @@ from devenv.beneath import IN_ROOT, NO_SYMLINKS, open_beneath, remove_at
 from devenv.errors import EngineError
 
 from .lowers import have
-from .transient import Fates, shadow
+from .transient import TRUSTED, Fates, shadow, trusted
 
 _SECOND = 1_000_000_000
 _REALTIME_COARSE = 5  # linux/time.h; Python has no name for it
 _PYC_HEADER = 16
-_SHADOW = 1 << 20  # bytes: whatever is larger is none
+_SHADOW = b"etc/shadow"
+_REWRITTEN = {_SHADOW, TRUSTED}
+_LARGEST = 1 << 20  # bytes: whatever is larger is none of these
 
 
 class Begun(NamedTuple):
@@ -136,8 +138,8 @@ class _Adoption:
             if emptied and size:
                 os.truncate(path, 0)
                 size = 0
-            elif name == b"etc/shadow" and size:
-                size = _rewrite_shadow(path, self.normal)
+            elif name in _REWRITTEN and size:
+                size = _rewrite(path, name, self.normal)
             if mtime != info.st_mtime_ns or size != info.st_size:
                 os.utime(path, ns=(mtime, mtime), follow_symlinks=False)
             if name.endswith((b".py", b".pyc")) and stat.S_ISREG(info.st_mode):
@@ -187,14 +189,18 @@ def _retime(path: bytes, before: int, after: int) -> None:
         os.close(fd)
 
 
-def _rewrite_shadow(path: bytes, normal: Normal) -> int:
-    """Its bytes, with the days fixed."""
+def _rewrite(path: bytes, name: bytes, normal: Normal) -> int:
+    """Its bytes, with the days or times fixed that are written in it."""
+    clock, begun = normal.clock, normal.begun // _SECOND
     fd = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
     with open(fd, "r+b") as file:
-        text = file.read(_SHADOW)
-        if len(text) == _SHADOW:
+        text = file.read(_LARGEST)
+        if len(text) == _LARGEST:
             return os.fstat(fd).st_size
-        fixed = shadow(text, _below(normal.lowers, "etc/shadow"), clock=normal.clock, begun=normal.begun // _SECOND)
+        if name == _SHADOW:
+            fixed = shadow(text, _below(normal.lowers, os.fsdecode(name)), clock=clock, begun=begun)
+        else:
+            fixed = trusted(text, clock=clock, begun=begun)
         if fixed != text:
             file.seek(0)
             file.write(fixed)
@@ -215,7 +221,7 @@ def _below(lowers: tuple[str, ...], path: str) -> bytes:
         finally:
             os.close(fd)
         with open(found, "rb") as file:
-            return file.read(_SHADOW)
+            return file.read(_LARGEST)
     return b""
 
 

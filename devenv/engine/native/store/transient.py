@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
+import struct
 from collections.abc import Callable
 from typing import Literal, NamedTuple
 
@@ -97,3 +99,38 @@ def shadow(text: bytes, before: bytes, *, clock: int, begun: int) -> bytes:
                 fields[2] = day
         lines.append(b":".join(fields))
     return b"\n".join(lines)
+
+
+TRUSTED = b"etc/ssl/certs/java/cacerts"
+"""Where Debian's ca-certificates-java writes the certificate authorities that Java trusts: all of them, when it is installed."""
+
+_CERTIFICATE = 2  # the tag of an entry; 1 is a key
+_SALT = "changeit".encode("utf-16-be") + b"Mighty Aphrodite"
+"""What the digest at the end of a Java key store begins with: its password, which is Debian's, and Java's own words."""
+
+
+def trusted(store: bytes, *, clock: int, begun: int) -> bytes:
+    """A Java key store (JKS, version 2) of certificates with the clock's time for those of this step, as files have it.
+
+    As it was, when it is anything else: a store with keys in it, or with another password. Times are Unix seconds, in the store
+    milliseconds (sun.security.provider.JavaKeyStore).
+    """
+    content, digest = store[:-20], store[-20:]
+    if content[:8] != b"\xfe\xed\xfe\xed\0\0\0\2" or hashlib.sha1(_SALT + content).digest() != digest:
+        return store
+    found = bytearray(content)
+    at = 12
+    try:
+        for _ in range(struct.unpack_from(">I", content, 8)[0]):
+            kind, named = struct.unpack_from(">IH", content, at)
+            at += 6 + named
+            moment, typed = struct.unpack_from(">QH", content, at)
+            if kind != _CERTIFICATE:
+                return store
+            if moment >= begun * 1000 or moment > clock * 1000:
+                struct.pack_into(">Q", found, at, clock * 1000)
+            at += 10 + typed
+            at += 4 + struct.unpack_from(">I", content, at)[0]
+    except struct.error:
+        return store
+    return bytes(found) + hashlib.sha1(_SALT + found).digest()

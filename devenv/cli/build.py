@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import typer
 
 from devenv import console
-from devenv.cli import caches, complete, document, online, options, show, telling
+from devenv.cli import caches, complete, document, online, options, receipt, show, telling
 from devenv.cli.locking import settled
 from devenv.cli.project import (
     BuildOptions,
@@ -35,6 +35,7 @@ from devenv.lock.parts import part
 from devenv.model import plain
 from devenv.model.events import Sink
 from devenv.model.image import Image
+from devenv.model.lock import Section
 from devenv.model.manifest import Manifest
 from devenv.model.plan import PROJECT, Desired
 
@@ -132,6 +133,8 @@ def build(
         if not unlike:
             digests = {name: image.digest for name, image in images.items()}
             caches.give(task.prepared, task.names, machine, chosen, digests, sink)
+    if task.wanted and task.manifest and not (task.manifest.services or chosen.contexts or chosen.arguments):
+        receipt.write(session, machine, task.manifest, task.section, task.prepared, task.wanted)
     late = () if check else told_late(task.prepared, task.manifest, taken, session)
     first, *others = images.values()
     if as_json:
@@ -183,6 +186,7 @@ class _Task(NamedTuple):
     names: Mapping[str, Sequence[str]]
     manifest: Manifest | None = None
     wanted: Desired | None = None
+    section: Section = Section("")
 
 
 def _task(session: Session, machine: Machine, folder: str, file: str, image: str | None, chosen: BuildOptions) -> _Task:
@@ -205,7 +209,7 @@ def _task(session: Session, machine: Machine, folder: str, file: str, image: str
     every = prepare_all(manifest, section, machine, chosen)
     wanted = desire(manifest, every, section, here, machine, manifest.services)
     chosen_ones = every if image is None else {own: every[own]}
-    return _Task(chosen_ones, named, manifest, wanted)
+    return _Task(chosen_ones, named, manifest, wanted, section)
 
 
 def _built(task: _Task, machine: Machine, chosen: BuildOptions, sink: Sink) -> dict[str, Image]:

@@ -1,4 +1,4 @@
-"""What an `up` or `run` looked at, and the answer when all of that stays as it is: written for the quick door."""
+"""What an `up`, `run` or `build` looked at, and the answer when all of that stays as it is: written for the quick door."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from devenv.build.observed import ABSENT, fingerprint
 from devenv.cli import asking, locking, show
 from devenv.cli.project import observe
 from devenv.cli.session import Machine, Session
-from devenv.desired import MAIN
+from devenv.desired import MAIN, manifests
 from devenv.engine import Engine, Pulse
 from devenv.lives import held
 from devenv.model import plain
@@ -74,6 +74,7 @@ def write(
         "hooks": plain(wanted.hooks),
         "services": plain(wanted.services),
         "idle": wanted.idle,
+        "build": _built(manifest, prepared, digests[PROJECT]),
         # Whoever starts a container that asks for them needs the manifest, and the user's variables.
         "secrets": bool(manifest.secrets),
     }
@@ -91,6 +92,11 @@ def void(engine: Engine, here: Environment) -> None:
     """What `up` would do is to be found out again: containers are as the manifest doesn't say. Entering goes on."""
     pulse = engine.pulse(here.id, MAIN)
     engine.keep_receipt(here.folder, "", _door(engine, here, pulse))
+
+
+def _built(manifest: Manifest, prepared: Mapping[str, Prepared], digest: str) -> str:
+    """What `build` would print; "" when it has images that nobody asked for here."""
+    return f"{digest}\n" if prepared.keys() == manifests(manifest).keys() else ""
 
 
 def _happened(env: Mapping[str, str], environment: str) -> tuple[str, str]:

@@ -1,6 +1,6 @@
 """The quick door: argv of a hot verb -> its exit code, when there is nothing to find out; None sends it the long way.
 
-`ps`; `exec` and `run` of a plain command; and `up` as long as all that the last one looked at (its receipt, cli/receipt.py) is
+`ps`; `exec` and `run` of a plain command; `up` and `build` as long as all that the last one looked at (its receipt, cli/receipt.py) is
 as it was: a stat of each file says so. Nothing is imported here that takes time: Python's own imports are the largest
 cost of a start. What is read here only ever saves time; whether a process lives, the kernel says.
 """
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     Receipt = dict[str, Any]
 
-VERSION = 4
+VERSION = 5
 """Of the receipt's format: another one is not read."""
 
 _DOOR = "door 2"
@@ -39,6 +39,8 @@ def attempt(argv: Sequence[str], env: Mapping[str, str]) -> int | None:
         return None
     if verb == "up" and not words:
         return _up(env)
+    if verb == "build" and not words:
+        return _build(env)
     if verb == "ps" and {*words} <= {"--all", "-a", "--json"}:
         return _ps(words, env)
     if verb not in ("exec", "run"):
@@ -165,6 +167,14 @@ def _up(env: Mapping[str, str]) -> int | None:
     from .arrive import up
 
     return up(receipt, env)
+
+
+def _build(env: Mapping[str, str]) -> int | None:
+    receipt = _current(env)
+    if receipt is None or not receipt["build"]:
+        return None
+    sys.stdout.write(receipt["build"])
+    return 0
 
 
 def _run(words: list[str], env: Mapping[str, str]) -> int | None:

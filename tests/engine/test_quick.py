@@ -76,6 +76,16 @@ def test_up_when_nothing_changed_says_what_the_long_way_says(project: Project) -
     assert quick_answer == project.run("up", "--verbose")  # an option: the long way
 
 
+def test_build_when_nothing_changed_says_what_the_long_way_says(project: Project) -> None:
+    project.manifest()
+    time.sleep(0.1)
+    digest = project.run("build")
+    assert quickly(project, "build") == digest == project.run("build", "--verbose")
+    project.manifest("workdir: /srv\n")
+    assert quickly(project, "build") is None
+    assert project.run("build") != digest
+
+
 @pytest.mark.parametrize(
     "change",
     [

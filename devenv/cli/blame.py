@@ -22,6 +22,9 @@ _NETWORK = re.compile(
     r"|ENOTFOUND|EAI_AGAIN|ECONNRE(FUSED|SET)|ETIMEDOUT|error sending request"
 )
 _VERSIONED = {"python.version": "Python ", "node.version": "Node.js "}
+_ASKING = {"python.network": ("python.packages", "python.requirements"), "node.network": ("node.packages",)}
+"""Keys of steps with network: the keys that ask for what these install."""
+
 _HINTS = {
     "apt": "is it spelled right, and does this Debian release have it?",
     "python": "are name and version right? What is compiled needs a compiler and headers under `apt:`",
@@ -48,7 +51,7 @@ def blame(manifest: Manifest, step: Step, output: Sequence[str]) -> tuple[str, s
         guilty = _Suspect(_place(manifest, keys[0]), _key(manifest, keys[0]), wanted)
     what = "installing" if isinstance(step.operation, Run) else "making"
     hint = _HINTS.get(keys[0].partition(".")[0], "")
-    if "Git executable not found" in "\n".join(output):
+    if re.search("Git executable not found|spawn git", "\n".join(output)):
         hint = "add `git` under `apt:`: repositories are fetched with it"
     if _NETWORK.search("\n".join(output)):
         hint = f"{THE_NETWORK} or the package archive failed: try again, `devenv doctor` checks both"
@@ -93,8 +96,8 @@ def _guilty(suspects: Sequence[_Suspect], telling: str) -> _Suspect | None:
 
 
 def _suspects(manifest: Manifest, key: str) -> Iterator[_Suspect]:
-    if key == "python.network":  # what it installs is asked for elsewhere
-        yield from (one for asking in ("python.packages", "python.requirements") for one in _suspects(manifest, asking))
+    if key in _ASKING:
+        yield from (one for asking in _ASKING[key] for one in _suspects(manifest, asking))
         return
     if key == "python.requirements" and manifest.python:
         for file in manifest.python.requirements:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from urllib.parse import unquote, urlsplit
 
 from devenv.errors import EngineError, Fault, InputError
 from devenv.model import npm
 from devenv.model.lock import Module
+from devenv.model.manifest import UNLOCKABLE
 
 from .node_graph import Edges, Packages, unwanted
 from .node_graph import needs as needs_of
@@ -22,7 +23,11 @@ _SPEC = re.compile(r"(@?[^@\s]+)(?:@([!-~]+(?: [!-~]+)*))?")
 _ELSEWHERE = re.compile(r"(?!npm:)[a-z+]+:|[./~]|[\w-]+/", re.IGNORECASE)
 """How specs begin that mean git, a file or a URL: `github:a/b`, `./x`, `a/b`. Those of the registry are ranges, tags, `npm:`."""
 
-_REGISTRY = "name a package of the registry; one from elsewhere can be installed by a task with `network: true`"
+_REPOSITORY = re.compile(r"git(?:\+(ssh|https?))?://(?:[^@/]*@)?([^@/#:]+)(:[0-9]+)?(/[^@#]+)#([0-9a-f]+)")
+"""What npm notes of a package from a git repository: scheme, host, port, path, commit."""
+
+_ELSE = "one from elsewhere can be a dependency in a package.json, whose lock `node.lock` names"
+_FOLDER = "a build doesn't see the project's folders: write `npm install` under hooks: on_create:"
 _RESOLVE = (
     *("install", "--package-lock-only", "--install-strategy=shallow", "--lockfile-version=3", "--ignore-scripts"),
     *("--no-audit", "--no-fund", "--no-update-notifier", "--no-progress", "--prefer-online"),
@@ -45,13 +50,16 @@ _PARTING = "\x1e"  # between the lock files that npm wrote (ASCII's record separ
 # A lock file --------------------------------------------------------------------------------------
 
 
-def project(package_lock: str, arch: str, file: str, registry: str = "") -> tuple[Module, ...]:
+def project(
+    package_lock: str, arch: str, file: str, registry: str = "", *, repositories: bool = False
+) -> tuple[Module, ...]:
     """What `npm ci` would install from a package-lock.json (version 2 or 3) on Linux with glibc, by path.
 
     `registry`: npm's own default one; what the lock has from there is taken from the host's. "": from any registry.
+    `repositories`: packages from git repositories are taken too, by their commits.
     Packages that come inside of others aren't named. Raises InputError with every fault found.
     """
-    return _Lock(package_lock, arch, file, registry).modules()
+    return _Lock(package_lock, arch, file, registry, repositories=repositories).modules()
 
 
 def needs(package_lock: str) -> Edges:
@@ -62,10 +70,11 @@ def needs(package_lock: str) -> Edges:
 class _Lock:
     """One lock file being read: its faults are kept, so that all are told at once."""
 
-    def __init__(self, text: str, arch: str, file: str, registry: str) -> None:
+    def __init__(self, text: str, arch: str, file: str, registry: str, *, repositories: bool) -> None:
         self.text = text
         self.file = file
         self.registry = registry
+        self.repositories = repositories
         self.cpu = npm.MACHINES[arch].cpu if arch in npm.MACHINES else arch
         self.faults: list[Fault] = []
         self.packages = self._read()
@@ -118,25 +127,31 @@ class _Lock:
         resolved = entry.get("resolved")
         url = resolved if isinstance(resolved, str) else ""
         if entry.get("link") is True or not npm.names(path):
-            self._fault(path, "a folder of the project, not a package (a workspace or a link)", _REGISTRY)
+            self._fault(path, "a folder of the project, not a package (a workspace or a link)", _FOLDER)
             return None
-        if url and not re.match(r"https?://", url):
-            self._fault(path, f"it comes from {url.rpartition('@')[2]:.80}, not from a registry", _REGISTRY)
+        repository = _REPOSITORY.fullmatch(url)
+        if url and not re.match(r"https?://", url) and not (repository and self.repositories):
+            hint = UNLOCKABLE.format("node") if repository else _FOLDER
+            self._fault(path, f"it comes from {url.rpartition('@')[2]:.80}, not from a registry", hint)
             return None
         name = entry.get("name")
         found = Module(
             path,
             str(entry.get("version", "")),
-            _integrity(entry.get("integrity")),
+            f"git:{repository[5]}" if repository else _integrity(entry.get("integrity")),
             name if isinstance(name, str) and name != npm.names(path)[-1] else "",
             bins=npm.bins(entry.get("bin"), npm.names(path)[-1]),
-            scripts=owner or entry.get("hasInstallScript") is True,
+            # What is fetched from a repository is so by a step, as if that were its script.
+            scripts=bool(repository) or owner or entry.get("hasInstallScript") is True,
         )
-        found = found._replace(url="" if is_registry_form(found, url, self.registry) else url)
+        if repository:
+            found = found._replace(url=_address(repository))
+        else:
+            found = found._replace(url="" if is_registry_form(found, url, self.registry) else url)
         if wrong := npm.fault(found):
             hint = "`npm install` writes it anew"
             if not found.integrity:
-                hint = f"remove it from the lock file and run `npm install`, which asks the registry; {_REGISTRY}"
+                hint = "remove it from the lock file and run `npm install`, which asks the registry"
             self._fault(path, wrong, hint)
         return found
 
@@ -150,6 +165,12 @@ class _Lock:
 
     def _stop(self, message: str, hint: str) -> None:
         raise InputError(Fault(self.file, 0, 0, message, hint))
+
+
+def _address(repository: re.Match[str]) -> str:
+    """Where a step can read a repository: it has nobody's keys, so not over ssh, whose port would mean nothing else."""
+    scheme, host, port, path, _ = repository.groups()
+    return f"{scheme}://{host}{port or ''}{path}" if scheme in ("http", "https") else f"https://{host}{path}"
 
 
 def _owner(path: str, inside: set[str]) -> str:
@@ -198,7 +219,7 @@ def spec(package: str, key: str = "node.packages", file: str = "devenv.yml") -> 
     name, wanted = (match[1], match[2] or "*") if match else ("", "")
     if not npm.is_name(name) or name.startswith("-") or _ELSEWHERE.match(wanted):
         message = f"`{key}`: {package!r:.80} is no package of the registry"
-        raise InputError(Fault(file, 0, 0, message, f"write NAME or NAME@VERSION; {_REGISTRY}"))
+        raise InputError(Fault(file, 0, 0, message, f"write NAME or NAME@VERSION; {_ELSE}"))
     return name, wanted
 
 
@@ -220,6 +241,11 @@ def wishes(packages: Iterable[str], previous: Sequence[Module] = (), renewed: It
         if name not in gone and (name in found or not gone):
             found[name] = f"npm:{module.name}@{module.version}" if module.name else module.version
     return found
+
+
+def fresh(wished: Mapping[str, str], previous: Sequence[Module]) -> dict[str, str]:
+    """What of `wishes` isn't there yet."""
+    return {name: wanted for name, wanted in wished.items() if name not in _outermost(previous)}
 
 
 def ask(command: Sequence[str], groups: Sequence[Mapping[str, str]]) -> tuple[str, ...]:
@@ -270,17 +296,38 @@ def tools(
 
     When nothing of `previous` is gone or has changed, all of it stays, to the last dependency: only what is new is new.
     """
-    asked = {spec(package)[0] for package in packages}
+    found = _tools({spec(package)[0] for package in packages}, lock, arch, registry)
+    before, now = _outermost(previous), _outermost(found)
+    if all(name in now and _same(module, now[name]) for name, module in before.items()):
+        found = (*previous, *_beside(found, before))
+    return tuple(sorted(found))
+
+
+def added(
+    packages: Iterable[str], lock: str, arch: str, previous: Sequence[Module], registry: str = ""
+) -> tuple[Module, ...] | None:
+    """`previous` and what is new, from npm's answer for the new alone: most tools have nothing to do with each other.
+
+    None when one of them wants another version of what is there: then npm is to be asked for all.
+    """
+    found = _tools({spec(package)[0] for package in packages}, lock, arch, registry)
+    before, now = _outermost(previous), _outermost(found)
+    if any(not _same(module, now[name]) for name, module in before.items() if name in now):
+        return None
+    return tuple(sorted((*previous, *_beside(found, before))))
+
+
+def _tools(asked: Collection[str], lock: str, arch: str, registry: str) -> tuple[Module, ...]:
     found = project(lock, arch, "node.packages", registry)
     # A peer that nobody asked for stands beside them; its commands are nobody's.
-    found = tuple(
+    return tuple(
         module if len(npm.names(module.path)) > 1 or npm.names(module.path)[0] in asked else module._replace(bins=())
         for module in found
     )
-    before, now = _outermost(previous), _outermost(found)
-    if all(name in now and _same(module, now[name]) for name, module in before.items()):
-        found = (*previous, *(module for module in found if npm.names(module.path)[0] not in before))
-    return tuple(sorted(found))
+
+
+def _beside(found: Iterable[Module], before: Collection[str]) -> Iterator[Module]:
+    return (module for module in found if npm.names(module.path)[0] not in before)
 
 
 def runtime(lock: str, arch: str, registry: str = "") -> tuple[Module, ...]:

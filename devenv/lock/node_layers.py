@@ -37,6 +37,14 @@ def layered(before: Sequence[Module], after: Sequence[Module], needs: Needs, mos
     return tuple(module._replace(layer=layers[outermost(module.path)]) for module in after)
 
 
+def known(modules: Sequence[Module]) -> Needs:
+    """Who needs whom as far as layers tell, of packages that nobody is asked about again: with scripts, all of its own layer."""
+    together: dict[int, set[str]] = {}
+    for module in modules:
+        together.setdefault(module.layer, set()).add(outermost(module.path))
+    return {outermost(module.path): together[module.layer] for module in modules if module.scripts}
+
+
 def _beside(modules: Sequence[Module]) -> dict[str, frozenset[str]]:
     """Each outermost package → those that stay with it, itself among them."""
     owners: dict[str, set[str]] = {}

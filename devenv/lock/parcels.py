@@ -34,9 +34,9 @@ def parcels(section: Section) -> Mapping[str, Parcel]:
         if section.node.runtime:
             found["node/runtime"] = Parcel("runtime", modules=section.node.runtime)
         for layer in layers(section.node.tools):
-            found[f"node/tools/{layer}"] = Parcel("tools", modules=_of(section.node.tools, layer))
+            found[f"node/tools/{layer}"] = Parcel("tools", modules=_locked(section.node.tools, layer))
         for layer in layers(section.node.project):
-            found[f"node/project/{layer}"] = Parcel("modules", modules=_of(section.node.project, layer))
+            found[f"node/project/{layer}"] = Parcel("modules", modules=_locked(section.node.project, layer))
     return found
 
 
@@ -73,3 +73,8 @@ def listing(parcel: Parcel) -> str:
 
 def _of(entries: Iterable[T], layer: int) -> tuple[T, ...]:
     return tuple(sorted(one for one in entries if one.layer == layer))
+
+
+def _locked(modules: Iterable[Module], layer: int) -> tuple[Module, ...]:
+    """Those of a layer that have bytes of their own: not what a step fetches from a repository."""
+    return tuple(one for one in _of(modules, layer) if not one.commit)

@@ -267,7 +267,7 @@ def _dist(package: Mapping[str, Any], best: Best, foreign: Collection[str]) -> D
     name, version = str(package["name"]), str(package.get("version", ""))
     archive = package.get("archive", {})
     if "vcs" in package or "directory" in package or "path" in archive:
-        what, hint = ("repository", UNLOCKABLE) if "vcs" in package else ("folder", _FOLDER)
+        what, hint = ("repository", UNLOCKABLE.format("python")) if "vcs" in package else ("folder", _FOLDER)
         raise EngineError(f"lock {name}: it comes from a {what}, which can't be locked", hint=hint)
     if archive:
         return _made(name, version or "0", archive, _archive_file(name, version or "0", _file(archive)), direct=True)

@@ -356,12 +356,17 @@ def _node(asked: Pairs, section: Section, desk: Desk, upgrade: frozenset[str]) -
     groups: dict[str, dict[str, str]] = {}
     if not before.runtime or said.get("version") != now.get("version") or upgrade & {"node", "npm"}:
         groups["runtime"] = node.wishes(node.runtime_packages(wanted.version or NODE, section.arch))
-    named = any(npm.name(module) in upgrade for module in before.tools)
+    tools = before.tools if wanted.packages else ()
+    named = any(npm.name(module) in upgrade for module in tools)
     if wanted.packages and (said.get("packages") != now.get("packages") or named):
         gone = node.gone(said.get("packages", ""), wanted.packages)
-        groups["tools"] = node.wishes(wanted.packages, before.tools, {*gone, *upgrade})
+        wishes = node.wishes(wanted.packages, before.tools, {*gone, *upgrade})
+        more = None if gone or named else _more_tools(wanted.packages, wishes, tools, section, desk)
+        if more is None:
+            groups["tools"] = wishes
+        tools = more or tools
     answers = dict(zip(groups, _npm(tuple(groups.values()), section, desk), strict=True)) if groups else {}
-    runtime, tools = before.runtime, before.tools if wanted.packages else ()
+    runtime = before.runtime
     if "runtime" in answers:
         runtime = node.runtime(answers["runtime"], section.arch, registry)
     if "tools" in answers:
@@ -370,9 +375,21 @@ def _node(asked: Pairs, section: Section, desk: Desk, upgrade: frozenset[str]) -
     project: tuple[Module, ...] = ()
     if wanted.lock:
         text = desk.contents[posixpath.normpath(wanted.lock)].decode(errors="replace")
-        project = node.project(text, section.arch, wanted.lock, registry)
+        project = node.project(text, section.arch, wanted.lock, registry, repositories=wanted.network)
         project = node_layers.layered(before.project, project, node.needs(text))
     return NodeLock(asked, runtime, tools, project)
+
+
+def _more_tools(
+    packages: Sequence[str], wishes: Mapping[str, str], before: tuple[Module, ...], section: Section, desk: Desk
+) -> tuple[Module, ...] | None:
+    """The tools there are, and what is new, of which alone npm is asked; None when it is to be asked for all."""
+    fresh = node.fresh(wishes, before)
+    if not (before and fresh):
+        return None
+    (answer,) = _npm((fresh,), section, desk)
+    found = node.added(packages, answer, section.arch, before, desk.workshop.registry())
+    return found and node_layers.layered(before, found, {**node_layers.known(before), **node.needs(answer)})
 
 
 def _npm(groups: Sequence[Mapping[str, str]], section: Section, desk: Desk) -> tuple[str, ...]:

@@ -62,8 +62,9 @@ def _node(manifest: Manifest, contents: Mapping[str, bytes]) -> Pairs | None:
     if node is None:
         return None
     asked = (("version", node.version or ""), ("packages", ", ".join(sorted(node.packages))))
+    network = (("network", "true" if node.network else ""),)
     locks = ((file, meaning(file, contents[file])) for file in sorted(contents) if file == node.lock)
-    return (*((name, value) for name, value in asked if value), *locks)
+    return (*((name, value) for name, value in (*asked, *network) if value), *locks)
 
 
 def meaning(file: str, content: bytes) -> str:

@@ -83,7 +83,11 @@ def _online(found: Found) -> Iterator[Trouble]:
         key, listed, _ = where.partition("python.packages[")
         if listed and "git+" in value.partition(";")[0] and not found.get(f"{key}python.network", (place, False))[1]:
             name = show(value.partition("@")[0].strip())  # not its address: that may hold a password
-            yield place, f"`{where}`: {name} comes from a repository, which can't be locked", UNLOCKABLE
+            yield (
+                place,
+                f"`{where}`: {name} comes from a repository, which can't be locked",
+                UNLOCKABLE.format("python"),
+            )
 
 
 def _sources(found: Found) -> Iterator[Trouble]:

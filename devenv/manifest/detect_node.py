@@ -54,6 +54,10 @@ def _install(own: Mapping[str, str], package: dict[str, Any], folder: str, go: s
     """How its packages are installed; the program that does it."""
     if "package-lock.json" in own:
         found.node.append(f"lock: {listed([posixpath.join(folder, 'package-lock.json')])[1:-1]}")
+        if re.search(r'"resolved": *"git', own["package-lock.json"]):
+            found.node.append("network: true  # what comes from a repository can't be locked")
+            found.apt.append("git")
+            found.apt_why = "git fetches some of the npm packages" if len(found.apt) == 1 else found.apt_why
         return "npm"
     lock = next((name for name in _MANAGERS if name in own), "")
     if not lock:

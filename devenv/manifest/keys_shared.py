@@ -55,6 +55,12 @@ _NODE = Record(
             ListOf(Text("an npm package: write 'name', 'name@1' or '@scope/name@1'", values.NPM)),
             "Packages to install globally.",
         ),
+        Key(
+            "network",
+            _SWITCH,
+            "`true`: install scripts have network, what `lock` has from git repositories is installed too, and both are"
+            " reported as not reproducible. Default: `false`, scripts have none, repositories are refused.",
+        ),
     ),
     Node,
 )

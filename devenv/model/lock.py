@@ -81,7 +81,8 @@ class Module(NamedTuple):
     """An npm package at its `path` in the tree (`node_modules/a/node_modules/b`; the name is what follows the last
     `node_modules/`, unless `name` says another: an alias).
 
-    `integrity` is npm's (`sha512-BASE64`, Subresource Integrity). `url` "": the host's registry. `bins` are (command,
+    `integrity` is npm's (`sha512-BASE64`, Subresource Integrity), or `git:COMMIT`: it comes from the git repository `url`
+    (https://…, without user), and has no bytes that could be locked. `url` "": the host's registry. `bins` are (command,
     file). `scripts`: it has install scripts. `layer` counts from 1: the packages of one layer are one image layer, unless
     one of them has scripts: then these run where the layers before that have some are there too (lock/node_layers.py).
     """
@@ -94,6 +95,11 @@ class Module(NamedTuple):
     bins: Pairs = ()
     scripts: bool = False
     layer: int = 1
+
+    @property
+    def commit(self) -> str:
+        """Of a package from a repository, 40 or 64 hex; "" of others."""
+        return self.integrity.removeprefix("git:") if self.integrity.startswith("git:") else ""
 
 
 class Remote(NamedTuple):

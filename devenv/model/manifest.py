@@ -19,10 +19,10 @@ FROM_LOCK = "devenv.lock.yml"
 
 
 UNLOCKABLE = (
-    "name a release of it; or write `network: true` under `python:`, and it is installed with network, its build not promised"
+    "name a release of it; or write `network: true` under `{}:`, and it is installed with network, its build not promised"
     " to give the same twice"
 )
-"""The way out where a repository is to be installed."""
+"""The way out where a repository is to be installed, for `python` or `node`."""
 
 
 class From(NamedTuple):
@@ -49,11 +49,15 @@ class Python(NamedTuple):
 
 
 class Node(NamedTuple):
-    """`node:`. `version` None: the newest long-term one; `lock` a package-lock.json beside its package.json."""
+    """`node:`. `version` None: the newest long-term one; `lock` a package-lock.json beside its package.json.
+
+    `network`: install scripts have it, and so what comes from a git repository is installed too.
+    """
 
     version: str | None = None
     lock: str | None = None
     packages: tuple[str, ...] = ()
+    network: bool = False
 
 
 class Source(NamedTuple):

@@ -33,6 +33,8 @@ _WORD = r"[A-Za-z0-9_~-][A-Za-z0-9_.~-]*"
 _NAME = re.compile(rf"(?!{FOLDER}$)(?:@{_WORD}/)?{_WORD}")
 _VERSION = re.compile(r"\d+\.\d+\.\d+[0-9A-Za-z.+-]*")
 _INTEGRITY = re.compile(r"sha(?:512|384|256|1)-[A-Za-z0-9+/]+={0,2}")
+_COMMIT = re.compile(r"git:[0-9a-f]{40}(?:[0-9a-f]{24})?")
+_REPOSITORY = re.compile(r"https?://[0-9A-Za-z._:\[\]-]+/[0-9A-Za-z._~/+%:=,-]+")
 _URL = re.compile(r"https?://[^/@\s]+/[!-~]*")
 _COMMAND = re.compile(r"(?!\.\.?$)[!-~]+")
 _FILE = re.compile(r"[!-~]+")
@@ -50,7 +52,10 @@ def fault(module: Module) -> str:
         return f"its name {module.name!r:.80} is no name of a package"
     if not _VERSION.fullmatch(module.version) or len(module.version) > 256:
         return f"its version {module.version!r:.80} is none"
-    if not _INTEGRITY.fullmatch(module.integrity):
+    if module.commit:
+        if not (_COMMIT.fullmatch(module.integrity) and _REPOSITORY.fullmatch(module.url)):
+            return f"{module.commit!r:.80} of {module.url.rpartition('@')[2]!r:.80} is no commit of a git repository"
+    elif not _INTEGRITY.fullmatch(module.integrity):
         return f"its integrity {module.integrity!r:.80} is none that npm writes" if module.integrity else "no integrity"
     if module.url and not _URL.fullmatch(module.url):
         return f"its address {module.url.rpartition('@')[2]!r:.80} isn't an http(s) URL without a password"

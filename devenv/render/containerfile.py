@@ -14,9 +14,11 @@ from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from devenv.errors import DevenvError
+from devenv.model import npm
 from devenv.model.lock import AptLock, Deb, Module, NodeLock, PythonLock, Repository, Section
 from devenv.model.manifest import Manifest, Node, Pairs, Python
 
+from .per_machine import PerMachine, left_out
 from .templates import source
 
 if TYPE_CHECKING:
@@ -49,6 +51,7 @@ class _AptLayer(NamedTuple):
     packages: tuple[str, ...]
     automatic: tuple[str, ...]
     origins: _Origins
+    left_out: tuple[PerMachine, ...]
 
 
 class _PythonLayer(NamedTuple):
@@ -68,11 +71,16 @@ class _Python(NamedTuple):
 
 
 class _NodeLayer(NamedTuple):
-    """`scripts`: the folders of the packages whose install scripts run. `asked`: what of the manifest is in it."""
+    """`scripts`: the folders of the packages whose install scripts run. `asked`: what of the manifest is in it.
+
+    `repositories`: (folder, what npm fetches into it). `online`: the names of all these, for people.
+    """
 
     number: int
     scripts: tuple[str, ...]
     asked: tuple[str, ...]
+    repositories: Pairs
+    online: tuple[str, ...]
 
 
 class _Modules(NamedTuple):
@@ -91,6 +99,7 @@ class _Node(NamedTuple):
     lock: str
     tools: _Modules
     project: _Modules
+    network: bool
 
 
 def own_file(manifest: Manifest) -> str | None:
@@ -198,6 +207,7 @@ def _apt(manifest: Manifest, apt: AptLock, arch: str) -> tuple[_AptLayer, ...]:
                 sorted(f"{deb.name}:{deb.arch}" for deb in found if not (deb.manual or asked & _names(deb, arch)))
             ),
             origins=_gathered(told[number]),
+            left_out=left_out({deb.name for deb in found}),
         )
         for number, found in debs.items()
     )
@@ -296,6 +306,7 @@ def _node(manifest: Manifest, node: Node, lock: NodeLock) -> _Node:
         lock=node.lock if node.lock and lock.project else "",
         tools=_modules(lock.tools if node.packages else (), tuple(sorted(set(node.packages)))),
         project=_modules(lock.project if node.lock else (), (node.lock or "",)),
+        network=node.network,
     )
 
 
@@ -305,10 +316,17 @@ def _modules(modules: Sequence[Module], asked: tuple[str, ...]) -> _Modules:
         here = [module for module in modules if module.layer == number]
         paths = {module.path for module in here}
         told = tuple(one for one in asked if f"node_modules/{one[0]}{one[1:].partition('@')[0]}" in paths)
-        scripts = tuple(sorted(module.path for module in here if module.scripts))
-        found.append(_NodeLayer(number, scripts, told or asked))
+        scripts = sorted(module for module in here if module.scripts)
+        repositories = tuple((one.path, f"git+{one.url}#{one.commit}") for one in scripts if one.commit)
+        online = tuple(sorted({_online(one) for one in scripts}))
+        found.append(_NodeLayer(number, tuple(one.path for one in scripts), told or asked, repositories, online))
     plain, built = (tuple(layer for layer in found if bool(layer.scripts) == kind) for kind in (False, True))
     return _Modules(plain, built, tuple(one for one in asked if any(one in layer.asked for layer in built)))
+
+
+def _online(module: Module) -> str:
+    """`esbuild`, `shop @ https://git.example/shop@c0ffee123456`: what has network where the manifest allows it."""
+    return f"{npm.name(module)} @ {module.url}@{module.commit[:12]}" if module.commit else npm.name(module)
 
 
 def _env(python: _Python | None, node: _Node | None) -> Pairs:

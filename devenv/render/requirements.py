@@ -75,7 +75,11 @@ def _named(file: str, text: str, faults: list[Fault], *, network: bool) -> list[
             hint = "leave it out and write `pip install -e .` under hooks: on_create: (the source tree is there then)"
             faults.append(Fault(file, number, 1, "this installs a local folder, which a build doesn't see", hint))
         elif _REPOSITORY.search(words.partition(";")[0]) and not network:
-            faults.append(Fault(file, number, 1, "this comes from a repository, which can't be locked", UNLOCKABLE))
+            faults.append(
+                Fault(
+                    file, number, 1, "this comes from a repository, which can't be locked", UNLOCKABLE.format("python")
+                )
+            )
         match = _INCLUDE.match(words)
         if not match or re.match("[a-z]+://", match[1]):
             continue

@@ -1,4 +1,7 @@
-"""`python: {network: true}`: a package from a git repository is locked by its commit, installed with network, and told as no promise."""
+"""`network: true` under `python:` and `node:`: what no lock can hold is installed with network, and told as no promise.
+
+A package from a git repository is locked by its commit.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ import os
 import re
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -42,6 +45,33 @@ def build_wheel(folder, settings=None, metadata=None):
 """
 
 
+FETCH = """
+const fs = require("fs"), http = require("http"), os = require("os");
+const proxy = new URL(process.env.http_proxy);
+http.get({host: proxy.hostname, port: proxy.port, path: "http://repositories.test/browser"}, (answer) => {
+  const folder = `${os.homedir()}/.cache/browser`;
+  fs.mkdirSync(folder, {recursive: true});
+  answer.pipe(fs.createWriteStream(`${folder}/program`));
+});
+"""
+"""What a browser's npm package does."""
+PACKAGE = {
+    "name": "shop",
+    "version": "1.0.0",
+    "bin": "cli.js",
+    "scripts": {"prepare": "cp source.js cli.js", "install": "node fetch.js"},
+}
+
+
+def python_package(value: str) -> dict[str, str]:
+    return {"pyproject.toml": PYPROJECT, "backend.py": BACKEND.replace("VALUE", value)}
+
+
+def npm_package() -> dict[str, str]:
+    source = '#!/usr/bin/env node\nconsole.log(require("fs").readFileSync(`${process.env.HOME}/.cache/browser/program`, "utf8"))\n'
+    return {"package.json": json.dumps(PACKAGE), "source.js": source, "fetch.js": FETCH}
+
+
 class Served(NamedTuple):
     """A repository that is changed here, and what a step needs to reach it as http://repositories.test/shop.git."""
 
@@ -49,12 +79,12 @@ class Served(NamedTuple):
     bare: str
     env: dict[str, str]
 
-    def commit(self, value: str) -> str:
+    def commit(self, files: Mapping[str, str]) -> str:
         """Another version of the package; its commit."""
-        for name, text in (("pyproject.toml", PYPROJECT), ("backend.py", BACKEND.replace("VALUE", value))):
+        for name, text in files.items():
             Path(self.folder, name).write_text(text)
         git("-C", self.folder, "add", ".")
-        git("-C", self.folder, "commit", "--quiet", "--message", value)
+        git("-C", self.folder, "commit", "--quiet", "--message", "another version")
         git("-C", self.folder, "push", "--quiet", self.bare, "main")
         git("-C", self.bare, "update-server-info")  # all that a server of mere files needs
         return git("-C", self.folder, "rev-parse", "HEAD").strip()
@@ -83,20 +113,24 @@ def served(tmp_path: Path) -> Iterator[Served]:
 
 
 @pytest.fixture
-def asking(project: Project) -> Project:
-    """A project on an image with git and Python, which asks for the repository's package."""
+def image(project: Project) -> str:
+    """One with git and Python, to start from."""
     project.write("base/Containerfile", "FROM base\nRUN apt-get -q update && apt-get -q install -y git python3\n")
     done = project.attempt("build", "-t", "git", "--build-context", f"base={project.base}", "base")
     assert done.returncode == 0, done.stderr
-    assert "warning: base/Containerfile:2: this step has network" in done.stderr
-    image = f"oci:{project.layout('git')}:git"
+    return f"oci:{project.layout('git')}:git"
+
+
+@pytest.fixture
+def asking(project: Project, image: str) -> Project:
+    """A project that asks for the repository's Python package."""
     packages = f'["shop @ git+http://{HOST}/shop.git@main"]'
     project.write("devenv.yml", f"from: {image}\npython:\n  network: true\n  packages: {packages}\n")
     return project
 
 
 def test_a_repository_is_locked_by_commit_installed_with_network_and_reported(asking: Project, served: Served) -> None:
-    first = served.commit("first")
+    first = served.commit(python_package("first"))
     done = asking.attempt("up", env=served.env)
     assert done.returncode == 0, done.stderr
     (warning,) = re.findall("^warning: .*", done.stderr, re.M)
@@ -111,7 +145,7 @@ def test_a_repository_is_locked_by_commit_installed_with_network_and_reported(as
     assert [step["network"] for step in json.loads(asking.run("explain", "python", "--json"))["steps"]] == [False, True]
 
     # What is locked stays, whatever the branch is now.
-    second = served.commit("second")
+    second = served.commit(python_package("second"))
     asking.write("devenv.yml", asking.read("devenv.yml").replace('["shop', '["iniconfig", "shop'))
     asking.run("lock", env=served.env)
     assert first in asking.read("devenv.lock.yml") and "- iniconfig" in asking.read("devenv.lock.yml")
@@ -132,3 +166,27 @@ def test_a_repository_is_refused_where_nobody_allowed_it(project: Project) -> No
     assert done.returncode == 2 and "requirements.txt:2:1: this comes from a repository" in done.stderr
     assert "`network: true` under `python:`" in done.stderr
     assert not os.path.exists(f"{project.folder}/devenv.lock.yml")
+
+
+def test_npm_scripts_have_network_and_a_repository_is_installed_where_that_is_allowed(
+    project: Project, image: str, served: Served
+) -> None:
+    Path(os.path.dirname(served.bare), "browser").write_text("a browser")
+    commit = served.commit(npm_package())
+    project.write("package.json", json.dumps({"dependencies": {"shop": f"git+http://{HOST}/shop.git"}}))
+    entry = {"version": "1.0.0", "resolved": f"git+http://{HOST}/shop.git#{commit}", "bin": {"shop": "cli.js"}}
+    lock = {"lockfileVersion": 3, "packages": {"": {}, "node_modules/shop": entry | {"hasInstallScript": True}}}
+    project.write("package-lock.json", json.dumps(lock))
+    project.write("devenv.yml", f"from: {image}\nnode:\n  lock: package-lock.json\n")
+    refused = project.attempt("up", env=served.env)
+    assert refused.returncode == 2 and "write `network: true` under `node:`" in refused.stderr
+
+    project.write("devenv.yml", f"{project.read('devenv.yml')}  network: true\n")
+    done = project.attempt("up", env=served.env)
+    assert done.returncode == 0, done.stderr
+    (warning,) = re.findall("^warning: .*", done.stderr, re.M)
+    assert f"devenv.yml:4:12: `node.network`: shop @ http://{HOST}/shop.git@{commit[:12]}: " in warning
+    line = f"    - node_modules/shop 1.0.0 git:{commit} bin=shop:cli.js url=http://{HOST}/shop.git scripts=yes\n"
+    assert line in project.read("devenv.lock.yml")
+    assert project.run("exec", "shop") == "a browser\n"
+    assert "every step gave the same bytes again" in project.run("build", "--check", env=served.env)

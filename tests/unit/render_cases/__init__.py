@@ -53,8 +53,13 @@ def python(*layers: str, **values: Any) -> PythonLock:
 
 
 def module(text: str, layer: int = 1) -> Module:
-    """`typescript@5.9.3`, `esbuild@0.25.0!` (it has install scripts)."""
+    """`typescript@5.9.3`, `esbuild@0.25.0!` (it has install scripts), `git:shop@1.0.0` (it comes from a repository)."""
     name, _, version = text.rstrip("!").rpartition("@")
+    if name.startswith("git:"):
+        url = f"https://git.example/{name[4:]}.git"
+        return Module(
+            f"node_modules/{name[4:]}", version, f"git:{'c0ffee' + 34 * '0'}", url=url, scripts=True, layer=layer
+        )
     digest = hashlib.sha512(text.encode()).hexdigest()[:86] + "=="
     return Module(f"node_modules/{name}", version, f"sha512-{digest}", scripts=text.endswith("!"), layer=layer)
 
@@ -88,6 +93,16 @@ CASES: dict[str, tuple[Manifest, Section]] = {
         section(["postgresql=17+278 postgresql-17=17.6-1"], "postgresql"),
     ),
     "a-service-upon-an-image": (manifest("oci:images/redis", sources=(), service="cache"), section()),
+    "apt-for-one-machine": (
+        manifest(apt=("mariadb-server", "openssh-server", "postgresql", "slapd")),
+        section(
+            [
+                "mariadb-server mariadb-server-core openssh-server openssh-client slapd",
+                "postgresql-15 postgresql-common",
+            ],
+            "mariadb-server openssh-server postgresql slapd",
+        ),
+    ),
     "apt-two-layers": (
         manifest(apt=("git", "jq")),
         section(["git=1:2.39.5-0+deb12u2 liberror-perl:all=0.17029-2", "jq=1.6-2.1 libjq1=1.6-2.1"], "git jq"),
@@ -181,6 +196,19 @@ CASES: dict[str, tuple[Manifest, Section]] = {
                     *(module("bcrypt@6.0.0!", 4), module("@scope/native@1.0.0!", 4), module("node-gyp-build@4.8.4", 4)),
                 ),
             )
+        ),
+    ),
+    "node-network": (
+        manifest(apt=("git",), node=Node("24", "package-lock.json", ("@parcel/watcher",), network=True)),
+        section(
+            ["git"],
+            "git",
+            node=NodeLock(
+                (),
+                node("24.11.1").runtime,
+                (module("@parcel/watcher@2.5.1!"),),
+                (module("bcrypt@6.0.0!"), module("git:shop@1.0.0", 2), module("lit@3.3.1", 3)),
+            ),
         ),
     ),
     "node-26": (

@@ -1,6 +1,6 @@
 """Named inputs before and after → what differs, in words: `apt +curl`, `env.DEBUG 1 → 2`, `requirements.txt edited`. Pure.
 
-Nothing is shown of what a variable holds whose name says that it is a secret.
+Nothing is shown of a secret, nor of what a variable holds whose name says that it is one.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ PACKAGES = "context devenv-packages "
 """How the inputs begin that are digests of what the lock names."""
 
 _LISTS = {"apt", "python", "python.requirements", "python.packages", "node", "node.packages", "ports", "sources"}
-_SECRET = re.compile(r"env\..*(TOKEN|SECRET|PASS|PWD|KEY|CREDENTIAL|AUTH|DSN)", re.IGNORECASE)
+_SECRET = re.compile(r"secrets\.|env\..*(TOKEN|SECRET|PASS|PWD|KEY|CREDENTIAL|AUTH|DSN)", re.IGNORECASE)
 _DIGEST = re.compile(r"(sha256:)?[0-9a-f]{64}")
 _CUT = re.compile(r"… \(sha256 [0-9a-f]{12}\)$")
 _MOUNT = ("target", "source", "from", "id", "readonly", "required", "sharing", "mode", "uid", "gid", "size", "env")

@@ -91,10 +91,12 @@ def desired(
     words: Mapping[str, tuple[str, ...]] = MappingProxyType({}),
     *,
     certificates: str = "",
+    secrets: Mapping[str, str] = MappingProxyType({}),
 ) -> Desired:
     """What `up` wants: the workspace and these of the manifest's services. `images` begin with the project's.
 
-    `words` are what images run (see `words`), by name. `certificates` is the path of the bundle to lend.
+    `words` are what images run (see `words`), by name. `certificates` is the path of the bundle to lend; `secrets` are the
+    fingerprints of those that could be read, by name.
     """
     made = {one.name: (one.key, words.get(one.name, ())) for one in images}
     # Also those that others wait for who aren't wanted now: a one-shot is always one.
@@ -103,14 +105,14 @@ def desired(
     return Desired(
         environment=home,
         images=tuple(images),
-        spec=specify(manifest, home, made[PROJECT][0], certificates=certificates),
+        spec=specify(manifest, home, made[PROJECT][0], certificates=certificates, secrets=secrets),
         hooks=manifest.hooks,
         services=tuple(
             WantedService(
                 service.name,
                 _image_of(service),
                 tuple(
-                    _replica(manifest, home, service, one, made[_image_of(service)], certificates)
+                    _replica(manifest, home, service, one, made[_image_of(service)], certificates, secrets)
                     for one in service.replicas
                 ),
                 service.depends_on,
@@ -170,7 +172,14 @@ def unwritten(wanted: Desired, folders: Collection[str]) -> Desired:
     return wanted._replace(services=tuple(services))
 
 
-def specify(manifest: Manifest, home: Environment, image_key: str, *, certificates: str = "") -> ContainerSpec:
+def specify(
+    manifest: Manifest,
+    home: Environment,
+    image_key: str,
+    *,
+    certificates: str = "",
+    secrets: Mapping[str, str] = MappingProxyType({}),
+) -> ContainerSpec:
     """The workspace, its image still to be filled in."""
     process = Process(
         argv=(*SHELL, manifest.command) if manifest.command else (),
@@ -195,7 +204,7 @@ def specify(manifest: Manifest, home: Environment, image_key: str, *, certificat
         secrets=tuple(secret.name for secret in manifest.secrets),
     )
     named = (("name", manifest.name),)
-    return spec._replace(inputs=inputs(spec, image_key, manifest.env, manifest.proxy, named))
+    return spec._replace(inputs=inputs(spec, image_key, manifest.env, manifest.proxy, secrets, named))
 
 
 def _replica(
@@ -205,6 +214,7 @@ def _replica(
     one: Replica,
     image: tuple[str, tuple[str, ...]],
     certificates: str,
+    secrets: Mapping[str, str],
 ) -> ContainerSpec:
     """One container of a service, which sees the project's sources where it runs the project's image.
 
@@ -241,7 +251,7 @@ def _replica(
         stop_grace=service.stop_grace,
     )
     ordered = ((DEPENDS_ON, ", ".join(dependency.service for dependency in service.depends_on)),)
-    made = spec._replace(inputs=inputs(spec, image_key, one.env, manifest.proxy, after=ordered))
+    made = spec._replace(inputs=inputs(spec, image_key, one.env, manifest.proxy, secrets, after=ordered))
     # What the image runs is an input of it by the image.
     return made if one.command else made._replace(process=made.process._replace(argv=words))
 

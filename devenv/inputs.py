@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from devenv.model.container import ContainerSpec
 from devenv.model.manifest import Healthcheck, Mount, Pairs, Port, Restart
+from devenv.model.plan import UNREAD
 
 _GRACE: float = ContainerSpec._field_defaults["stop_grace"]
 
 
-def inputs(spec: ContainerSpec, image_key: str, env: Pairs, proxy: str, before: Pairs = (), after: Pairs = ()) -> Pairs:
-    """What a container is made from, by the manifest's names; what isn't set has no entry. Of secrets only the names.
+def inputs(
+    spec: ContainerSpec,
+    image_key: str,
+    env: Pairs,
+    proxy: str,
+    secrets: Mapping[str, str],
+    before: Pairs = (),
+    after: Pairs = (),
+) -> Pairs:
+    """What a container is made from, by the manifest's names; what isn't set has no entry.
 
-    `env` are the manifest's variables, without those that undo what the host lends; `before` and `after` are further entries.
+    `env` are the manifest's variables, without those that undo what the host lends; `secrets` the fingerprints of those that
+    could be read, by name; `before` and `after` are further entries.
     """
     process, limits = spec.process, spec.limits
     entries: list[tuple[str, str]] = [
@@ -32,7 +44,7 @@ def inputs(spec: ContainerSpec, image_key: str, env: Pairs, proxy: str, before: 
         ("certificates", spec.certificates),
         ("runtime", spec.runtime),
         ("mirror", spec.mirror),
-        ("secrets", ", ".join(spec.secrets)),
+        *((f"secrets.{name}", secrets.get(name, UNREAD)) for name in spec.secrets),
         *(_check(spec.healthcheck) if spec.healthcheck else ()),
         ("restart", _restart(spec.restart)),
         ("stop_signal", spec.stop_signal),

@@ -26,6 +26,7 @@ from devenv.cli.project import (
     look,
     observe,
     prepare_all,
+    say,
     tags,
     told_late,
     warn,
@@ -82,7 +83,8 @@ def bring_up(
     prepared = prepare_all(manifest._replace(services=services), section, machine, options)
     called = tags(here, prepared)
     warnings = warn(prepared.values(), session)
-    wanted = desire(manifest, prepared, section, here, machine, services)
+    given = secrets.read(manifest, session.env)
+    wanted = desire(manifest, prepared, section, here, machine, services, given.fingerprints(machine.engine))
     taken: telling.Taken = {}
     with machine.engine.turn(here.id, console.waiting):
         with console.progress(sys.stderr, session.env, time.monotonic, verbose=verbose) as sink:
@@ -90,7 +92,8 @@ def bring_up(
                 caches.take(one, machine, session, options, sink)
         decided = telling.placed(_decided(machine, wanted, options, asked), manifest, wanted)
         if names := secrets.asked(wanted, decided):
-            machine.engine.supply(here.id, secrets.values(manifest, names, session.env))
+            machine.engine.supply(here.id, given.of(names))
+        warnings = (*warnings, *say(secrets.unread(given, wanted, decided), session))
         with console.progress(sys.stderr, session.env, time.monotonic, verbose=verbose) as shown:
             sink = telling.timed(shown, taken)
             due = {one.image: prepared[one.image] for one in decided.actions if one.verb == "build"}

@@ -10,11 +10,11 @@ from typing import Annotated
 import typer
 
 from devenv import console
-from devenv.cli import document, explained, options
+from devenv.cli import document, explained, options, secrets
 from devenv.cli.act import Asked, chosen_services
 from devenv.cli.known import known_home
 from devenv.cli.locking import expected
-from devenv.cli.project import BuildOptions, desire, home, load, observe, prepare_all, warn
+from devenv.cli.project import BuildOptions, desire, home, load, observe, prepare_all, say, warn
 from devenv.cli.session import Session
 from devenv.cli.telling import placed
 from devenv.errors import DevenvError, NotFound
@@ -80,9 +80,13 @@ def _now(session: Session, chosen: BuildOptions) -> tuple[Plan, Desired, State]:
     services = chosen_services(session, manifest, Asked())
     prepared = prepare_all(manifest._replace(services=services), section, machine, chosen)
     warn(prepared.values(), session)
-    wanted = desire(manifest, prepared, section, home(machine, manifest), machine, services)
+    given = secrets.read(manifest, session.env)
+    prints = given.fingerprints(machine.engine)
+    wanted = desire(manifest, prepared, section, home(machine, manifest), machine, services, prints)
     state = observe(machine, wanted)
-    return placed(decide(wanted, state), manifest, wanted), wanted, state
+    decided = placed(decide(wanted, state), manifest, wanted)
+    say(secrets.unread(given, wanted, decided), session)
+    return decided, wanted, state
 
 
 def _past(session: Session) -> None:

@@ -261,7 +261,8 @@ def _project_spec(session: Session, machine: Machine) -> ContainerSpec:
     section = settled(session, manifest, machine, options)
     prepared = prepare_all(manifest._replace(services=()), section, machine, options)
     warn(prepared.values(), session)
-    wanted = desire(manifest, prepared, section, here, machine)
+    given = secrets.read(manifest, session.env)
+    wanted = desire(manifest, prepared, section, here, machine, secrets=given.fingerprints(machine.engine))
     image = observe(machine, wanted).images[PROJECT].digest
     if not image:
         taken: Taken = {}
@@ -271,7 +272,7 @@ def _project_spec(session: Session, machine: Machine) -> ContainerSpec:
         told_late(prepared, manifest, taken, session)
     machine.engine.register(here)
     if wanted.spec.secrets:
-        machine.engine.supply(here.id, secrets.values(manifest, wanted.spec.secrets, session.env))
+        machine.engine.supply(here.id, given.of(wanted.spec.secrets))
     if not (manifest.services or manifest.variant):  # or only `up` knows all that there is to be
         receipt.write(session, machine, manifest, section, prepared, wanted)
     return wanted.spec._replace(image=image)

@@ -10,10 +10,10 @@ from typing import Annotated
 import typer
 
 from devenv import console
-from devenv.cli import complete, document, options, show
+from devenv.cli import complete, document, options, secrets, show
 from devenv.cli.act import Asked, chosen_services
 from devenv.cli.locking import expected, fetched, settled
-from devenv.cli.project import FILE, BuildOptions, desire, home, load, observe, prepare_all, recipe, warn
+from devenv.cli.project import FILE, BuildOptions, desire, home, load, observe, prepare_all, recipe, say, warn
 from devenv.cli.session import Session
 from devenv.cli.telling import placed
 from devenv.cli.written import write_new
@@ -116,8 +116,11 @@ def plan(
     services = chosen_services(session, manifest, asked)
     prepared = prepare_all(manifest._replace(services=services), section, machine, chosen)
     warnings = warn(prepared.values(), session)
-    wanted = desire(manifest, prepared, section, home(machine, manifest), machine, services)
+    given = secrets.read(manifest, session.env)
+    prints = given.fingerprints(machine.engine)
+    wanted = desire(manifest, prepared, section, home(machine, manifest), machine, services, prints)
     decided = placed(decide(wanted, observe(machine, wanted)), manifest, wanted)
+    warnings = (*warnings, *say(secrets.unread(given, wanted, decided), session))
     if as_json:
         console.json({**document.plan(decided), "warnings": [*warnings]}, sys.stdout)
     else:

@@ -212,7 +212,11 @@ def prepare_file(
 
 def warn(prepared: Iterable[Prepared], session: Session) -> Sequence[str]:
     """Say what is odd about builds, once, before they begin; the texts."""
-    texts = tuple(dict.fromkeys(text for one in prepared for text in one.warnings))
+    return say(tuple(dict.fromkeys(text for one in prepared for text in one.warnings)), session)
+
+
+def say(texts: Sequence[str], session: Session) -> Sequence[str]:
+    """Warn of these; the texts."""
     for text in texts:
         warning(text, session.env)
     return texts
@@ -223,16 +227,13 @@ def told_late(
     manifest: Manifest | None,
     taken: Mapping[str, tuple[bool, float]],
     session: Session,
-) -> tuple[str, ...]:
+) -> Sequence[str]:
     """Say what is to be said once builds are done, of the steps that ran and nobody can promise; they are `taken`, by title."""
     if not taken:
         return ()
     from devenv.cli.online import told
 
-    found = told(prepared, manifest, {name for name, (ended, _) in taken.items() if ended})
-    for text in found:
-        warning(text, session.env)
-    return found
+    return say(told(prepared, manifest, {name for name, (ended, _) in taken.items() if ended}), session)
 
 
 def builder(
@@ -295,8 +296,12 @@ def desire(
     home: Environment,
     machine: Window,
     services: Sequence[Service] = (),
+    secrets: Mapping[str, str] = MappingProxyType({}),
 ) -> Desired:
-    """What `up` wants of this project on this host: the workspace, and these of the manifest's services."""
+    """What `up` wants of this project on this host: the workspace, and these of the manifest's services.
+
+    `secrets` are the fingerprints of those that could be read, by name.
+    """
     from devenv.lock.parts import part
 
     own = wanting.manifests(manifest)
@@ -313,7 +318,7 @@ def desire(
     ]
     certificates = machine.certificates(manifest.certificates)
     words = {name: wanting.words(own[name], one.config) for name, one in prepared.items()}
-    return wanting.desired(manifest, home, images, services, words, certificates=certificates)
+    return wanting.desired(manifest, home, images, services, words, certificates=certificates, secrets=secrets)
 
 
 def _steps(prepared: Prepared, before: str = "") -> Iterator[tuple[str, Keyed]]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from devenv import quick
 from devenv.build.observed import ABSENT, fingerprint
-from devenv.cli import asking, locking, show
+from devenv.cli import asking, locking, secrets, show
 from devenv.cli.project import observe
 from devenv.cli.session import Machine, Session
 from devenv.desired import MAIN, manifests
@@ -40,14 +40,19 @@ def write(
     prepared: Mapping[str, Prepared],
     wanted: Desired,
 ) -> None:
-    """Keep the receipt. None is kept while a file was changed after this command began: it may have been read before.
+    """Keep the receipt. None is kept while a file was changed after this command began: it may have been read before; nor
+    while nobody can say whether a secret is another one.
 
     But the lock, `section` of it: this very command may have written that. It is read once more instead.
     """
+    given = secrets.read(manifest, session.env)
+    if given.faults:
+        return
     seen = _happened(session.env, wanted.environment.id)
     state = observe(machine, wanted)
     paths = {
         manifest.path,
+        *secrets.files(manifest, session.env),
         *asking.read_of(manifest),
         *_templates(),
         *_ourselves(),
@@ -77,8 +82,14 @@ def write(
         "build": _built(manifest, prepared, digests[PROJECT]),
         # Whoever starts a container that asks for them needs the manifest, and the user's variables.
         "secrets": bool(manifest.secrets),
+        "variables": _variables(manifest, given.fingerprints(machine.engine)),
     }
     _keep(session.env, machine.engine, receipt, wanted, state, seen)
+
+
+def _variables(manifest: Manifest, fingerprints: Mapping[str, str]) -> dict[str, str]:
+    """The fingerprints of the variables that secrets come from; of their values nothing else is written down."""
+    return {one.from_env: fingerprints[one.name] for one in manifest.secrets if one.from_env}
 
 
 def renew(env: Mapping[str, str], engine: Engine, receipt: dict[str, object], wanted: Desired) -> None:

@@ -21,6 +21,9 @@ HOOKS = "hooks"
 DEPENDS_ON = "depends_on"
 """The input of a container that says which services it starts after, so that it is stopped before them. It replaces nothing."""
 
+UNREAD = "unread"
+"""The input that a secret is as long as nobody can read it: what was given another one before keeps that."""
+
 Verb = Literal["build", "keep", "create", "replace", "start", "wait", "stop", "remove", "forget", "run-hook"]
 
 PROJECT = "image"

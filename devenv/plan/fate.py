@@ -6,8 +6,8 @@ from typing import Literal, NamedTuple
 
 from devenv.changes import differences, told
 from devenv.model.container import Container, ContainerSpec
-from devenv.model.manifest import Condition
-from devenv.model.plan import DEPENDS_ON, Action, Change
+from devenv.model.manifest import Condition, Pairs
+from devenv.model.plan import DEPENDS_ON, UNREAD, Action, Change
 
 
 class Fate(NamedTuple):
@@ -51,8 +51,7 @@ def fate(
     """Decide. `image` is the digest of the image wanted, "" while it isn't built; `anew` replaces it whatever it is."""
     if known is None:
         return Fate("create", "there is none yet", spec)
-    counted = tuple(tuple(pair for pair in each if pair[0] != DEPENDS_ON) for each in (known.inputs, spec.inputs))
-    different = differences(*counted)
+    different = differences(*_counted(known.inputs, spec.inputs))
     if not different and image not in ("", known.image):
         different = (Change("image", known.image, image),)
     if different or anew or known.lost:
@@ -64,6 +63,14 @@ def fate(
     if awaited == "completed" and known.exit_code == 0:
         return Fate("keep", "it has completed, and nothing changed", spec, known)
     return Fate("start", _why_stopped(known, completes=awaited == "completed"), spec, known)
+
+
+def _counted(known: Pairs, wanted: Pairs) -> tuple[Pairs, Pairs]:
+    """What two containers differ by: not by their place in the order, nor by a secret that nobody can read."""
+    given = {name for name, _ in known}
+    passed = {DEPENDS_ON, *(name for name, value in wanted if value == UNREAD and name in given)}
+    before, after = (tuple(pair for pair in each if pair[0] not in passed) for each in (known, wanted))
+    return before, after
 
 
 def _why_stopped(container: Container, *, completes: bool) -> str:

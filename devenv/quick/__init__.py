@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     Receipt = dict[str, Any]
 
-VERSION = 5
+VERSION = 6
 """Of the receipt's format: another one is not read."""
 
 _DOOR = "door 2"
@@ -201,7 +201,19 @@ def _current(env: Mapping[str, str]) -> Receipt | None:
         return None
     if receipt.get("version") != VERSION or receipt["env"] != relevant(env) or not unchanged(receipt["files"]):
         return None
-    return receipt
+    return receipt if _as_given(receipt["variables"], env) else None
+
+
+def _as_given(variables: Mapping[str, str], env: Mapping[str, str]) -> bool:
+    """Whether the variables that secrets come from hold what they did: of that, their fingerprints were written down."""
+    if not variables:
+        return True
+    from devenv.engine.native.records.vault import fingerprint
+    from devenv.paths import locate
+
+    paths = locate(env, os.geteuid())
+    values = {name: env[name].encode("utf-8", "surrogateescape") for name in variables if name in env}
+    return {name: fingerprint(paths, value) for name, value in values.items()} == variables
 
 
 def vital(pulse: Pulse) -> Receipt:

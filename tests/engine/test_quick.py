@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
@@ -20,9 +21,9 @@ def receipt(project: Project) -> str:
     return project.paths.receipt(project.folder)
 
 
-def quickly(project: Project, *words: str) -> str | None:
+def quickly(project: Project, *words: str, **env: str) -> str | None:
     """What the quick door prints, None when it sends the command the long way."""
-    done = project.attempt(*words, env={"PYTHONPROFILEIMPORTTIME": "1"})
+    done = project.attempt(*words, env={"PYTHONPROFILEIMPORTTIME": "1", **env})
     assert done.returncode == 0
     loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
     assert "devenv.quick" in loaded
@@ -59,10 +60,10 @@ def test_up_has_colours_when_the_long_way_has(project: Project, env: dict[str, s
     assert project.run("up", env=env) == project.run("up", "--verbose", env=env)
 
 
-def settle(project: Project) -> None:
+def settle(project: Project, **env: str) -> None:
     """Up twice: a receipt counts only when nothing was written after its command began."""
     time.sleep(0.1)
-    project.run("up")
+    project.run("up", env=env)
 
 
 def test_up_when_nothing_changed_says_what_the_long_way_says(project: Project) -> None:
@@ -103,6 +104,69 @@ def test_up_goes_the_long_way_after_a_change(project: Project, change: object) -
     change(project)
 
     assert quickly(project, "up") is None
+
+
+SECRETS = "secrets: {TOKEN: {from_file: token}, KEY: {from_env: SHOP_KEY}}\n"
+
+
+@pytest.mark.parametrize(
+    ("token", "key", "told"),
+    [
+        ("two", "k1", "secrets.TOKEN changed"),
+        ("one", "k2", "secrets.KEY changed"),
+        ("two", "k2", "secrets.TOKEN changed, secrets.KEY changed"),
+    ],
+)
+def test_up_replaces_what_was_given_another_secret(project: Project, token: str, key: str, told: str) -> None:
+    project.write("token", "one")
+    project.manifest(SECRETS)
+    settle(project, SHOP_KEY="k1")
+    assert "nothing changed" in (quickly(project, "up", SHOP_KEY="k1") or "")
+
+    if token != "one":
+        project.write("token", token)
+
+    assert quickly(project, "up", SHOP_KEY=key) is None  # it did it, the long way
+    (record,) = [one for one in explained(project, SHOP_KEY=key) if one["object"] == "workspace"]
+    assert (record["verb"], record["reason"]) == ("replace", told)
+    assert project.run("exec", "sh", "-c", "cat /run/secrets/*") == key + token
+    settle(project, SHOP_KEY=key)
+    assert "nothing changed" in (quickly(project, "up", SHOP_KEY=key) or "")
+
+
+def explained(project: Project, **env: str) -> list[dict[str, str]]:
+    """What was last done, and why."""
+    records: list[dict[str, str]] = json.loads(project.run("explain", "--json", env=env))["last"]
+    return records
+
+
+def test_up_without_the_variable_of_a_secret_goes_the_long_way_and_keeps_what_runs(project: Project) -> None:
+    project.write("token", "one")
+    project.manifest(SECRETS)
+    settle(project, SHOP_KEY="k1")
+    pid = project.container()["pid"]
+
+    done = project.attempt("up")
+
+    assert "`secrets.KEY`: the variable SHOP_KEY isn't set: what runs keeps the one that it was given" in done.stderr
+    assert (done.returncode, project.container()["pid"]) == (0, pid)
+    assert "nothing changed" in (quickly(project, "up", SHOP_KEY="k1") or "")
+
+
+def test_a_secret_is_in_no_receipt(project: Project) -> None:
+    project.write("token", "canary-of-a-file")
+    project.manifest(SECRETS)
+    settle(project, SHOP_KEY="canary-of-a-variable")
+    assert quickly(project, "up", SHOP_KEY="canary-of-a-variable") is not None
+
+    kept = "".join(
+        open(path, encoding="utf-8").read() for path in (receipt(project), project.paths.door(project.folder))
+    )
+
+    assert "canary" not in kept
+    for secret in (b"canary-of-a-file", b"canary-of-a-variable"):
+        for name in hashlib.algorithms_guaranteed - {"shake_128", "shake_256"}:
+            assert hashlib.new(name, secret).hexdigest() not in kept
 
 
 def test_up_notices_a_changed_file_of_the_build(project: Project) -> None:

@@ -103,10 +103,51 @@ def test_up_without_a_secret_says_where_it_is_asked_for_and_changes_nothing(shop
     assert shop.machine.engine.containers() == ()
 
 
-def test_up_that_starts_nothing_needs_no_secret(shop: Shop) -> None:
+def test_up_that_starts_nothing_needs_no_secret_and_says_so(shop: Shop) -> None:
     shop("up")
     del shop.env["SHOP_KEY"]
-    assert shop("up").code == 0
+    code, out, err = shop("up")
+    assert (code, "replaced" in out) == (0, False)
+    assert "`secrets.KEY`: the variable SHOP_KEY isn't set: what runs keeps the one that it was given" in err
+    assert "secrets" not in shop("up", "db").err
+
+
+def replaced(shop: Shop, *words: str) -> dict[str, str]:
+    """Containers that a command replaces → why."""
+    told = json.loads(shop(*words, "--json").out)
+    return {one["object"]: one["reason"] for one in told["actions"] if one["verb"] == "replace"}
+
+
+@pytest.mark.parametrize("verb", ["plan", "up"])
+def test_another_secret_replaces_those_that_were_given_it_and_shows_nothing_of_it(shop: Shop, verb: str) -> None:
+    shop("up")
+    shop.env["SHOP_KEY"] = "k2"
+    every = ("workspace", "web-1", "web-2", "web-3")
+    assert replaced(shop, verb) == dict.fromkeys(every, "secrets.KEY changed")
+    shop("up")
+    (shop.folder / "token").write_text("t2")
+    told = json.loads(shop(verb, "--json").out)
+    (change,) = next(one["changes"] for one in told["actions"] if one["verb"] == "replace")
+    assert {one["object"] for one in told["actions"] if one["verb"] == "replace"} == {"workspace"}
+    assert (change["name"], change["before"], change["after"]) == ("secrets.TOKEN", "(not shown)", "(not shown)")
+    assert change["place"].startswith("devenv.yml:4:")
+    shop("up")
+    assert replaced(shop, verb) == {}
+    assert list(shop.machine.engine.secrets.values()) == [{"KEY": b"k2", "TOKEN": b"t2"}]
+
+
+def test_a_secret_that_is_new_and_cant_be_read_is_an_error_though_all_runs(shop: Shop) -> None:
+    shop("up")
+    (shop.folder / "devenv.yml").write_text(MANIFEST.replace("secrets: {KEY", "secrets: {NEW: {from_env: NEW}, KEY"))
+    code, _, err = shop("up")
+    assert (code, "`secrets.NEW`: the variable NEW isn't set" in err) == (2, True)
+
+
+def test_explain_shows_nothing_of_a_secret(shop: Shop) -> None:
+    shop("up")
+    shop.env["SHOP_KEY"] = "k2"
+    told = shop("explain", "web-1").out + shop("explain", "web-1", "--json").out + shop("plan", "--diff").out
+    assert "secrets.KEY" in told and "print of" not in told
 
 
 def test_up_of_a_service_that_fails_says_so_and_leaves_the_rest(shop: Shop) -> None:

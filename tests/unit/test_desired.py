@@ -30,7 +30,7 @@ from devenv.model.manifest import (
     Service,
     Source,
 )
-from devenv.model.plan import PROJECT, WantedImage
+from devenv.model.plan import PROJECT, UNREAD, WantedImage
 
 HOME = Environment("e1", "shop", "/p")
 PLAIN = Manifest("/p/devenv.yml", "/p", "shop", From("bootstrap", "bookworm"), sources=(Source(".", "/workspace"),))
@@ -194,7 +194,7 @@ def test_replica_s_mounts_are_absolute_and_volumes_stay_names() -> None:
         ({"stop_signal": "SIGINT"}, {"stop_signal"}),
         ({"stop_grace": 3.0}, {"stop_grace"}),
         ({"limits": Limits(memory=1 << 20)}, {"limits.memory"}),
-        ({"secrets": ("KEY", "TOKEN")}, {"secrets"}),
+        ({"secrets": ("KEY", "TOKEN")}, {"secrets.TOKEN"}),
         ({"ports": (Port(80),)}, {"ports"}),
         ({"depends_on": ()}, {"depends_on"}),
         ({"profiles": ("debug",)}, set()),
@@ -222,10 +222,12 @@ def test_replica_s_health_check_is_told_part_by_part(value: Healthcheck, name: s
     assert {name for name, _ in set(before) ^ set(after)} == {name}
 
 
-def test_workspace_gets_all_secrets_and_no_value_of_one_is_an_input() -> None:
-    spec = specify(SHOP, HOME, "K")
+def test_workspace_gets_all_secrets_and_their_fingerprints_are_inputs() -> None:
+    spec = specify(SHOP, HOME, "K", secrets={"KEY": "f1"})
     assert spec.secrets == ("KEY", "TOKEN")
-    assert dict(spec.inputs)["secrets"] == "KEY, TOKEN"
+    assert [pair for pair in spec.inputs if pair[0].startswith("secrets")] == [
+        *(("secrets.KEY", "f1"), ("secrets.TOKEN", UNREAD))
+    ]
     assert (spec.service, spec.index) == ("workspace", 0)
 
 

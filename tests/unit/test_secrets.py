@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from devenv.cli.secrets import LARGEST, values
+from devenv.cli.secrets import LARGEST, files, read
 from devenv.errors import InputError
 from devenv.model.manifest import From, Manifest, Secret
 
@@ -29,7 +29,8 @@ def test_secrets_come_from_variables_and_files(tmp_path: Path) -> None:
         Secret("UNASKED", from_env="NOT_SET"),
     )
     env = {"A_VALUE": "a\udcff", "HOME": str(tmp_path / "home")}
-    assert values(found, ("A", "B", "C", "D"), env) == {"A": b"a\xff", "B": b"n\n", "C": b"\xff\0", "D": b"n\n"}
+    assert read(found, env).of("ABCD") == {"A": b"a\xff", "B": b"n\n", "C": b"\xff\0", "D": b"n\n"}
+    assert files(found, env) == (f"{tmp_path}/near", f"{tmp_path}/home/.token", f"{tmp_path}/near")
 
 
 def test_secrets_that_arent_there_are_all_told(tmp_path: Path) -> None:
@@ -43,7 +44,7 @@ def test_secrets_that_arent_there_are_all_told(tmp_path: Path) -> None:
         Secret("D", from_file="folder"),
     )
     with pytest.raises(InputError) as failure:
-        values(found, ("A", "B", "C", "D"), {})
+        read(found, {}).of("ABCD")
     assert [fault.message.partition(":")[0] for fault in failure.value.faults] == [
         *("`secrets.A`", "`secrets.B`", "`secrets.C`", "`secrets.D`")
     ]
@@ -51,4 +52,4 @@ def test_secrets_that_arent_there_are_all_told(tmp_path: Path) -> None:
 
 def test_a_fifo_as_a_secret_is_nobody_s_wait(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
-    assert values(manifest(tmp_path, Secret("A", from_file="fifo")), ("A",), {}) == {"A": b""}
+    assert read(manifest(tmp_path, Secret("A", from_file="fifo")), {}).values == {"A": b""}

@@ -161,12 +161,13 @@ def _told(event: Event, name: str, sink: Sink) -> None:
 def _stand(session: Session, setup: Setup, here: Environment, machine: Machine, sink: Sink) -> Standing:
     own, engine = setup.manifest, machine.engine
     services = chosen_services(session, own, Asked())
-    wanted = desire(own, setup.prepared, setup.section, here, machine, services)
+    given = secrets.read(own, session.env)
+    wanted = desire(own, setup.prepared, setup.section, here, machine, services, given.fingerprints(engine))
     wanted = wanting.unwritten(wanted, {path for path in _mounted(wanted) if os.path.isdir(path)})
     with engine.turn(here.id, console.waiting):
         decided = plan(wanted, observe(machine, wanted))
         if names := secrets.asked(wanted, decided):
-            engine.supply(here.id, secrets.values(own, names, session.env))
+            engine.supply(here.id, given.of(names))
         build = builder(setup.prepared, machine, BuildOptions(), sink, tags(here, setup.prepared))
         report = provision(decided, engine, build, sink, time.monotonic)
         if services:

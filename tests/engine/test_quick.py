@@ -159,9 +159,10 @@ def test_a_secret_is_in_no_receipt(project: Project) -> None:
     settle(project, SHOP_KEY="canary-of-a-variable")
     assert quickly(project, "up", SHOP_KEY="canary-of-a-variable") is not None
 
-    kept = "".join(
-        open(path, encoding="utf-8").read() for path in (receipt(project), project.paths.door(project.folder))
-    )
+    kept = ""
+    for path in (receipt(project), project.paths.door(project.folder)):
+        with open(path, encoding="utf-8") as file:
+            kept += file.read()
 
     assert "canary" not in kept
     for secret in (b"canary-of-a-file", b"canary-of-a-variable"):

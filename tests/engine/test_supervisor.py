@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from devenv.engine.native.container.monitor import LOG_SIZE
 from devenv.engine.native.records import ledger
 from devenv.engine.native.records.state import State
 from devenv.engine.native.supervisor import lock
@@ -287,6 +288,36 @@ def test_whoever_is_killed_for_want_of_memory_is_told_of_while_the_others_go_on(
     assert told(project, "web-1")[1:] == [("start", ""), ("oom", "")]
     assert lives(project, "web-1")
     assert cgroup(row(project, "web-1")["id"], "cgroup.procs")
+
+
+CHATTY = """>-
+      exec perl -e '$| = 1; for my $n (0 .. 3) { select(undef, undef, undef, 0.05) until -e "/workspace/lump-$n";
+      printf "%05d %s\\n", $i++, "x" x 480 for 1 .. 10000 } sleep 600'"""
+
+
+def test_a_log_is_bounded_and_has_no_gap_though_nobody_looks(project: Project) -> None:
+    up(project, f"  web:\n    restart: always\n    command: {CHATTY}\n")
+    log = f"{project.paths.container(row(project, 'web-1')['id'])}/log"
+    for lump in range(4):
+        project.write(f"lump-{lump}", "")
+        assert eventually(lambda lump=lump: f" {lump}9999 ".encode() in last(log), 60)  # type: ignore[misc]
+        assert eventually(lambda: inode(log) == inode(f"{log}.held"), 60)  # its supervisor was there
+    files = {status.st_ino: status.st_size for status in map(os.stat, (log, f"{log}.held", f"{log}.1"))}
+    numbers = [int(line.partition(" ")[0]) for line in project.run("logs", "web-1").splitlines()]
+    assert sum(files.values()) < 2.1 * LOG_SIZE
+    assert 0 < numbers[0] < 20000
+    assert numbers == list(range(numbers[0], 40000))
+
+
+def inode(path: str) -> int:
+    return os.stat(path).st_ino if os.path.exists(path) else 0
+
+
+def last(log: str) -> bytes:
+    """The last line that conmon wrote."""
+    with open(log, "rb") as file:
+        file.seek(max(0, os.fstat(file.fileno()).st_size - 1000))
+        return file.read().splitlines()[-1]
 
 
 # With others ------------------------------------------------------------------------------------------

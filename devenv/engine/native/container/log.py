@@ -39,16 +39,30 @@ def begin(folder: str, most: int) -> None:
 
 
 def keep(folder: str) -> None:
-    """Of what conmon began anew since the last time, the part before stays. Whoever looks does this."""
+    """Of what conmon began anew since the last time, the part before stays. Whoever looks does this; its supervisor looks again
+    and again.
+    """
     path = f"{folder}/log"
+    # Nothing was printed yet, or a file has one name only here.
+    with suppress(OSError):
+        if _inode(f"{path}.held") != os.stat(path).st_ino:
+            _hold(folder, path)
+
+
+def _hold(folder: str, path: str) -> None:
+    """One at a time: whoever saw an older file than others do would put the newest in place of the part before."""
+    import fcntl
+
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
         current, held = os.stat(path).st_ino, _inode(f"{path}.held")
         if held not in (current, 0):
             os.rename(f"{path}.held", f"{path}.1")
         if held != current:
             os.link(path, f"{path}.held")
-    except OSError:
-        pass  # nothing was printed yet, somebody else was quicker, or a file has one name only here
+    finally:
+        os.close(fd)
 
 
 def _older(path: str) -> list[str]:

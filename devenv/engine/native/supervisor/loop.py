@@ -20,6 +20,7 @@ from devenv.lives import process_start, watched
 from devenv.model.container import Health
 from devenv.paths import Paths
 
+from ..container import log
 from ..insight import usage
 from ..records.state import State
 from ..running.ground import Ground
@@ -40,6 +41,9 @@ _MOST = 30
 
 _LAST = 5.0
 """Seconds that children have for ending when we do."""
+
+_LOGS = 2.0
+"""Seconds until logs are looked at again: what is printed meanwhile may be lost, but for the last of it (container/log.py)."""
 
 Kind = Literal["check", "tell", "start"]
 
@@ -81,6 +85,8 @@ class Supervisor:
         """From when on rows may say something else than they did."""
         self.failed = 0
         """Looks in a row that weren't possible."""
+        self.logs = 0.0
+        """When logs are looked at next."""
         self.ended: dict[str, float] = {}
         """Containers whose end is to be written down, and from when on."""
         self.health: dict[str, Health] = {}
@@ -268,6 +274,8 @@ class Supervisor:
             self._start(now)
         for known in self._to_check(now):
             known.due = None if self._check(known.seen) else now + _SOON
+        if self.logs <= now:
+            self._keep_logs(now)
 
     def _to_check(self, now: float) -> list[Known]:
         """Whose health is to be checked, as many as there is room for; who waits longest comes first."""
@@ -296,6 +304,13 @@ class Supervisor:
             for one in due:
                 one.again = None
 
+    def _keep_logs(self, now: float) -> None:
+        """4 µs for each container."""
+        self.logs = now + _LOGS
+        for identifier, known in self.known.items():
+            if known.inits:
+                log.keep(self.paths.container(identifier))
+
     def _branch(self, child: _Child, job: Callable[[Ground], int]) -> bool:
         """Have a child do it; whether there was room for one more process."""
         try:
@@ -319,7 +334,7 @@ class Supervisor:
 
     def _pause(self) -> float | None:
         """Seconds until the next thing is due that there is room for; None: until something is heard."""
-        due: list[float | None] = [self.stale]
+        due: list[float | None] = [self.stale, self.logs if any(one.inits for one in self.known.values()) else None]
         if self._under_way("check") < CHECKS:
             due += (one.due for one in self.known.values())
         if not self._under_way("tell"):

@@ -67,6 +67,7 @@ def container(one: Container, home: Environment, *, gone: bool, watching: Superv
         "health": one.health or None,
         "stale": stale(one, watching),
         "restarts": one.restarts,
+        "next_start": one.again,
     }
 
 

@@ -14,13 +14,14 @@ Pair = tuple[Environment, Container]
 _MAIN = "workspace"
 """As desired.MAIN, whose module takes longer to import than all that is done here."""
 _HEADER = ("ENVIRONMENT", "CONTAINER", "STATUS", "HEALTH", "RESTARTS", "PORTS", "IMAGE", "FOLDER")
+_ALIVE = ("running", "restarting")
 _OPTIONAL = (3, 4)
 """Columns that are there when somebody has something in them."""
 
 
 def shown(pairs: Iterable[Pair], everything: bool, here: str) -> list[Pair]:
     """Those to be listed: what runs, and all of this environment (an id); grouped by service."""
-    found = [pair for pair in pairs if everything or pair[1].status == "running" or pair[0].id == here]
+    found = [pair for pair in pairs if everything or pair[1].status in _ALIVE or pair[0].id == here]
     return sorted(found, key=lambda pair: (pair[0].name, pair[0].folder, pair[0].id, rank(pair[1])))
 
 
@@ -90,7 +91,8 @@ def stale(one: Container, watching: Supervisor | None) -> bool:
 def status(one: Container, now: float) -> str:
     if one.status == "running":
         return f"up {age(now - one.started)}" if one.started else "up"
-    return one.status if one.exit_code is None else f"{one.status} ({one.exit_code})"
+    told = one.status if one.exit_code is None else f"{one.status} ({one.exit_code})"
+    return told if one.again is None else f"{told}, next in {age(one.again - now + 1)}"
 
 
 def age(value: float) -> str:

@@ -173,7 +173,7 @@ def _code(observer: Observer, environment: str, identifier: str) -> int:
         known = next((one for one in observer.containers(environment) if one.id == identifier), None)
         if known is None:
             return 0
-        if known.status == "stopped" and known.exit_code is not None:
+        if known.status != "running" and known.exit_code is not None:
             return known.exit_code
         time.sleep(0.05)
     return 0

@@ -8,7 +8,8 @@ from typing import Literal, NamedTuple
 
 from .manifest import Healthcheck, Limits, Mount, Pairs, Port, Restart, Source
 
-Status = Literal["created", "running", "stopped"]
+Status = Literal["created", "running", "restarting", "stopped"]
+"""`restarting`: it ended, and its policy has it started again, after its back-off."""
 
 Health = Literal["", "starting", "healthy", "unhealthy"]
 """What the health check says; "" without one, or for what doesn't run."""
@@ -88,6 +89,8 @@ class Container(NamedTuple):
     health: Health = ""
     restarts: int = 0
     """How often its supervisor started it again since somebody started it."""
+    again: float | None = None
+    """When it is to be started again, Unix seconds: while it is `restarting`."""
 
 
 class Environment(NamedTuple):

@@ -60,7 +60,7 @@ def halt(state: State) -> Plan:
     draft = Draft()
     actions = {
         known.id: Action("stop", known.name, "asked for", container=known.id, service=_service(known))
-        if known.status == "running"
+        if known.status in ("running", "restarting")
         else Action("keep", known.name, "it isn't running", container=known.id, service=_service(known))
         for known in state.containers
     }

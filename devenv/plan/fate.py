@@ -76,6 +76,9 @@ def _counted(known: Pairs, wanted: Pairs) -> tuple[Pairs, Pairs]:
 def _why_stopped(container: Container, *, completes: bool) -> str:
     if container.status == "created" or container.started is None:
         return "it was never started"
+    if container.status == "restarting":
+        how = "its monitor was killed" if container.exit_code is None else f"exit code {container.exit_code}"
+        return f"it waited to be restarted, after {how}"
     if container.exit_code is None:
         return "it was cut off: the host restarted, or its monitor was killed"
     if container.exit_code in (0, 130, 137, 143) and not completes:

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+from time import time as now
 from typing import Any
 
 import pytest
@@ -133,6 +134,30 @@ def test_a_container_that_lived_is_started_again_without_delay(project: Project)
     os.kill(row(project, "web-1")["pid"], signal.SIGKILL)
     assert eventually(lambda: lives(project, "web-1", 1))
     assert row(project, "web-1")["tries"] == 1
+
+
+def test_one_that_waits_for_its_back_off_is_restarting_until_somebody_stops_it(project: Project) -> None:
+    up(project, "  web: {command: sleep 600, restart: always}\n")
+    state = State(project.paths.state)
+    state.db.execute("UPDATE container SET tries = 9 WHERE id = ?", (row(project, "web-1")["id"],))
+    state.close()
+    os.kill(row(project, "web-1")["pid"], signal.SIGKILL)
+    assert eventually(lambda: project.container("web-1")["status"] == "restarting")
+    found = project.container("web-1")
+    assert (found["exit_code"], found["pid"]) == (137, None)
+    assert 30 < found["next_start"] - now() < 52
+    assert "restarting (137), next in " in project.run("ps")
+    os.kill(supervisor(project), signal.SIGKILL)
+    project.run("ps")  # the next one goes on waiting, and doesn't begin anew
+    assert project.container("web-1")["next_start"] == found["next_start"]
+
+    path = place(project)
+    project.run("stop")
+    found = project.container("web-1")
+    assert (found["status"], found["next_start"]) == ("stopped", None)
+    assert eventually(lambda: not os.path.exists(path))
+    project.run("up")
+    assert project.container("web-1")["status"] == "running"
 
 
 def test_what_cannot_be_started_is_tried_again(project: Project) -> None:
@@ -317,7 +342,7 @@ def last(log: str) -> bytes:
     """The last line that conmon wrote."""
     with open(log, "rb") as file:
         file.seek(max(0, os.fstat(file.fileno()).st_size - 1000))
-        return file.read().splitlines()[-1]
+        return (file.read().splitlines() or [b""])[-1]
 
 
 # With others ------------------------------------------------------------------------------------------

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from pathlib import Path
 
 import pytest
 
+from devenv.cli import listing
 from devenv.cli.comparing import Replica, Unlike, unlike
 from devenv.cli.copying import Place, place
 from devenv.cli.seen import seconds
@@ -70,6 +72,19 @@ def test_ps_has_columns_for_health_and_restarts_only_where_there_are_any(shop: S
     shown = shop("ps").out
     assert "HEALTH" not in shown and "RESTARTS" in shown
     assert next(line for line in shown.splitlines() if "db-1" in line).split()[-4] == "3"
+
+
+def test_ps_says_when_what_died_is_started_again(shop: Shop) -> None:
+    change(shop, "db-1", status="restarting", exit_code=1, restarts=3, again=time.time() + 90.5)
+    (line,) = (line for line in shop("ps").out.splitlines() if "db-1" in line)
+    assert "restarting (1), next in 1 min" in line and line.split()[-4] == "3"
+    (told,) = (one for one in json.loads(shop("ps", "--json").out) if one["name"] == "db-1")
+    assert (told["status"], told["exit_code"], told["restarts"]) == ("restarting", 1, 3)
+    assert 80 < told["next_start"] - time.time() < 91
+    change(shop, "db-1", again=time.time() - 5)
+    assert "restarting (1), next in 0 s" in shop("ps").out
+    home = shop.machine.engine.known["e1"]
+    assert listing.shown([(home, container(shop, "db-1"))], everything=False, here="")  # as what runs, wherever one is
 
 
 def test_ps_marks_health_that_nobody_looks_after(shop: Shop) -> None:

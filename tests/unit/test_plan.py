@@ -205,6 +205,12 @@ def test_plan_starts_a_stopped_container_and_says_why_it_stopped() -> None:
     assert reasons[143] == ("start", "workspace", "it was stopped")
     assert reasons[3] == ("start", "workspace", "its command ended with exit code 3")
     assert reasons[None][2].startswith("it was cut off")
+
+
+@pytest.mark.parametrize(("code", "how"), [(3, "exit code 3"), (0, "exit code 0"), (None, "its monitor was killed")])
+def test_plan_starts_what_waits_to_be_restarted(code: int | None, how: str) -> None:
+    answer = plan(wanted(), observed("restarting", code))
+    assert told(answer)[-1] == ("start", "workspace", f"it waited to be restarted, after {how}")
     assert told(plan(wanted(), observed("created")))[1] == ("start", "workspace", "it was never started")
 
 
@@ -268,6 +274,7 @@ def test_takedown_removes_containers_then_forgets() -> None:
     assert takedown(state, volumes=True).actions[-1].volumes == ("pgdata",)
 
 
-def test_halt_stops_only_what_runs() -> None:
+def test_halt_stops_only_what_runs_or_would_soon() -> None:
     assert told(halt(observed())) == [("stop", "workspace", "asked for")]
+    assert told(halt(observed("restarting", 1))) == [("stop", "workspace", "asked for")]
     assert halt(observed("stopped", 0)).idle

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from devenv.engine.native.supervisor.policy import Checked, Seen, asks, delay, given_up, judged, pause
+from devenv.engine.native.supervisor.policy import Checked, Seen, asks, delay, given_up, judged, pause, wait
 from devenv.model.manifest import Healthcheck, Restart
 
 NO, ALWAYS, ON_FAILURE, TWICE = Restart(), Restart("always"), Restart("on-failure"), Restart("on-failure", 2)
@@ -35,6 +35,15 @@ def test_policy_waits_twice_as_long_each_time_up_to_a_minute() -> None:
     assert waits[:4] == [0.1, 0.2, 0.4, 0.8]
     assert waits[9:] == [51.2, 60.0, 60.0]
     assert delay(ALWAYS, 1, 100_000) == 60.0
+
+
+def test_policy_waits_until_the_moment_that_was_written_down() -> None:
+    seen = Seen("c", "web-1", code=1, restart=ALWAYS, tries=9)
+    assert wait(seen, 1000.0) == 51.2
+    assert wait(seen._replace(again=1040.0), 1000.0) == 40.0
+    assert wait(seen._replace(again=900.0), 1000.0) == 0.0  # whoever watched was killed
+    assert wait(seen._replace(again=9000.0), 1000.0) == 51.2  # the clock was put back
+    assert wait(seen._replace(again=1040.0, restart=NO), 1000.0) is None
 
 
 def test_policy_gives_up_after_as_many_times_in_a_row_as_allowed() -> None:

@@ -28,7 +28,10 @@ HOOKS: dict[Literal["on_create", "on_start"], int] = {"on_create": 1, "on_start"
 FILES = "files "
 """How the names of what is told of an environment begin that are a folder's files (`files IMAGE/DIGEST`); the others are records."""
 
-_CONTAINER = "id, environment, image, slot, spec, created, hooks_done, pid, pid_start, boot, started, exit_code, health, restarts"
+_CONTAINER = (
+    "id, environment, image, slot, spec, created, hooks_done, pid, pid_start, boot, started, exit_code, health, restarts,"
+    " CASE WHEN stopped THEN NULL ELSE again END"
+)
 
 _IMAGE = "digest, key, layers, config, size, created"
 
@@ -59,7 +62,8 @@ def container(state: State, paths: Paths, network: Network | None, identifier: s
 
 
 def _container(state: State, paths: Paths, network: Network | None, row: Sequence[object]) -> Container:
-    identifier, owner, image, slot, text, created, hooks_done, pid, start, boot, started, exit_code, health, again = row
+    identifier, owner, image, slot, text, created, hooks_done, pid, start, boot, started, exit_code, *more = row
+    health, restarts, again = more
     spec = spec_value(str(text))
     found = Container(
         id=str(identifier),
@@ -74,7 +78,7 @@ def _container(state: State, paths: Paths, network: Network | None, row: Sequenc
         start_hooks_done=int(str(hooks_done)) >= HOOKS["on_start"],
         service=spec.service,
         index=spec.index,
-        restarts=int(str(again)),
+        restarts=int(str(restarts)),
     )
     if started is None:
         return found
@@ -91,7 +95,10 @@ def _container(state: State, paths: Paths, network: Network | None, row: Sequenc
 
     # Only conmon knows the code of a container that ended by itself; after a power loss nobody does.
     code = exit_code if exit_code is not None else monitor.exit_code(paths.container(found.id), found.id)
-    return found._replace(status="stopped", exit_code=None if code is None else int(str(code)))
+    found = found._replace(status="stopped", exit_code=None if code is None else int(str(code)))
+    if again is None or boot != state.boot:  # after a reboot nobody starts it but `up`
+        return found
+    return found._replace(status="restarting", again=float(str(again)))
 
 
 def _health(spec: ContainerSpec, said: str) -> Health:

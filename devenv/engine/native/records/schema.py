@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-SCHEMA = 5
+SCHEMA = 6
 
 TABLES = """
 CREATE TABLE layer (
@@ -53,6 +53,7 @@ CREATE TABLE container (
     health TEXT NOT NULL DEFAULT '',
     restarts INTEGER NOT NULL DEFAULT 0,         -- by its supervisor, since somebody started it
     tries INTEGER NOT NULL DEFAULT 0,            -- those of them that followed each other, none of which lived for long
+    again REAL,                                  -- when it is to be started again, Unix seconds
     stopped INTEGER NOT NULL DEFAULT 0,          -- 1: by somebody, so no policy starts it again; 2: and it is being removed
     UNIQUE (environment, name)
 );
@@ -89,5 +90,6 @@ INSERT INTO built SELECT environment, 'image', position, inputs FROM imageless O
 DROP TABLE imageless;
 UPDATE told SET object = 'files image/' || substr(object, 7) WHERE object LIKE 'files %'""",
     4: "ALTER TABLE container ADD COLUMN tries INTEGER NOT NULL DEFAULT 0",
+    5: "ALTER TABLE container ADD COLUMN again REAL",
 }
 """What makes a schema the next one."""

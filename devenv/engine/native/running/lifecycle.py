@@ -92,7 +92,7 @@ def start(ground: Ground, container: str, *, again: int = 0) -> Container:
             pid = _launch(ground, container, spec, slot)
         health: Health = "starting" if spec.healthcheck else ""
         ground.state.db.execute(
-            "UPDATE container SET pid = ?, pid_start = ?, boot = ?, started = ?, exit_code = NULL, health = ?,"
+            "UPDATE container SET pid = ?, pid_start = ?, boot = ?, started = ?, exit_code = NULL, again = NULL, health = ?,"
             " restarts = CASE WHEN ? THEN restarts + 1 ELSE 0 END, tries = ?, hooks_done = MIN(hooks_done, ?)"
             " WHERE id = ?",
             (
@@ -165,7 +165,8 @@ def stop(ground: Ground, container: str) -> Container:
     footing.clear(ground, container, slot, spec)
     code = monitor.exit_code(ground.paths.container(container), container)
     ground.state.db.execute(
-        "UPDATE container SET pid = NULL, stopped = MAX(stopped, 1), health = '', exit_code = COALESCE(?, exit_code) WHERE id = ?",
+        "UPDATE container SET pid = NULL, stopped = MAX(stopped, 1), health = '', exit_code = COALESCE(?, exit_code),"
+        " again = NULL WHERE id = ?",
         (code, container),
     )
     if found.pid is not None:
@@ -208,28 +209,37 @@ def healthy(ground: Ground, container: str, health: Health) -> None:
 
 def note_end(ground: Ground, container: str) -> None:
     """Write down that a container ended by itself, the first time that it is seen."""
-    seen = ground.state.db.execute("SELECT pid, pid_start FROM container WHERE id = ?", (container,)).fetchone()
+    row = ground.state.db.execute(
+        "SELECT pid, pid_start, boot, spec, started, tries FROM container WHERE id = ?", (container,)
+    ).fetchone()
     if ground.container(container).status != "stopped":
         return
+    pid, start, boot, text, started, tries = row
     folder, own = ground.paths.bundle(container), ground.paths.container(container)
     if watched(folder):  # it ended just now: its monitor is about to say how
         monitor.wait_monitor(folder, 2.0)
     code, when = monitor.exit_code(own, container), monitor.ended(own, container) or time.time()
+    spec, tries = record.spec_value(text), 0 if started <= when - policy.LASTING else tries
+    again = _due(spec, code, tries, when) if boot == ground.state.boot else None
     ended = ground.state.db.execute(
-        "UPDATE container SET pid = NULL, health = '', exit_code = COALESCE(?, exit_code),"
-        " tries = CASE WHEN started <= ? THEN 0 ELSE tries END"
+        "UPDATE container SET pid = NULL, health = '', exit_code = COALESCE(?, exit_code), tries = ?, again = ?"
         # Somebody else may have started it meanwhile.
-        " WHERE id = ? AND pid = ? AND pid_start = ? RETURNING environment, boot, spec, tries",
-        (code, when - policy.LASTING, container, *seen),
+        " WHERE id = ? AND pid = ? AND pid_start = ? RETURNING environment",
+        (code, tries, again, container, pid, start),
     ).fetchall()
-    for environment, boot, text, tries in ended:
-        spec = record.spec_value(text)
+    for (environment,) in ended:
         if monitor.out_of_memory(folder):
             _tell(ground, environment, spec.name, "oom")
         unseen = "its monitor was killed" if boot == ground.state.boot else "the host was restarted"
         how = unseen if code is None else f"exit code {code}"
         given_up = f", after {tries} restarts in a row" if policy.given_up(spec.restart, code, tries) else ""
         _tell(ground, environment, spec.name, "die", how + given_up)
+
+
+def _due(spec: ContainerSpec, code: int | None, tries: int, now: float) -> float | None:
+    """When its policy has it started again; None for never."""
+    pause = policy.delay(spec.restart, code, tries)
+    return None if pause is None else now + pause
 
 
 def bury(ground: Ground, container: str) -> None:
@@ -254,12 +264,16 @@ def start_again(ground: Ground, container: str) -> None:
     if row is None:
         return  # somebody else was quicker
     name, environment, text, code, tries = row
-    if policy.delay(record.spec_value(text).restart, code, tries) is None:
+    spec = record.spec_value(text)
+    if policy.delay(spec.restart, code, tries) is None:
         return
     try:
         start(ground, container, again=tries + 1)
     except DevenvError as error:
-        db.execute("UPDATE container SET tries = ? WHERE id = ? AND pid IS NULL", (tries + 1, container))
+        again = _due(spec, code, tries + 1, time.time())
+        db.execute(
+            "UPDATE container SET tries = ?, again = ? WHERE id = ? AND pid IS NULL", (tries + 1, again, container)
+        )
         _tell(ground, environment, name, "restart", f"failed: {str(error).splitlines()[0]}")
         raise
 

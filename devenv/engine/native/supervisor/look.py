@@ -11,7 +11,7 @@ from ..records.record import spec_value
 from ..records.state import State
 from .policy import Seen, asks
 
-_ROW = "id, spec, pid, pid_start, started, exit_code, health, tries, boot, stopped"
+_ROW = "id, spec, pid, pid_start, started, exit_code, health, tries, boot, stopped, again"
 
 
 def look(state: State, environment: str) -> tuple[Seen, ...]:
@@ -22,11 +22,12 @@ def look(state: State, environment: str) -> tuple[Seen, ...]:
     specs = [spec_value(row[1]) for row in rows]
     doors = Counter(door for spec in specs for door in map(_door, spec.ports))
     found = []
-    for spec, (identifier, _, pid, start, started, code, health, tries, boot, stopped) in zip(specs, rows, strict=True):
+    for spec, row in zip(specs, rows, strict=True):
+        identifier, _, pid, start, started, code, health, tries, boot, stopped, again = row
         if started is None or stopped or boot != state.boot:
             continue
         shared = bool(spec.service) and any(doors[_door(port)] > 1 for port in spec.ports)
-        about = (spec.healthcheck, spec.restart, shared)
+        about = (again, spec.healthcheck, spec.restart, shared)
         found.append(Seen(identifier, spec.name, pid, start or 0, started, code, _health(spec, health), tries, *about))
     return tuple(found)
 

@@ -158,7 +158,7 @@ class Supervisor:
         known, now = Known(seen), time.monotonic()
         self.known[seen.id] = known
         if seen.pid is None:
-            pause = policy.delay(seen.restart, seen.code, seen.tries)
+            pause = policy.wait(seen, time.time())
             known.again = None if pause is None else now + pause
         elif not self._watch(known, seen.pid):
             self._unwatch(known)

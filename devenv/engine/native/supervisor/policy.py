@@ -19,7 +19,8 @@ class Seen(NamedTuple):
     """A container that was started in this boot and that nobody wants stopped, as its row says.
 
     `pid` and `start` are those of its init, `started` is Unix seconds; of one that ended, `pid` is None and `code` its exit code
-    (None: nobody knows). `tries`: how often in a row it was started again. `shared`: a port of the host leads to others, too.
+    (None: nobody knows). `tries`: how often in a row it was started again; `again`: when it is to be, Unix seconds. `shared`: a
+    port of the host leads to others, too.
     """
 
     id: str
@@ -30,6 +31,7 @@ class Seen(NamedTuple):
     code: int | None = None
     health: Health = ""
     tries: int = 0
+    again: float | None = None
     check: Healthcheck | None = None
     restart: Restart = Restart()
     shared: bool = False
@@ -55,6 +57,12 @@ def delay(restart: Restart, code: int | None, tries: int) -> float | None:
     if restart.policy == "no" or (restart.policy == "on-failure" and code == 0) or given_up(restart, code, tries):
         return None
     return min(_FIRST * 2.0 ** min(tries, 32), _LONGEST)
+
+
+def wait(seen: Seen, now: float) -> float | None:
+    """Seconds until one that ended is started again, None for never. Should somebody have put the clock back, no more than `delay`."""
+    longest = delay(seen.restart, seen.code, seen.tries)
+    return longest if longest is None or seen.again is None else min(max(0.0, seen.again - now), longest)
 
 
 def given_up(restart: Restart, code: int | None, tries: int) -> bool:

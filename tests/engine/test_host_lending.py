@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import socket
 import threading
 from collections.abc import Iterator
@@ -117,6 +119,19 @@ def test_proxy_is_lent_to_the_environment_that_asked_as_long_as_it_runs(
         assert lent(project) == []
     finally:
         other.down()
+
+
+def test_proxy_is_taken_back_from_a_service_that_died_and_lent_again_when_it_starts(
+    project: Project, proxy: str
+) -> None:
+    services = "  web: {command: sleep 600}\n  db: {command: sleep 600, healthcheck: {test: 'true'}}\n"
+    project.manifest(f"services:\n{services}")
+    project.run("up", env={"http_proxy": proxy})
+    assert len(lent(project)) == 3  # the workspace's too
+    os.kill(project.container("web-1")["pid"], signal.SIGKILL)
+    assert eventually(lambda: len(lent(project)) == 2)
+    project.run("up", env={"http_proxy": proxy})
+    assert len(lent(project)) == 3
 
 
 @pytest.mark.parametrize("manifest", ["proxy: none\n", "env: {http_proxy: 'http://127.0.0.1:7', HTTP_PROXY: ''}\n"])

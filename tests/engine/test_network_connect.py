@@ -185,6 +185,20 @@ def test_connect_what_is_lent_stays_unless_it_is_said_anew(here: Store) -> None:
     assert here.ruleset().count(here.net.address(one)) > 1
 
 
+def test_connect_what_is_lent_is_given_back_by_who_ended_and_not_by_who_was_started_meanwhile(here: Store) -> None:
+    one, two, *_ = here.slots
+    here.connect(1, [Member(one, "web", WEB), Member(two)])
+    doors.open_doors(here.paths, here.state, one, (), [("127.0.0.1", 3128)])
+    doors.give_back(here.paths, here.state, one, lambda: False)
+    assert "127.0.0.1 . 3128" in here.ruleset()
+    doors.give_back(here.paths, here.state, one, lambda: True)
+    assert "127.0.0.1 . 3128" not in here.ruleset()
+    assert doors.slots(here.state) == {one, two}
+    before = here.ruleset()
+    doors.give_back(here.paths, here.state, two, lambda: True)
+    assert here.ruleset() == before
+
+
 def test_connect_port_that_goes_from_one_service_to_another_is_the_later_ones(here: Store) -> None:
     one, two, *_ = here.slots
     serve(here, one, two)

@@ -253,7 +253,7 @@ def test_pool_after_a_reboot_stale_files_are_no_slots_and_a_container_is_rewired
 ) -> None:
     here.serve(here.outside, "0.0.0.0", 80)
     with state.transaction() as db:
-        for number, container in ((0, None), (1, "web"), (2, None)):
+        for number, container in ((0, None), (1, "web"), (2, None), (3, "db")):
             db.execute("INSERT INTO slot (number, boot, container) VALUES (?, 'another boot', ?)", (number, container))
     for slot in (0, 1, 7):
         os.makedirs(home.slot(slot))
@@ -265,11 +265,12 @@ def test_pool_after_a_reboot_stale_files_are_no_slots_and_a_container_is_rewired
     assert not os.path.exists(home.slot(7))
     assert not state.slot_wired(1)
     for _ in range(2):
-        pool.rewire(home, 1)
-        assert state.slot_wired(1)
+        pool.rewire(home, [1, 3])
+        assert state.slot_wired(1) and state.slot_wired(3)
         assert here.ask(netns(home, 1), Machine.OUTSIDE, 80) == Machine.ADDRESS
-    assert 1 not in state.spare_slots()
+    assert not {1, 3} & {*state.spare_slots()}
     state.release_slot(1)
+    state.release_slot(3)
 
 
 def test_pool_after_a_reboot_a_subnet_that_became_somebody_elses_is_changed(home: Paths, state: State) -> None:

@@ -20,8 +20,8 @@ from .. import mount
 from ..container import bundle, snapshot
 from ..container.given import Place, Rooted, attachments
 from ..records import record
+from ..running import footing
 from ..running.ground import Ground
-from ..slot import namespace, pool
 from ..slot.ids import COUNT, host_start
 from . import parcel, place, walk, write
 from .parcel import Output
@@ -250,8 +250,7 @@ def _assembled(ground: Ground, container: str) -> Iterator[int]:
     paths, (spec, slot) = ground.paths, ground.spec(container)
     folder, start = paths.container(container), host_start(slot)
     with ground.using():
-        if not ground.state.slot_wired(slot) or not namespace.is_pinned(paths.slot(slot)):
-            pool.rewire(paths, slot, mount_namespace=ground.host_namespace)
+        footing.wire(ground, container, slot)
         image = ground.image(spec.image)
         with ground.stage().staging() as staging:
             userns = os.open(f"{paths.slot(slot)}/user", os.O_RDONLY | os.O_CLOEXEC)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import partial
 
 from devenv.beneath import remove_tree
+from devenv.errors import EngineError
 from devenv.model.container import ContainerSpec
 
 from ..container.given import Place
 from ..host import lent
 from ..records import vault
-from ..slot import doors, names, pool
+from ..slot import doors, names, namespace, pool
 from . import sweep
 from .ground import Ground
 
@@ -52,6 +54,35 @@ def _close_doors(ground: Ground) -> None:
     gone = ground.leaving.copy()
     doors.close(ground.paths, ground.state, *gone, mount_namespace=ground.host_namespace)
     ground.leaving -= gone
+
+
+def give_back(ground: Ground, identifier: str, slot: int, pid: int, start: int) -> None:
+    """Nothing is lent any more to a container whose init has ended, unless somebody has started it anew meanwhile."""
+
+    def ended() -> bool:
+        query = "SELECT 1 FROM container WHERE id = ? AND pid = ? AND pid_start = ?"
+        return ground.state.db.execute(query, (identifier, pid, start)).fetchone() is not None
+
+    with suppress(EngineError):  # a firewall in trouble must not keep anybody from telling of a death
+        doors.give_back(ground.paths, ground.state, slot, ended, mount_namespace=ground.host_namespace)
+
+
+def wire(ground: Ground, identifier: str, slot: int) -> None:
+    """Its slot is ready. After a reboot those of all of its environment become so by one process, whoever is first."""
+    if not _wired(ground, slot):
+        ground.together("wire").do(partial(_wire, ground, identifier))
+
+
+def _wire(ground: Ground, identifier: str) -> None:
+    rows = ground.state.db.execute(
+        "SELECT slot FROM container WHERE environment = (SELECT environment FROM container WHERE id = ?)", (identifier,)
+    ).fetchall()
+    if bare := sorted(slot for (slot,) in rows if not _wired(ground, slot)):
+        pool.rewire(ground.paths, bare, mount_namespace=ground.host_namespace)
+
+
+def _wired(ground: Ground, slot: int) -> bool:
+    return ground.state.slot_wired(slot) and namespace.is_pinned(ground.paths.slot(slot))
 
 
 def leave(ground: Ground, identifier: str) -> None:

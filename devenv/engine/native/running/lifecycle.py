@@ -17,7 +17,7 @@ from devenv.model.container import Container, ContainerSpec, Health
 from ..container import bundle, defaults, log, monitor, owning, snapshot
 from ..records import journal, observe, record
 from ..records.state import this_process
-from ..slot import namespace, pool
+from ..slot import pool
 from ..supervisor import policy
 from . import footing, joining, publishing
 from .ground import Ground
@@ -86,8 +86,7 @@ def start(ground: Ground, container: str, *, again: int = 0) -> Container:
         note_end(ground, container)
         spec, slot = ground.spec(container)
         footing.clear(ground, container, slot, spec)
-        if not ground.state.slot_wired(slot) or not namespace.is_pinned(ground.paths.slot(slot)):
-            pool.rewire(ground.paths, slot, mount_namespace=ground.host_namespace)
+        footing.wire(ground, container, slot)
         with _wanted(ground, container):
             pid = _launch(ground, container, spec, slot)
         health: Health = "starting" if spec.healthcheck else ""
@@ -210,11 +209,12 @@ def healthy(ground: Ground, container: str, health: Health) -> None:
 def note_end(ground: Ground, container: str) -> None:
     """Write down that a container ended by itself, the first time that it is seen."""
     row = ground.state.db.execute(
-        "SELECT pid, pid_start, boot, spec, started, tries FROM container WHERE id = ?", (container,)
+        "SELECT pid, pid_start, slot, boot, spec, started, tries FROM container WHERE id = ?", (container,)
     ).fetchone()
     if ground.container(container).status != "stopped":
         return
-    pid, start, boot, text, started, tries = row
+    pid, start, slot, boot, text, started, tries = row
+    footing.give_back(ground, container, slot, pid, start)
     folder, own = ground.paths.bundle(container), ground.paths.container(container)
     if watched(folder):  # it ended just now: its monitor is about to say how
         monitor.wait_monitor(folder, 2.0)

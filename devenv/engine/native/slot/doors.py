@@ -118,6 +118,19 @@ def close(paths: Paths, state: State, *gone: int, mount_namespace: int | None = 
         _change(paths, state, lambda kept: _without(kept, gone), mount_namespace, closing=True)
 
 
+def give_back(
+    paths: Paths, state: State, slot: int, ended: Callable[[], bool], *, mount_namespace: int | None = None
+) -> None:
+    """Nothing of the host is lent to a slot any more whose container has `ended`, as is asked once it is our turn; it keeps its ports."""
+    if slot not in _read(state, "loans"):
+        return
+
+    def edit(kept: Kept) -> Kept:
+        return kept._replace(loans={**kept.loans, slot: ()}) if ended() else kept
+
+    _change(paths, state, edit, mount_namespace, closing=True)
+
+
 def drop(paths: Paths, state: State, gone: Collection[int]) -> None:
     """`close`, for the pool's own process: when the firewall isn't as it was said to be, the next refill puts it right."""
     if not slots(state).isdisjoint(gone):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Sequence
 
 from devenv.errors import EngineError
 from devenv.paths import Paths
@@ -79,9 +80,10 @@ def _take(state: State, owner: Owner, count: int) -> list[int]:
         return [slot for slot in state.spare_slots()[:count] if state.take_slot(slot, owner)]
 
 
-def rewire(paths: Paths, slot: int, *, mount_namespace: int | None = None) -> None:
-    """Make a container's slot anew when it isn't wired in this boot; nothing when it is."""
-    _foreground(paths, "--slot", str(slot), mount_namespace=mount_namespace)
+def rewire(paths: Paths, slots: Sequence[int], *, mount_namespace: int | None = None) -> None:
+    """Make those of containers' slots anew that aren't wired in this boot: one process for all of them."""
+    words = (word for slot in slots for word in ("--slot", str(slot)))
+    _foreground(paths, *words, mount_namespace=mount_namespace)
 
 
 def heal(paths: Paths, *, mount_namespace: int | None = None) -> None:

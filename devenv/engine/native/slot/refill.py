@@ -127,17 +127,18 @@ def _make(paths: Paths, state: State, there: Network, count: int) -> None:
     _wire(paths, state, there, numbers)
 
 
-def _remake(paths: Paths, state: State, slot: int) -> None:
-    """A container's slot, after a reboot."""
+def _remake(paths: Paths, state: State, slots: Sequence[int]) -> None:
+    """Containers' slots, after a reboot."""
     with _choosing():
         there = _ensure(paths, state)
     _collect(paths, state, there)
-    if state.slot_wired(slot) and namespace.is_pinned(paths.slot(slot)):
-        return
-    if not state.hold_slot(slot, this_process()):
-        raise EngineError(f"wire slot {slot}: another command is using it")
-    _dismantle(paths, there, [slot])
-    _wire(paths, state, there, [slot])
+    bare = [slot for slot in slots if not (state.slot_wired(slot) and namespace.is_pinned(paths.slot(slot)))]
+    for slot in bare:
+        if not state.hold_slot(slot, this_process()):
+            raise EngineError(f"wire slot {slot}: another command is using it")
+    if bare:
+        _dismantle(paths, there, bare)
+        _wire(paths, state, there, bare)
 
 
 def _wire(paths: Paths, state: State, there: Network, numbers: Sequence[int]) -> None:
@@ -217,7 +218,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--home", required=True)
     parser.add_argument("--run", required=True)
     parser.add_argument("--spare", type=int, default=0, help="spare slots there should be; 0: only heal and clean")
-    parser.add_argument("--slot", type=int, help="wire this container's slot")
+    parser.add_argument("--slot", type=int, action="append", help="wire this container's slot; several: all of them")
     parser.add_argument("--teardown", action="store_true", help="remove all spares, and the network if nobody uses it")
     parser.add_argument("--background", action="store_true", help="give way to another refill, and to everybody's work")
     parser.add_argument("--mount-namespace", type=int, metavar="FD", help="the host's mount namespace")
@@ -231,19 +232,19 @@ def main(arguments: Sequence[str]) -> int:
         paths = Paths(options.home, options.run)
         with _lock(paths, wait=not options.background) as ours:
             if ours:
-                _work(paths, State(paths.state), options.spare, options.slot, options.teardown)
+                _work(paths, State(paths.state), options.spare, options.slot or (), options.teardown)
     except DevenvError as error:
         print(error, file=sys.stderr)
         return 1
     return 0
 
 
-def _work(paths: Paths, state: State, spare: int, slot: int | None, away: bool) -> None:
+def _work(paths: Paths, state: State, spare: int, slots: Sequence[int], away: bool) -> None:
     if away:
         if faults := teardown(paths, state):
             raise EngineError("; ".join(faults))
-    elif slot is not None:
-        _remake(paths, state, slot)
+    elif slots:
+        _remake(paths, state, slots)
     else:
         refill(paths, state, spare)
 

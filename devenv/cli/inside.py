@@ -192,7 +192,7 @@ def run(
         process = process._replace(argv=_words(found.config, process.argv, entrypoint))
         spec = bare(name, found.digest, process, machine.certificates("host"))
     else:
-        spec = _project_spec(session, machine)
+        spec = _project_spec(session, machine, published=bool(ports))
         spec = without_sources(spec) if no_source else spec
         within = _matching(session, [(source.path, source.target) for source in spec.sources])
         spec = one_shot(spec, process._replace(workdir=process.workdir or within), name)
@@ -253,9 +253,12 @@ def _said(name: str, line: str) -> None:
     print(f"{name} │ {line}", flush=True)
 
 
-def _project_spec(session: Session, machine: Machine) -> ContainerSpec:
-    """The workspace with its image, built now if it must be."""
+def _project_spec(session: Session, machine: Machine, *, published: bool) -> ContainerSpec:
+    """The workspace with its image, built now if it must be. Raises InputError where it is to be `published` and can't be."""
     manifest = load(session)
+    if published and manifest.network == "none":
+        cause = "nobody can reach a port of what has no network, as devenv.yml wants it"
+        raise InputError(Fault("--publish", 0, 0, cause, "leave it out, or remove `network: none`"))
     here = home(machine, manifest)
     options = BuildOptions()
     section = settled(session, manifest, machine, options)

@@ -33,6 +33,7 @@ class Whole(NamedTuple):
 def troubles(whole: Whole) -> Iterator[Trouble]:
     """Everything that only the whole manifest shows."""
     yield from _ports(whole.found)
+    yield from _unconnected(whole)
     yield from _online(whole.found)
     yield from _sources(whole.found)
     yield from _names(whole)
@@ -64,6 +65,19 @@ def _ports(found: Found) -> Iterator[Trouble]:
         one = (owner, place, port)
         ports.append(one)
         (ranges if port.last else alike.setdefault(key, [])).append(one)
+
+
+def _unconnected(whole: Whole) -> Iterator[Trouble]:
+    """What nobody could reach without a network."""
+    none, chosen = whole.found.get("network", (None, "bridge"))
+    if chosen != "none" or none is None:
+        return
+    for where, (place, value) in whole.found.items():
+        if isinstance(value, Port):
+            message = f"`{where}`: nobody can reach a port of what has no network, as line {none.line} wants it"
+            yield place, message, "remove it, or `network: none`"
+    if whole.declared["services"]:
+        yield none, "`network`: with 'none', services can't reach each other", "remove it, or `services`"
 
 
 def _clash(one: Port, two: Port) -> str:

@@ -507,6 +507,13 @@ def test_a_deleted_folder_is_told() -> None:
     assert "Traceback" not in done.stderr
 
 
+def test_run_refuses_to_publish_what_has_no_network(shop: Shop) -> None:
+    (shop.folder / "devenv.yml").write_text("from: bootstrap:bookworm\nnetwork: none\n")
+    code, _, err = shop("run", "-p", "8000", "--", "true")
+    assert (code, "--publish: nobody can reach a port of what has no network" in err) == (2, True)
+    assert shop.machine.engine.did == []
+
+
 def test_run_of_another_image_needs_no_manifest(shop: Shop) -> None:
     digest = shop.machine.workshop.commit(Rootfs("K"), "K", ("tool:1",)).digest
     shop.codes[("true", "-x")] = 5

@@ -73,7 +73,7 @@ def test_parse_takes_every_key() -> None:
         command: serve
         ports: [8000, 9000:8001, "127.0.0.2:9000:8001", 53/udp, 127.0.0.1::81]
         limits: {memory: 1.5G, cpus: 0.5, pids: 100}
-        network: none
+        network: bridge
         hooks: {on_create: [a, b], on_start: [c]}
         test: pytest -q
         certificates: certs/ca.pem
@@ -109,7 +109,7 @@ def test_parse_takes_every_key() -> None:
             Port(81, address="127.0.0.1"),
         ),
         limits=Limits(1536 << 20, 0.5, 100),
-        network="none",
+        network="bridge",
         hooks=Hooks(("a", "b"), ("c",)),
         test="pytest -q",
         certificates="certs/ca.pem",

@@ -56,14 +56,24 @@ def is_folder(root: str, path: str, mounts: Mounts | None = None) -> bool:
     return status is not None and stat.S_ISDIR(status.st_mode)
 
 
-def check(root: str, argv: Sequence[str], path: str, cwd: str, mounts: Mounts | None = None, made: str = "") -> None:
-    """Raise CommandFailed (127, 126) for a command, NotFound for a folder, that isn't there. `made` is one that will be."""
+def check(
+    root: str,
+    argv: Sequence[str],
+    path: str,
+    cwd: str,
+    mounts: Mounts | None = None,
+    *,
+    made: str = "",
+    where: str = "the container",
+) -> None:
+    """Raise CommandFailed (127, 126) for a command, NotFound for a folder, that isn't there.
+
+    `made` is one that will be; `where` is what the root is called.
+    """
     if cwd != made and not is_folder(root, cwd, mounts):
         from devenv.errors import NotFound
 
-        raise NotFound(
-            f"use workdir {cwd}: the container has no such folder", hint="--workdir, `workdir:`: name one it has"
-        )
+        raise NotFound(f"use workdir {cwd}: {where} has no such folder", hint="--workdir, `workdir:`: name one it has")
     code = verdict(root, argv[0], path, cwd, mounts)
     if not code:
         return
@@ -72,12 +82,12 @@ def check(root: str, argv: Sequence[str], path: str, cwd: str, mounts: Mounts | 
     name = argv[0] or "''"
     if code == 126:
         hint = f"a program needs `chmod +x {name}`; a script can be given to its interpreter: sh {name}"
-        raise CommandFailed(f"{name}: isn't an executable file in the container", code=code, hint=hint)
+        raise CommandFailed(f"{name}: isn't an executable file in {where}", code=code, hint=hint)
     if "/" in name:
         within = "" if name.startswith("/") else f" in {cwd}"
-        raise CommandFailed(f"{name}: no such command in the container{within}", code=code, hint="correct the path")
+        raise CommandFailed(f"{name}: no such command in {where}{within}", code=code, hint="correct the path")
     raise CommandFailed(
-        f"{name}: no such command in the container's PATH ({path})",
+        f"{name}: no such command in {where}'s PATH ({path})",
         code=code,
         hint=f"have it installed by the manifest (apt:, python:, node:), or name its path, as in ./{name}",
     )

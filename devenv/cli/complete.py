@@ -23,6 +23,8 @@ _devenv_completion() {
     if [ "${COMPREPLY[0]}" = "@files@" ]; then
         COMPREPLY=()
         compopt -o default 2>/dev/null
+    elif [[ "${COMPREPLY[0]}" == *[=:] ]]; then
+        compopt -o nospace 2>/dev/null
     fi
     return 0
 }
@@ -94,8 +96,30 @@ def services(context: typer.Context, incomplete: str) -> list[str]:
     return sorted(name for name in found if name.startswith(incomplete))
 
 
+def counts(context: typer.Context, incomplete: str) -> list[str]:
+    """`SERVICE=`: how many is for somebody else to know."""
+    return [f"{name}=" for name in services(context, incomplete)]
+
+
+def entered(context: typer.Context, incomplete: str) -> list[str]:
+    """The first word of a command that goes inside may say where; any may be a file of the source tree."""
+    first = incomplete and not context.params.get("command")
+    return (_own(context, incomplete) if first else []) or files(incomplete)
+
+
 def members(context: typer.Context, incomplete: str) -> list[str]:
     """The services and containers of the environment we are in; of others as `ENVIRONMENT/CONTAINER`."""
+    return [*_own(context, incomplete), *containers(context, incomplete)]
+
+
+def ends(context: typer.Context, incomplete: str) -> list[str]:
+    """One end of a copy: a file here, or what is before the colon of `CONTAINER:PATH`."""
+    named = [f"{name}:" for name in members(context, incomplete)] if incomplete else []
+    return named or files(incomplete)
+
+
+def _own(context: typer.Context, incomplete: str) -> list[str]:
+    """The services and containers of the environment we are in."""
     from devenv.cli.known import known_id
 
     try:
@@ -104,13 +128,7 @@ def members(context: typer.Context, incomplete: str) -> list[str]:
         own = {name for one in observer.containers(here) for name in (one.name, one.service) if name} if here else set()
     except DevenvError:
         return []
-    return [*sorted(name for name in own if name.startswith(incomplete)), *containers(context, incomplete)]
-
-
-def ends(context: typer.Context, incomplete: str) -> list[str]:
-    """One end of a copy: a file here, or what is before the colon of `CONTAINER:PATH`."""
-    named = [f"{name}:" for name in members(context, incomplete)] if incomplete else []
-    return named or files(incomplete)
+    return sorted(name for name in own if name.startswith(incomplete))
 
 
 def variants(context: typer.Context, incomplete: str) -> list[str]:

@@ -70,7 +70,7 @@ def scale(
     context: typer.Context,
     replicas: Annotated[
         list[str],
-        typer.Argument(metavar="SERVICE=N…", help="How many containers it has.", autocompletion=complete.services),
+        typer.Argument(metavar="SERVICE=N…", help="How many containers it has.", autocompletion=complete.counts),
     ],
     no_wait: Annotated[bool, typer.Option("--no-wait", help="Don't wait until they are ready.")] = False,
     as_json: options.Json = False,

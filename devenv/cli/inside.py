@@ -72,7 +72,7 @@ def shell(
         typer.Argument(
             metavar="[ENVIRONMENT/]CONTAINER",
             help="As `ps` shows them, or a service. Default: the workspace, here.",
-            autocompletion=complete.containers,
+            autocompletion=complete.members,
         ),
     ] = "",
     user: options.User = "",
@@ -100,7 +100,7 @@ def execute(
         typer.Argument(
             metavar="[CONTAINER] COMMAND…",
             help="A container or service of this environment, if it isn't the workspace; the command.",
-            autocompletion=complete.files,
+            autocompletion=complete.entered,
         ),
     ],
     service: Annotated[
@@ -110,7 +110,7 @@ def execute(
             "-s",
             metavar="[ENVIRONMENT/]CONTAINER",
             help="Where, in words that can't be a command: a container, or a service.",
-            autocompletion=complete.containers,
+            autocompletion=complete.members,
         ),
     ] = "",
     everywhere: Annotated[bool, typer.Option("--all", help="In each replica of the service, one by one.")] = False,

@@ -98,7 +98,7 @@ def test_command_of_a_step_in_exec_form_is_found_beforehand(project: Project) ->
     done = project.attempt("build", "--build-context", f"base={project.base}", ".")
 
     assert done.returncode == 1
-    assert "nosuch: no such command in the container's PATH" in done.stderr
+    assert "nosuch: no such command in workspace's PATH" in done.stderr
     assert "exit code 127" in done.stderr
     project.write("Containerfile", 'FROM base\nWORKDIR /srv\nRUN ["cp", "/bin/echo", "say"]\nRUN ["./say", "1"]\n')
     project.run("build", "--build-context", f"base={project.base}", ".")

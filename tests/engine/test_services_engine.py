@@ -238,6 +238,25 @@ def test_ports_are_one_for_all_replicas_or_one_each_of_a_range(fleet: Fleet) -> 
     assert fleet.seen(other).ports[0].host != ports[0][0].host
 
 
+def test_a_port_that_was_chosen_is_chosen_again_unless_somebody_has_it_by_now(fleet: Fleet, other: Fleet) -> None:
+    free = Port(8000)
+
+    def published() -> Port:
+        (made,) = fleet.create(fleet.spec("web-1", ports=(free, free._replace(container=8001))))
+        ports = fleet.seen(made).ports
+        fleet.remove(made)
+        assert ports[1].host != ports[0].host
+        return ports[0]
+
+    first = published()
+    assert published() == first
+    other.up(other.spec("web-1", ports=(first,)))
+    assert published() != first
+    other.remove(*(one.id for one in other.native.containers(other.environment.id)))
+    with socket.create_server(("127.0.0.1", published().host or 0)) as server:
+        assert published().host != server.getsockname()[1]
+
+
 def test_check_lets_replicas_share_and_names_who_has_a_port(fleet: Fleet, other: Fleet) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         number = free.getsockname()[1]

@@ -57,6 +57,19 @@ class Shop:
         out, err = self.capsys.readouterr()
         return Ran(code, out, err)
 
+    def completed(self, *words: str) -> list[str]:
+        """What bash is told when Tab is pressed behind the last of these words."""
+        session = Session(str(self.folder), {**self.env, "_DEVENV_COMPLETE": "complete_bash"}, lambda _: self.machine)
+        asked = {"COMP_WORDS": " ".join(("devenv", *words)), "COMP_CWORD": str(len(words))}
+        os.environ.update(asked, _DEVENV_COMPLETE="complete_bash")
+        self.capsys.readouterr()
+        try:
+            assert main([], session) == 0
+        finally:
+            for name in (*asked, "_DEVENV_COMPLETE"):
+                del os.environ[name]
+        return self.capsys.readouterr().out.split()
+
     def running(self) -> str:
         """As after `up`, without one; the container's id."""
         engine = self.machine.engine
@@ -338,15 +351,8 @@ def test_completion_completes_environments(shop: Shop) -> None:
     shop.machine.engine.register(Environment("e1", "shop", "/s"))
     shop.machine.engine.register(Environment("e2", "tool", "/t"))
     shop.machine.engine.register(Environment("x3", "tool", "/u"))
-    session = Session("", {**shop.env, "_DEVENV_COMPLETE": "complete_bash"}, lambda _: shop.machine)
-    for typed, expected in (("", ["shop", "e2", "x3"]), ("s", ["shop"])):
-        os.environ.update(COMP_WORDS=f"devenv down {typed}", COMP_CWORD="2", _DEVENV_COMPLETE="complete_bash")
-        try:
-            assert main([], session) == 0
-        finally:
-            for name in ("COMP_WORDS", "COMP_CWORD", "_DEVENV_COMPLETE"):
-                del os.environ[name]
-        assert shop.capsys.readouterr().out.split() == expected
+    assert shop.completed("down", "") == ["shop", "e2", "x3"]
+    assert shop.completed("down", "s") == ["shop"]
 
 
 def test_ps_without_a_terminal_imports_no_rich() -> None:

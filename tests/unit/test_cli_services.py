@@ -239,6 +239,32 @@ def test_exec_goes_where_its_first_word_says(shop: Shop) -> None:
         assert entered(*words) == [("web-1", "ls"), ("web-2", "ls"), ("web-3", "ls")]
 
 
+@pytest.mark.parametrize(
+    ("words", "names"),
+    [
+        (("exec", "we"), ["web", "web-1", "web-2", "web-3"]),
+        (("exec", "web-3"), ["web-3"]),
+        (("exec", ""), ["@files@"]),
+        (("exec", "py"), ["@files@"]),
+        (("exec", "web-1", "we"), ["@files@"]),
+        (("exec", "-s", "db"), ["db", "db-1"]),
+        (("shell", "web-"), ["web-1", "web-2", "web-3"]),
+        (("scale", "w"), ["web="]),
+        (("scale", "web=3", "d"), ["db="]),
+        (("cp", "db"), ["db:", "db-1:"]),
+        *(
+            ((verb, "web-"), ["web-1", "web-2", "web-3"])
+            for verb in ("logs", "port", "stats", "top", "events", "attach")
+        ),
+        (("logs", "shop/d"), ["shop/db-1"]),
+        (("stop", "s"), ["shop"]),
+    ],
+)
+def test_names_of_containers_are_completed(shop: Shop, words: tuple[str, ...], names: list[str]) -> None:
+    shop("up")
+    assert shop.completed(*words) == names
+
+
 def test_exec_in_each_replica_says_who_said_what_and_returns_the_first_code(shop: Shop) -> None:
     shop("up")
     shop.lines, shop.codes = ("hello",), {("ls",): 4}

@@ -198,7 +198,7 @@ def test_state_of_an_older_schema_is_brought_up_to_date(tmp_path: Path) -> None:
 
 def test_state_of_an_older_schema_has_the_tables_of_a_new_one(tmp_path: Path) -> None:
     old, new = older(f"{tmp_path}/old.db"), State(f"{tmp_path}/new.db")
-    for table in ("container", "environment", "built", "told", "layer"):
+    for table in ("container", "environment", "built", "told", "layer", "published"):
         before, after = (sorted(row[1:] for row in one.db.execute(f"PRAGMA table_info({table})")) for one in (old, new))
         assert before == after, table
     old.close()

@@ -139,7 +139,7 @@ def refuse(
     `hidden` are targets of mounts that nobody can look into yet.
     """
     attached = [*((one.source, one.target) for one in attachments), *((HIDDEN, target) for target in hidden)]
-    check(root, argv, dict(asked.env).get("PATH", ""), asked.cwd, mounted(root, attached), made)
+    check(root, argv, dict(asked.env).get("PATH", ""), asked.cwd, mounted(root, attached), made=made)
 
 
 def find_identity(root: str, user: str) -> spec.Identity:

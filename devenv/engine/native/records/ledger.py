@@ -104,6 +104,7 @@ def forget(state: State, paths: Paths, environment: str, *, volumes: bool) -> No
     with state.transaction() as db:
         db.execute("DELETE FROM built WHERE environment = ?", (environment,))
         db.execute("DELETE FROM told WHERE environment = ?", (environment,))
+        db.execute("DELETE FROM published WHERE environment = ?", (environment,))
         db.execute("DELETE FROM environment WHERE id = ?", (environment,))
 
 

@@ -57,6 +57,11 @@ CREATE TABLE container (
     stopped INTEGER NOT NULL DEFAULT 0,          -- 1: by somebody, so no policy starts it again; 2: and it is being removed
     UNIQUE (environment, name)
 );
+CREATE TABLE published (         -- the port of the host that was chosen for one of a service, to be chosen again
+    environment TEXT NOT NULL, service TEXT NOT NULL, address TEXT NOT NULL, container INTEGER NOT NULL, protocol TEXT NOT NULL,
+    host INTEGER NOT NULL,
+    PRIMARY KEY (environment, service, address, container, protocol)
+);
 CREATE TABLE slot (
     number INTEGER PRIMARY KEY,
     boot TEXT,                   -- the boot in which it was wired; anything else: not wired
@@ -90,6 +95,12 @@ INSERT INTO built SELECT environment, 'image', position, inputs FROM imageless O
 DROP TABLE imageless;
 UPDATE told SET object = 'files image/' || substr(object, 7) WHERE object LIKE 'files %'""",
     4: "ALTER TABLE container ADD COLUMN tries INTEGER NOT NULL DEFAULT 0",
-    5: "ALTER TABLE container ADD COLUMN again REAL",
+    5: """
+ALTER TABLE container ADD COLUMN again REAL;
+CREATE TABLE published (
+    environment TEXT NOT NULL, service TEXT NOT NULL, address TEXT NOT NULL, container INTEGER NOT NULL, protocol TEXT NOT NULL,
+    host INTEGER NOT NULL,
+    PRIMARY KEY (environment, service, address, container, protocol)
+)""",
 }
 """What makes a schema the next one."""

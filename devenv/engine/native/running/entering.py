@@ -43,7 +43,7 @@ def execute(ground: Ground, container: str, wanted: Process, output: Callable[[s
     base, root = bundle.process_of(ground.paths.bundle(container)), f"/proc/{found.pid}/root"
     who = bundle.find_identity(root, wanted.user) if wanted.user else None
     described = bundle.further_process(base, wanted, who)
-    command.check(root, wanted.argv, bundle.search_path(described), described["cwd"])
+    command.check(root, wanted.argv, bundle.search_path(described), described["cwd"], where=spec.name)
     path = _described(ground, container, described)
     try:
         engine = ground.runtime(container, spec)

@@ -6,21 +6,22 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from devenv.lives import alive, held, watched
 from devenv.model.container import Container, ContainerSpec, Environment, Health, ObservedImage, Supervisor
 from devenv.model.container import State as Observed
-from devenv.model.image import Image
 from devenv.model.manifest import Pairs
-from devenv.model.plan import Record
 from devenv.paths import Paths
 
 from ..container import owning
 from ..slot.address import Network
-from ..store.config import parse_config
 from .record import pairs, spec_value, told_value
 from .state import State
+
+if TYPE_CHECKING:  # `ps` shouldn't wait for it
+    from devenv.model.image import Image
+    from devenv.model.plan import Record
 
 HOOKS: dict[Literal["on_create", "on_start"], int] = {"on_create": 1, "on_start": 2}
 """How far a container's hooks have come, as the state counts it."""
@@ -131,6 +132,10 @@ def image(state: State, digest: str) -> Image | None:
 
 
 def _image(row: Sequence[Any], names: Sequence[str]) -> Image:
+    from devenv.model.image import Image
+
+    from ..store.config import parse_config
+
     digest, key, layers, config, size, created = row
     return Image(digest, tuple(names), parse_config(config.encode()), tuple(json.loads(layers)), created, size, key)
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING
 
 from devenv.model import plain
 from devenv.model.container import ContainerSpec, Process
 from devenv.model.manifest import Healthcheck, Limits, Mount, Pairs, Port, Restart, Source
-from devenv.model.plan import Change, Record, StepPlan
 
 from .. import Json
+
+if TYPE_CHECKING:  # `ps` shouldn't wait for it
+    from devenv.model.plan import Change, Record
 
 
 def spec_text(spec: ContainerSpec) -> str:
@@ -48,12 +51,16 @@ def told_text(record: Record) -> str:
 
 def told_value(text: str) -> Record:
     """The Record of `told_text`."""
+    from devenv.model.plan import Record, StepPlan
+
     data: Json = json.loads(text)
     steps = (StepPlan(**{**step, "changes": _changes(step["changes"])}) for step in data["steps"])
     return Record(**{**data, "changes": _changes(data["changes"]), "steps": tuple(steps)})
 
 
 def _changes(data: list[Json]) -> tuple[Change, ...]:
+    from devenv.model.plan import Change
+
     return tuple(Change(**change) for change in data)
 
 

@@ -101,7 +101,8 @@ def test_pool_firewall_of_another_version_is_replaced(home: Paths, state: State)
 
 def test_pool_many_claim_at_once_and_each_gets_its_own(home: Paths, state: State) -> None:
     script = (
-        "import sys, time; from devenv import paths; from devenv.engine.native import state; from devenv.engine.native.slot import pool;"
+        "import sys, time; from devenv import paths; from devenv.engine.native.records import state;"
+        "from devenv.engine.native.slot import pool;"
         "p = paths.Paths(*sys.argv[1:]); s = state.State(p.state);"
         "print(pool.claim(p, s, state.this_process(), spare=2), flush=True); time.sleep(30)"
     )
@@ -133,7 +134,7 @@ def test_pool_claim_of_many_that_fails_holds_none(home: Paths, state: State) -> 
     """In a mount namespace where what is pinned from now on isn't seen."""
     run_pool(home, "--spare", "3")
     script = (
-        "import os, sys; from devenv import errors, paths; from devenv.engine.native import state;"
+        "import os, sys; from devenv import errors, paths; from devenv.engine.native.records import state;"
         "from devenv.engine.native.slot import pool;"
         "p = paths.Paths(*sys.argv[1:3]); s = state.State(p.state); host = os.open(sys.argv[3], os.O_RDONLY)\n"
         "try: pool.claim_many(p, s, state.this_process(), 5, mount_namespace=host, spare=1)\n"
@@ -390,7 +391,8 @@ def test_pool_refill_killed_anywhere_is_finished_by_the_next(home: Paths, state:
 
 def test_pool_pins_in_the_mount_namespace_it_is_given(home: Paths, state: State) -> None:
     script = (
-        "import os, sys; from devenv import paths; from devenv.engine.native import mount, state;"
+        "import os, sys; from devenv import paths; from devenv.engine.native import mount;"
+        "from devenv.engine.native.records import state;"
         "from devenv.engine.native.slot import namespace, pool;"
         "p = paths.Paths(*sys.argv[1:]); namespace.prepare(p.slots); host = mount.enter_private_namespace();"
         " s = state.State(p.state);"

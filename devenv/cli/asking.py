@@ -52,6 +52,16 @@ def contents(manifest: Manifest) -> Mapping[str, bytes]:
     return {file: edited.get(file) or _content(manifest.folder, file) for file in sorted(set(_files(manifest)))}
 
 
+def told(manifest: Manifest) -> Mapping[str, bytes]:
+    """The same, and the package.json beside an npm lock: the files in which people ask for packages."""
+    lock = manifest.node.lock if manifest.node else None
+    if not lock:
+        return contents(manifest)
+    file = os.path.normpath(os.path.join(os.path.dirname(lock), "package.json"))
+    edited = dict(manifest.edited)
+    return {**contents(manifest), file: edited.get(file) or _content(manifest.folder, file)}
+
+
 def recipes(manifest: Manifest, options: BuildOptions) -> Iterator[str]:
     """The texts of all Containerfiles that one image is built from."""
     named = [str(manifest.base), *(value for _, value in _contexts(manifest, options))]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from shlex import join
+from shlex import join, split
 from typing import Annotated, Any
 
 import typer
@@ -69,13 +69,13 @@ def register(app: typer.Typer) -> None:
 def attempt(
     context: typer.Context,
     changes: Annotated[
-        list[str],
+        list[str] | None,
         typer.Argument(
             metavar="CHANGE…",
             help="NAME=VERSION, or one of the manifest's `variants:`; then `-- COMMAND`. Default: the manifest's `test:`.",
             autocompletion=complete.variants,
         ),
-    ],
+    ] = None,
     again: Again = 2,
     timed: Timed = 0,
     timeout: Timeout = 0,
@@ -90,6 +90,9 @@ def attempt(
             "--apply", help="Without a regression, write the changes into devenv.yml, what it names, and the lock."
         ),
     ] = False,
+    repeat: Annotated[
+        int, typer.Option("--repeat", metavar="N", min=0, help="Trial N once more, with the very packages that it had.")
+    ] = 0,
     as_json: options.Json = False,
 ) -> int:
     """Run the tests with other versions, beside those of today, and say what that breaks.
@@ -105,13 +108,19 @@ def attempt(
     from devenv.cli.trying.trial import Terms, Trying
 
     session: Session = context.obj
-    words = context.meta[_COMMAND]
+    words, wanted = context.meta[_COMMAND], changes or []
+    if repeat:
+        wanted, words = _once_more(session, repeat, wanted)
+    elif not wanted:
+        raise InputError(Fault("try", 0, 0, "with what? No change is named", "such as devenv try django=6.0"))
     trying = Trying(session, join(words) if words else "", Terms(again, timed, jobs, timeout or None, serve))
     with trying.open():
+        if repeat:
+            trying.repeat(repeat)
         trying.refer()
-        number = trying.add(changes)
+        number = trying.add(wanted)
         trying.run()
-        one = trying.finish("try", _again("try", changes, words))
+        one = trying.finish("try", _again("try", wanted, words))
         kept = trying.keep() if keep else ()
         written = applied(trying.setups[number]) if apply and one.code == 0 else ()
     code = _told(session, one, as_json=as_json)
@@ -228,6 +237,19 @@ def bisect(
 
 def _options(name: str, values: list[str] | None) -> list[str]:
     return [word for value in values or () for word in (name, value)]
+
+
+def _once_more(session: Session, number: int, given: list[str]) -> tuple[list[str], list[str] | None]:
+    """What an earlier `try` was asked for: changes, and the command behind `--`."""
+    from devenv.cli.trying import history
+
+    one = history.read(history.of_project(session), number)
+    if one.kind != "try" or given:
+        why = f"trial {number} is a {one.kind}: say `{one.again}`" if one.kind != "try" else "it has its own changes"
+        raise InputError(Fault("--repeat", 0, 0, why, "devenv try --repeat N"))
+    words = split(one.again)[2:]
+    cut = words.index("--") if "--" in words else len(words)
+    return words[:cut], words[cut + 1 :] or None
 
 
 def _again(verb: str, words: list[str], command: list[str] | None) -> str:

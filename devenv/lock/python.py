@@ -114,11 +114,13 @@ def compile_command(
     *,
     pinned: bool,
     elsewhere: Sequence[tuple[str, str, str]] = (),
+    renewed: Sequence[str] | None = None,
 ) -> tuple[str, ...]:
     """The shell command that resolves: requirements files and the folders of uv.lock files, beneath the project.
 
     What is pinned stays as it is as long as it suits, but for the names in `upgrade`. What these locks have from `elsewhere`
-    is asked for by its address: the host's index may have nothing, or another one, by that name.
+    is asked for by its address: the host's index may have nothing, or another one, by that name. `renewed`: uv.lock files
+    are brought up to date first, with these requirements (`urllib3==2.0`) among others, as little as need be; None: they aren't.
     """
     moved = [
         f"s#^{name}\\(\\[[^]]*]\\)\\{{0,1\\}}=={version.replace('.', '[.]')}\\( \\|$\\)#{name}\\1 @ {url}\\2#"
@@ -132,9 +134,13 @@ def compile_command(
     for number, folder in enumerate(locks, 1):
         text = f"/tmp/lock{number}.txt"
         export = f"{UV} export --quiet --frozen --no-header --no-emit-project --directory"
-        lines.append(
-            f"{export} {quote(posixpath.join(PROJECT, folder))} --python {quote(command)} --output-file {text}"
-        )
+        project = posixpath.join(PROJECT, folder)
+        if renewed is not None:
+            copy, asked = f"/tmp/lock{number}", "".join(f" --upgrade-package {quote(one)}" for one in renewed)
+            lines.append(f"cp -r {quote(project)} {copy}")
+            lines.append(f"{UV} lock --quiet --directory {copy} --python {quote(command)}{asked}")
+            project = copy
+        lines.append(f"{export} {quote(project)} --python {quote(command)} --output-file {text}")
         if moved:
             lines.append(f"sed -i {' '.join(f'-e {quote(one)}' for one in moved)} {text}")
         words.append(text)

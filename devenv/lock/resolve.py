@@ -327,7 +327,9 @@ def _compile(
     files = tuple(file for file in wanted.requirements if file not in locks)
     folders = tuple(file.rpartition("/")[0] for file in locks)
     pinned = bool(before.packages or before.repositories)
-    return python.compile_command(command, files, folders, upgrade, pinned=pinned, elsewhere=elsewhere)
+    # What a variant asks for is in no uv.lock yet.
+    renewed = [one for one in wanted.packages if "==" in one] if desk.manifest.variant else None
+    return python.compile_command(command, files, folders, upgrade, pinned=pinned, elsewhere=elsewhere, renewed=renewed)
 
 
 def _uv(desk: Desk, before: PythonLock) -> list[Bind]:

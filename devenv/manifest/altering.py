@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from types import MappingProxyType
+from typing import NamedTuple
 
 from devenv.errors import Fault, InputError
 from devenv.model.plan import Change
@@ -15,13 +16,21 @@ from .parse import Altered
 from .values import did_you_mean, show
 
 
+class Asked(NamedTuple):
+    """As what a manifest is to be read, that in words, and what npm must be asked for before (override.Override)."""
+
+    altered: Altered
+    changes: tuple[Change, ...] = ()
+    npm: tuple[tuple[str, str], ...] = ()
+
+
 def alter(
     path: str,
     asked: Sequence[str],
     *,
     files: Mapping[str, bytes] = MappingProxyType({}),
     locked: Mapping[str, Collection[str]] = MappingProxyType({}),
-) -> tuple[Altered, tuple[Change, ...]]:
+) -> Asked:
     """What these words make of the manifest in a file, and in words: a name of its `variants:`, and `NAME=VERSION`s.
 
     `files` and `locked` as override.Project has them. Raises InputError for what isn't there, or could be several things.
@@ -38,4 +47,5 @@ def alter(
     tree = variants.varied(root, known[named[0]]) if named else root
     found = override([text for text in asked if "=" in text], Project(tree, files, locked))
     changes = (*variants.told(root, known[named[0]]), *found.changes) if named else found.changes
-    return Altered(named[0] if named else "", found.edits, found.files, " ".join(asked)), changes
+    altered = Altered(named[0] if named else "", found.edits, found.files, " ".join(asked))
+    return Asked(altered, changes, found.npm)

@@ -28,6 +28,8 @@ class Override(NamedTuple):
     edits: tuple[Edit, ...] = ()
     files: tuple[tuple[str, bytes], ...] = ()
     changes: tuple[Change, ...] = ()
+    npm: tuple[tuple[str, str], ...] = ()
+    """What npm must be asked for: the package.json that has it, `NAME@VERSION`."""
 
 
 class Project(NamedTuple):
@@ -60,6 +62,7 @@ def override(asked: Sequence[str], project: Project) -> Override:
     edits: list[Edit] = []
     files = dict(project.files)
     changes: list[Change] = []
+    npm: list[tuple[str, str]] = []
     for text in asked:
         name, sign, value = text.partition("=")
         if not sign or not name or not value.strip() or any(ord(letter) < 32 for letter in text):
@@ -67,14 +70,19 @@ def override(asked: Sequence[str], project: Project) -> Override:
         now = project._replace(root=edited(project.root, tuple(edits)), files=files)
         target = _chosen(name, tuple(_targets(now)))
         written = target.write(value)
-        if target.file:
-            files = {path: requirement.rewritten(path, data, target.short, value) for path, data in files.items()}
+        if requirement.is_npm(target.file):
+            npm.append((target.file, written))
+        elif target.file:
+            files = {
+                path: data if requirement.is_npm(path) else requirement.rewritten(path, data, target.short, value)
+                for path, data in files.items()
+            }
         else:
             old = at(now.root, target.path)
             edits.append(Edit(target.path, written, old.text if isinstance(old, Scalar) else ""))
         changes.append(Change(target.name, target.before, value))
     altered = tuple((path, data) for path, data in files.items() if project.files[path] != data)
-    return Override(tuple(edits), altered, tuple(changes))
+    return Override(tuple(edits), altered, tuple(changes), tuple(npm))
 
 
 def _chosen(name: str, targets: Sequence[Target]) -> Target:
@@ -151,7 +159,8 @@ def _plain(name: str, short: str, node: Node | None, path: Path) -> Target:
 
 
 def _required(package: requirement.Parts, file: str) -> Target:
-    return Target(f"python.{requirement.normal(package.name)}", package.name, package.version, package.write, file=file)
+    name = f"node.{package.name}" if requirement.is_npm(file) else f"python.{requirement.normal(package.name)}"
+    return Target(name, package.name, package.version, package.write, file=file)
 
 
 def _besides(name: str, root: Table, before: str, path: Path) -> Target:

@@ -80,12 +80,33 @@ def node(text: str) -> Parts | None:
 
 
 def names(path: str, content: bytes) -> Iterator[Parts]:
-    """The Python packages that a requirements file or a pyproject.toml asks for by name, each once."""
+    """The Python packages that a requirements file or a pyproject.toml asks for by name, each once; npm's of a package.json."""
+    if is_npm(path):
+        yield from _of_package(content)
+        return
     found: dict[str, Parts] = {}
     for text in _listed(path, content):
         if parts := python(text):
             found.setdefault(normal(parts.name), parts)
     yield from found.values()
+
+
+def is_npm(path: str) -> bool:
+    """Whether a file asks for npm packages."""
+    return posixpath.basename(path) == "package.json"
+
+
+def _of_package(content: bytes) -> Iterator[Parts]:
+    """The dependencies of a package.json (npm, package.json(5))."""
+    kinds = ("dependencies", "devDependencies", "optionalDependencies")
+    try:
+        document = json.loads(content)
+        listed = {name: str(spec) for kind in kinds for name, spec in document.get(kind, {}).items()}
+    except (ValueError, AttributeError, RecursionError):
+        return  # npm will say what is wrong with it
+    for name, spec in listed.items():
+        if parts := node(f"{name}@{spec}"):
+            yield parts._replace(version=spec)
 
 
 def rewritten(path: str, content: bytes, name: str, value: str) -> bytes:

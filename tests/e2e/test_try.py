@@ -175,6 +175,48 @@ def test_an_interrupted_trial_leaves_nothing_and_what_a_killed_one_left_goes_wit
     judged(notes, "try", "pytest=8.3.4", "--", "true", code=0)
 
 
+def test_the_very_same_once_more_or_not_at_all(notes: Place, new: New) -> None:
+    place = new("flask-upgrade")
+    place.write("devenv.lock.yml", notes.read("devenv.lock.yml"))
+    first = judged(place, "try", "jinja2=3.1.0", "--", "true", code=0)
+    again = judged(place, "try", "--repeat", "1", code=0)
+    assert again["command"] == "true" and again["again"] == first["again"]
+    assert [one["image"] for one in again["variants"]] == [one["image"] for one in first["variants"]]
+    place.change("requirements.txt", "pytest==8.3.5", "pytest==8.3.4")
+    done = place.attempt("try", "--repeat", "1")
+    assert done.code == 2 and "it isn't what devenv.yml asks for: requirements.txt edited" in done.err
+
+
+def test_a_uv_lock_is_brought_up_to_date_as_little_as_need_be(new: New) -> None:
+    place = new(
+        manifest="from: bootstrap:bookworm\npython: {requirements: [uv.lock]}\ntest: python -c 'import jinja2'\n"
+    )
+    place.write(
+        "pyproject.toml",
+        '[project]\nname = "x"\nversion = "1"\nrequires-python = ">=3.11"\ndependencies = ["jinja2==3.0.3"]\n',
+    )
+    uv = [os.path.join(os.path.dirname(sys.executable), "uv"), "lock", "-q", "--upgrade-package", "markupsafe==2.1.2"]
+    subprocess.run([*uv, "--python", "/usr/bin/python3"], cwd=place.folder, check=True)
+    for change, moved in (
+        ("jinja2=3.1.0", [("jinja2", "3.0.3", "3.1.0")]),
+        ("markupsafe=2.1.3", [("markupsafe", "2.1.2", "2.1.3")]),
+    ):
+        (side,) = judged(place, "try", change, code=0)["variants"]
+        assert [(one["name"], one["before"], one["after"]) for one in side["packages"]] == moved
+    done = place.attempt("try", "jinja2=3.1.0", "--apply")
+    assert done.code == 2 and "uv.lock says which versions there are" in done.err
+
+
+def test_a_project_of_npm_is_tried_with_what_npm_makes_of_it(new: New) -> None:
+    place = new("node-api")
+    place("lock")
+    (side,) = judged(
+        place, "try", "express=4.21.0", "--", "node", "--import", "tsx", "--test", "tests/notes.test.ts", code=0
+    )["variants"]
+    assert ("express", "4.21.0", True) in [(one["name"], one["after"], one["direct"]) for one in side["packages"]]
+    assert side["verdict"]["passed"] > 0
+
+
 def test_trials_are_kept_and_shown_again(notes: Place) -> None:
     notes.attempt("try", "jinja2=3.1.0", "--again", "0", "--", "false")
     listed = notes("report", "--list").out.splitlines()

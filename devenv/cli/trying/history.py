@@ -7,17 +7,20 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from hashlib import sha256
 
 from devenv.cli.known import folder
 from devenv.cli.session import Machine, Session
 from devenv.desired import environment
 from devenv.errors import EngineError, NotFound, StoreError
+from devenv.lock import document
 from devenv.model.container import Environment
+from devenv.model.lock import Lock
 from devenv.model.trial import Trial
 from devenv.paths import locate
 from devenv.trial import record
 
-from .sides import fall
+from .sides import Setup, fall
 
 _FILE = "trial.json"
 _HELD = "held"
@@ -70,6 +73,26 @@ def lock(trials: str, digest: str) -> str:
     """The file that a side is locked to, by a digest of all that it comes from."""
     os.makedirs(f"{trials}/locks", mode=0o700, exist_ok=True)
     return f"{trials}/locks/{digest}.yml"
+
+
+def keep_lock(folder: str, name: str, one: Setup) -> None:
+    """Keep what a side of a trial was locked to, for whoever wants the very same again."""
+    text = document.write(Lock({one.section.arch: one.section}))
+    with open(
+        os.open(_lock_of(folder, name), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8"
+    ) as file:
+        file.write(text)
+
+
+def kept_locks(trials: str, number: int) -> dict[str, str]:
+    """The files with what each side of a trial was locked to, by its name. Raises NotFound."""
+    one, folder = read(trials, number), f"{trials}/{number}"
+    found = {side.name: _lock_of(folder, side.name) for side in (one.baseline, *one.variants)}
+    return {name: path for name, path in found.items() if os.path.exists(path)}
+
+
+def _lock_of(folder: str, name: str) -> str:
+    return f"{folder}/{sha256(name.encode()).hexdigest()[:16]}.lock.yml"
 
 
 def sweep(machine: Machine, here: Environment, trials: str) -> None:

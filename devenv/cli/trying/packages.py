@@ -33,6 +33,7 @@ def _asked(manifest: Manifest) -> Iterator[tuple[str, str]]:
         )
         for kind, split, texts in listed:
             yield from ((group(image, kind), requirement.normal(one.name)) for one in map(split, texts) if one)
-        for path, data in asking.contents(own).items():
-            yield from ((group(image, "python"), requirement.normal(one.name)) for one in requirement.names(path, data))
+        for path, data in asking.told(own).items():
+            kind = "node.lock" if requirement.is_npm(path) else "python"
+            yield from ((group(image, kind), requirement.normal(one.name)) for one in requirement.names(path, data))
         yield group(image, "python"), "python"

@@ -122,7 +122,7 @@ def _reports(
         for path in listed:
             if path not in seen and _fits(path, pattern) and len(seen) < _MOST:
                 seen.add(path)
-                if (data := _content(container, path, machine)) is not None:
+                if (data := content(container, path, machine)) is not None:
                     yield path, report.form, data
 
 
@@ -141,7 +141,8 @@ def _listed(container: Container, folders: Sequence[str], machine: Machine) -> l
     return sorted(path for path in found if path.startswith("/"))
 
 
-def _content(container: Container, path: str, machine: Machine) -> bytes | None:
+def content(container: Container, path: str, machine: Machine) -> bytes | None:
+    """A regular file of a container, None where it is something else, or too large."""
     taken = io.BytesIO()
     machine.engine.fetch(container.id, path, taken)
     taken.seek(0)

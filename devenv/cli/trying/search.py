@@ -5,20 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Literal, NamedTuple
 
-from devenv import console
 from devenv import desired as wanting
 from devenv.cli import asking
 from devenv.console import warning
-from devenv.errors import EngineError, Fault, InputError
-from devenv.lock.tags import newer
+from devenv.errors import Fault, InputError
 from devenv.manifest import SUITES, requirement
-from devenv.model.container import Process
-from devenv.model.events import ignore
 from devenv.model.manifest import Manifest
 from devenv.trial import bisect, smallest, versions
 from devenv.trial.bisect import Answer
 
-from .sides import fall, named, stand
+from .questions import listed
 from .trial import Found, Trying
 
 Kind = Literal["from", "version"] | versions.Ecosystem
@@ -118,7 +114,8 @@ def _candidates(trying: Trying, wanted: Range) -> tuple[str, ...]:
     elif kind == "version":
         known = tuple(_counted(wanted))
     else:
-        known = _listed(trying, kind, name)
+        with trying.standing() as one:
+            known = listed(one, kind, name, trying.machine)
     return versions.between(wanted.name, wanted.good, wanted.bad, known, kind)
 
 
@@ -146,8 +143,12 @@ def _packages(manifest: Manifest) -> Iterator[tuple[versions.Ecosystem, str, str
     )
     for kind, split, texts in listed:
         yield from ((kind, one.name, one.version) for one in map(split, texts) if one)
-    for path, data in asking.contents(manifest).items():
-        yield from (("python", requirement.normal(one.name), one.version) for one in requirement.names(path, data))
+    for path, data in asking.told(manifest).items():
+        kind = "node" if requirement.is_npm(path) else "python"
+        yield from (
+            (kind, one.name if kind == "node" else requirement.normal(one.name), one.version)
+            for one in requirement.names(path, data)
+        )
 
 
 def _counted(wanted: Range) -> Iterator[str]:
@@ -157,22 +158,3 @@ def _counted(wanted: Range) -> Iterator[str]:
         raise InputError(Fault(wanted.name, 0, 0, f"between {wanted.good} and {wanted.bad} nothing can be counted"))
     low, high = sorted((int(first[2]), int(last[2])))
     yield from (f"{first[0]}{first[1]}{number}" for number in range(low, high + 1))
-
-
-def _listed(trying: Trying, kind: versions.Ecosystem, name: str) -> tuple[str, ...]:
-    """All versions that the environment's own package manager knows of, asked in it."""
-    engine, base = trying.machine.engine, trying.base
-    here = named(base.manifest, f"{base.party.slug}.{trying.mark}-0", trying.machine)
-    printed: list[str] = []
-    one = stand(trying.session, base, here, trying.machine, ignore)
-    try:
-        argv = ("/bin/sh", "-c", versions.COMMANDS[kind], name)
-        code = engine.execute(one.workspace.id, Process(argv, user="0"), printed.append)
-    finally:
-        fall(here, trying.machine)
-    if code:
-        said = "".join(f"\n  {console.clean(line)}" for line in printed[-5:])
-        raise EngineError(
-            f"list the versions of {name}: its package manager says{said}", hint="is there network inside?"
-        )
-    return versions.listed(kind, name, "\n".join(printed), newer)

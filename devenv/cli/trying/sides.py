@@ -6,7 +6,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from devenv import console
@@ -77,21 +77,31 @@ class Unable(DevenvError):
         self.stage: Stage = stage
 
 
-def party(session: Session, baseline: Manifest, section: Section | None, asked: Sequence[str], name: str = "") -> Party:
+Relock = Callable[[str, Sequence[str]], Mapping[str, bytes]]
+"""(package.json, what npm is asked for, `NAME@VERSION`) → the files as npm has them then, by path."""
+
+
+def party(
+    session: Session, baseline: Manifest, section: Section, asked: Sequence[str], relock: Relock, name: str = ""
+) -> Party:
     """The variant that these words ask for (manifest.alter). Raises InputError."""
     from devenv.manifest import Altered, alter
 
     named = [text for text in asked if text in baseline.variants]
     below = load(session, altered=Altered(named[0])) if named else baseline
-    files = {file: data for own in wanting.manifests(below).values() for file, data in asking.contents(own).items()}
+    files = {file: data for own in wanting.manifests(below).values() for file, data in asking.told(own).items()}
     locked = {
         wanting.owner(image): tuple(dist.name for dist in python.packages)
         for image in wanting.manifests(below)
-        if section and (python := part(section, image).python)
+        if (python := part(section, image).python)
     }
     path = os.path.relpath(find(session.folder))
-    altered, changes = alter(path, asked, files=files, locked=locked)
-    return Party(name or altered.called, altered, changes)
+    found = alter(path, asked, files=files, locked=locked)
+    altered = found.altered
+    for file in dict.fromkeys(file for file, _ in found.npm):
+        made = relock(file, [spec for own, spec in found.npm if own == file])
+        altered = altered._replace(files=(*altered.files, *made.items()))
+    return Party(name or altered.called, altered, found.changes)
 
 
 def manifest(session: Session, one: Party, *, serve: bool = False) -> Manifest:
@@ -111,9 +121,9 @@ def seed(own: Manifest, section: Section) -> None:
         locking.write(own, Lock({section.arch: section}))
 
 
-def ready(session: Session, one: Party, own: Manifest, machine: Machine) -> Setup:
-    """Locked, and its images built. Raises Unable, and InputError for what the manifest is to blame for."""
-    options = BuildOptions()
+def ready(session: Session, one: Party, own: Manifest, machine: Machine, *, locked: bool = False) -> Setup:
+    """Locked, and its images built. `locked`: as its lock says, or not at all. Raises Unable."""
+    options = BuildOptions(locked=locked)
     try:
         section = locking.settled(session, own, machine, options)
         prepared = prepare_all(own, section, machine, options)

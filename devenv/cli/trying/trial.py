@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from hashlib import sha256
 from typing import Literal, NamedTuple
@@ -17,6 +17,7 @@ from devenv.cli.project import home, load
 from devenv.cli.session import Session
 from devenv.errors import Fault, InputError
 from devenv.model.container import Environment
+from devenv.model.events import ignore
 from devenv.model.manifest import Manifest
 from devenv.model.trial import Run, Side, Trial, Verdict
 from devenv.trial.recognise import FILES, installed, recognise
@@ -25,8 +26,9 @@ from devenv.trial.verdict import judge, undecided
 from . import history, tree
 from .hall import Due, Hall
 from .packages import differing
+from .questions import relocked
 from .runs import REPORTS, Task
-from .sides import Party, Setup, Unable, fall, manifest, named, party, ready, seed, stand
+from .sides import Party, Setup, Standing, Unable, fall, manifest, named, party, ready, seed, stand
 
 BASELINE = "baseline"
 
@@ -73,6 +75,8 @@ class Trying:
         self.begun = time.time()
         self.sides: list[Side] = []
         self.setups: dict[int, Setup] = {}
+        self.same: Mapping[str, str] = {}
+        """Sides that are to be locked as they were in an earlier trial: their name → the file that says how."""
         self._base: Setup | None = None
         self.task = Task(self.command, recognise(self.command, REPORTS))
         folders = (wanting.absolute(self.written.folder, source.path) for source in self.written.sources)
@@ -92,7 +96,7 @@ class Trying:
         if self._base is None:
             found = self._ready(Party(BASELINE))
             if isinstance(found, Unable):
-                raise found
+                raise found.__cause__ or found
             self._base = found
             self.task = self._task(found)
         return self._base
@@ -116,17 +120,39 @@ class Trying:
         return manifest(self.session, self._party(asked))
 
     def _party(self, asked: Sequence[str], name: str = "") -> Party:
-        return party(self.session, self.written, self.base.section, asked, name)
+        return party(self.session, self.written, self.base.section, asked, self._relocked, name)
+
+    def _relocked(self, file: str, specs: Sequence[str]) -> Mapping[str, bytes]:
+        """What npm makes of a package.json and its lock, asked in the environment."""
+        with self.standing() as one:
+            return relocked(one, file, specs, self.machine)
+
+    @contextmanager
+    def standing(self) -> Iterator[Standing]:
+        """The project as it is written, up for a question."""
+        base = self.base
+        here = named(base.manifest, f"{base.party.slug}.{self.mark}-0", self.machine)
+        one = stand(self.session, base, here, self.machine, ignore)
+        try:
+            yield one
+        finally:
+            fall(here, self.machine)
 
     def _ready(self, own: Party) -> Setup | Unable:
         read = manifest(self.session, own, serve=self.terms.serve)
-        read = read._replace(lock=self._lock(own, read))
+        read = read._replace(lock=self.same.get(own.name) or self._lock(own, read))
         if self._base:
             seed(read, self._base.section)
         try:
-            return ready(self.session, own, read, self.machine)
+            made = ready(self.session, own, read, self.machine, locked=own.name in self.same)
         except Unable as error:
             return error
+        history.keep_lock(self.folder, own.name, made)
+        return made
+
+    def repeat(self, number: int) -> None:
+        """Lock all sides as they were in this trial. Raises NotFound."""
+        self.same = history.kept_locks(self.trials, number)
 
     def _lock(self, own: Party, read: Manifest) -> str:
         """Where a side is locked to: it is the same file as long as everything that it comes from is the same."""

@@ -310,7 +310,7 @@ class Together:
         elif elapsed >= patience(wait.check):
             self._health(number, wait, "unhealthy", self._never(self.actions[number], wait.check, probe, elapsed))
         else:
-            self._later(number, wait, gap(elapsed, wait.check.interval))
+            self._later(number, wait, gap(elapsed, wait.check.interval, alone=len(self.waits) == 1))
 
     def _later(self, number: int, wait: Wait, seconds: float) -> None:
         self.waits[number] = wait._replace(due=self.clock() + seconds)

@@ -17,6 +17,7 @@ from devenv.paths import Paths
 from tests.e2e.conftest import New
 from tests.e2e.place import EXAMPLES, Place
 from tests.engine.conftest import temporary_store
+from tests.engine.standing import left, standing
 
 pytestmark = [pytest.mark.engine, pytest.mark.network]
 
@@ -33,9 +34,18 @@ SERVICES = {
 
 
 @pytest.fixture(scope="module")
-def stack(new: New) -> Place:
+def fresh(new: New, store: Paths) -> tuple[Place, frozenset[str]]:
+    """The stack's folder, and what there is before its first `up`, but for the places that the store makes for any container."""
+    first = new(manifest="from: bootstrap:bookworm\n")
+    first("up")
+    first("down")
+    return new("shop-stack"), standing(store, [])
+
+
+@pytest.fixture(scope="module")
+def stack(fresh: tuple[Place, frozenset[str]]) -> Place:
     """The stack, up."""
-    place = new("shop-stack")
+    place, _ = fresh
     place("up")
     return place
 
@@ -118,10 +128,14 @@ def test_stack_leaves_its_source_tree_as_it_was(stack: Place) -> None:
     assert [line for line in made if line.startswith(f"Only in {stack.folder}")] == []
 
 
-def test_stack_s_data_survives_down_and_up(stack: Place) -> None:
+def test_stack_s_data_survives_down_and_up_and_nothing_else_does(
+    stack: Place, fresh: tuple[Place, frozenset[str]]
+) -> None:
     number = smoke(stack)
+    (environment,) = {row["environment"]["id"] for row in containers(stack).values()}
     stack("down")
     assert containers(stack) == {}
+    assert left(stack.paths, environment, fresh[1], volumes=True) == []
     stack("up")
     assert order(stack, number)["packed"]
     assert smoke(stack) > number

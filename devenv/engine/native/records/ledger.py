@@ -96,6 +96,7 @@ def forget(state: State, paths: Paths, environment: str, *, volumes: bool) -> No
     """Forget an environment; one that keeps its volumes is found again by its row, and by what happened to it."""
     vault.forget(paths, environment)
     names.remove(paths, environment)
+    _close_door(state, paths, environment)
     if volumes:
         remove_tree(paths.volume(environment, ""))
     elif observe.volumes(paths, environment):
@@ -106,6 +107,13 @@ def forget(state: State, paths: Paths, environment: str, *, volumes: bool) -> No
         db.execute("DELETE FROM told WHERE environment = ?", (environment,))
         db.execute("DELETE FROM published WHERE environment = ?", (environment,))
         db.execute("DELETE FROM environment WHERE id = ?", (environment,))
+
+
+def _close_door(state: State, paths: Paths, environment: str) -> None:
+    """It leads to a container that isn't there any more."""
+    for (folder,) in state.db.execute("SELECT folder FROM environment WHERE id = ?", (environment,)).fetchall():
+        with suppress(FileNotFoundError):
+            os.unlink(paths.door(folder))
 
 
 def keep_receipt(paths: Paths, folder: str, receipt: str, door: str) -> None:

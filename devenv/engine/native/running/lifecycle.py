@@ -19,7 +19,7 @@ from ..records import journal, observe, record
 from ..records.state import this_process
 from ..slot import pool
 from ..supervisor import policy
-from . import footing, joining, publishing
+from . import draining, footing, joining, publishing
 from .ground import Ground
 
 _CREATED = observe.HOOKS["on_create"]
@@ -153,9 +153,13 @@ def stop(ground: Ground, container: str) -> Container:
     spec, slot = ground.spec(container)
     note_end(ground, container)
     if found.pid is not None:
+        begun = time.monotonic()
         _withdraw(ground, container, spec)
+        if spec.service and spec.ports:
+            draining.drain(ground, found.pid, spec.stop_grace)
         _signal(ground, container, defaults.stop_signal(spec.stop_signal))
-        if not monitor.wait_exit(found.pid, spec.stop_grace, ground.cancelling):
+        left = max(0.0, begun + spec.stop_grace - time.monotonic())
+        if not monitor.wait_exit(found.pid, left, ground.cancelling):
             if ground.cancelled:
                 raise EngineError(f"stop {spec.name}: interrupted; it was told to end", hint="devenv ps")
             _signal(ground, container, signal.SIGKILL)
@@ -179,11 +183,12 @@ def remove(ground: Ground, container: str) -> None:
     except NotFound:
         return
     spec, slot = ground.spec(container)
+    if found.pid is not None and spec.process.argv:
+        # A command of the user's may have something to write down, or to say: it is among the others until it has ended.
+        found = stop(ground, container)
     # From here on nobody counts it among its environment's: its slot may be somebody else's soon.
     ground.state.db.execute("UPDATE container SET stopped = 2 WHERE id = ?", (container,))
-    if found.pid is not None and spec.process.argv:
-        stop(ground, container)  # a command of the user's may have something to write down
-    elif found.pid is not None:
+    if found.pid is not None:
         _withdraw(ground, container, spec)
         _signal(ground, container, signal.SIGKILL)
         monitor.wait_exit(found.pid, 5.0)

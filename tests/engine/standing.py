@@ -64,10 +64,11 @@ def restart_host(paths: Paths, environments: Collection[str]) -> None:
     """
     state = State(paths.state)
     slots = {number for number, *_ in state.known_slots()}
-    for _ in range(2):  # who starts others first, then whom they started meanwhile
+    # At the same moment, as far as they can tell; a second time, as some may have started others meanwhile.
+    for number in (signal.SIGSTOP, signal.SIGSTOP, signal.SIGKILL):
         for pid in _pids(paths, slots):
             with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+                os.kill(pid, number)
     deadline = time.monotonic() + _PATIENCE
     while any(process_start(pid) is not None for pid in _pids(paths, slots)) and time.monotonic() < deadline:
         time.sleep(0.01)

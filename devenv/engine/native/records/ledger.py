@@ -111,7 +111,8 @@ def forget(state: State, paths: Paths, environment: str, *, volumes: bool) -> No
 
 def _close_door(state: State, paths: Paths, environment: str) -> None:
     """It leads to a container that isn't there any more."""
-    for (folder,) in state.db.execute("SELECT folder FROM environment WHERE id = ?", (environment,)).fetchall():
+    own = "SELECT folder FROM environment WHERE id = ? AND variant = ''"  # a variant has none
+    for (folder,) in state.db.execute(own, (environment,)).fetchall():
         with suppress(FileNotFoundError):
             os.unlink(paths.door(folder))
 

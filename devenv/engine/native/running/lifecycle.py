@@ -153,8 +153,8 @@ def stop(ground: Ground, container: str) -> Container:
     spec, slot = ground.spec(container)
     note_end(ground, container)
     if found.pid is not None:
-        begun = time.monotonic()
         _withdraw(ground, container, spec)
+        begun = time.monotonic()
         if spec.service and spec.ports:
             draining.drain(ground, found.pid, spec.stop_grace)
         _signal(ground, container, defaults.stop_signal(spec.stop_signal))

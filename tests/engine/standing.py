@@ -20,6 +20,9 @@ from devenv.paths import Paths
 _KEPT = ("bases", "blobs", "caches", "hashes", "layers", "locks", "oci", "packages", "receipts", "tools")
 """Folders of a store that are about images."""
 
+_OWN = ("state.db", "key")
+"""Files that are the store's, for all environments."""
+
 _PATIENCE = 10.0
 """Seconds that what ends by itself has for that."""
 
@@ -179,6 +182,6 @@ def _files(paths: Paths, pins: Collection[str]) -> Iterator[str]:
                 names[:] = [name for name in names if name not in _KEPT]
             names[:] = [name for name in names if f"{folder}/{name}" not in pins]
             listed = files if folder == top else (*names, *files)  # the first folders are the store's
-            yield from (f"file {folder}/{name}" for name in listed if not name.startswith("state.db"))
+            yield from (f"file {folder}/{name}" for name in listed if not name.startswith(_OWN))
     if os.path.isdir(secrets):
         yield f"file {secrets}"

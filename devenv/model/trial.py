@@ -53,7 +53,8 @@ class Run(NamedTuple):
 
 
 class Moved(NamedTuple):
-    """A package that isn't the same on both sides: what it belongs to (lock/compare.py), its versions, "" for none.
+    """A package that isn't the same on both sides: what it belongs to (lock/compare.py; `base`: what the image starts from), its
+    versions, "" for none.
 
     `direct`: the manifest, or a file that it names, asks for it by name.
     """

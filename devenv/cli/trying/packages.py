@@ -7,19 +7,38 @@ from collections.abc import Iterator
 from devenv import desired as wanting
 from devenv.cli import asking
 from devenv.lock.compare import moved
+from devenv.lock.parts import part
 from devenv.lock.wants import group
 from devenv.manifest import requirement
+from devenv.model.lock import Section
 from devenv.model.manifest import Manifest
+from devenv.model.plan import PROJECT
 from devenv.model.trial import Moved
 
 from .sides import Setup
 
+_BASE = "base"
+_SHARED = (_BASE, "from", "files")
+
 
 def differing(before: Setup, after: Setup) -> tuple[Moved, ...]:
-    """By group and name."""
+    """By group and name; `base` is what an image starts from, whatever its suite is."""
     direct = {*_asked(before.manifest), *_asked(after.manifest)}
-    found = moved(before.section, after.section)
-    return tuple(Moved(*one, (one.group, requirement.normal(one.name)) in direct) for one in found)
+    found: dict[Moved, None] = {}
+    shared: set[tuple[str, str, str, str]] = set()
+    for image in wanting.manifests(after.manifest):
+        for one in moved(_part(before.section, image), _part(after.section, image)):
+            if image == PROJECT and one.group in _SHARED:
+                shared.add(one)
+            if image == PROJECT or one not in shared:  # or what all images start from is told for each of them
+                where = group(image, one.group)
+                found[Moved(where, *one[1:], (where, requirement.normal(one.name)) in direct)] = None
+    return tuple(found)
+
+
+def _part(section: Section, image: str) -> Section:
+    own = part(section, image)
+    return own._replace(bases=tuple(base._replace(suite=_BASE) for base in own.bases))
 
 
 def _asked(manifest: Manifest) -> Iterator[tuple[str, str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -167,14 +168,16 @@ def test_log_of_several_is_merged_by_time(tmp_path: Path) -> None:
 
 
 def test_log_loses_no_line_while_conmon_writes(conmon: Conmon, tmp_path: Path) -> None:
-    """Begun anew every hundred lines, with a reader that looks all the time."""
-    ended = threading.Event()
+    """Begun anew every hundred lines, at any moment of a reader that looks all the time: twice at least between two beginnings."""
+    ended, looks = threading.Event(), [0]
 
     def work() -> None:
         for number in range(2000):
             conmon.write(str(number))
             if number % 100 == 99:
-                ended.wait(0.02)  # a reader that looks every 50 ms would see less than one in ten beginnings
+                before = looks[0]
+                while looks[0] < before + 2:
+                    time.sleep(0.001)
                 conmon.begin_anew()
         ended.set()
 
@@ -184,6 +187,7 @@ def test_log_loses_no_line_while_conmon_writes(conmon: Conmon, tmp_path: Path) -
     thread.start()
     while not ended.is_set():
         found += [line.text for line in reader.lines()]
+        looks[0] += 1
     thread.join()
     found += [line.text for line in reader.lines()]
     reader.close()

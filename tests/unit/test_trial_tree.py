@@ -34,5 +34,17 @@ def test_any_change_shows(tmp_path: Path) -> None:
     assert len(set(looks)) == 7
 
 
+def test_git_may_look_but_not_move(tmp_path: Path) -> None:
+    (tmp_path / ".git/refs/heads").mkdir(parents=True)
+    (tmp_path / ".git/HEAD").write_text("ref: refs/heads/main")
+    first = seen([str(tmp_path)])
+    (tmp_path / ".git/index").write_text("x")
+    (tmp_path / "swap").write_text("x")
+    (tmp_path / "swap").unlink()
+    assert seen([str(tmp_path)]) == first
+    (tmp_path / ".git/refs/heads/main").write_text("abc")
+    assert seen([str(tmp_path)]) != first
+
+
 def test_what_isnt_there_is_something_too(tmp_path: Path) -> None:
     assert seen([str(tmp_path / "none")]) != seen([str(tmp_path)])

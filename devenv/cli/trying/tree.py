@@ -7,6 +7,9 @@ from collections.abc import Iterator, Sequence
 from hashlib import sha256
 from typing import NamedTuple
 
+_GIT, _OF_GIT = ".git", ("HEAD", "refs", "packed-refs")
+"""What of a repository says which commit it is at; the rest changes with every `git status`, as prompts ask for one."""
+
 
 class Seen(NamedTuple):
     """How many files there are, and a digest of their names, sizes, modes and times of change."""
@@ -40,7 +43,11 @@ def _lines(folder: str) -> Iterator[bytes]:
                 status = entry.stat(follow_symlinks=False)
             except FileNotFoundError:  # it went meanwhile, which the other look will show
                 continue
-            told = (entry.path, status.st_mode, status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
-            yield "\0".join(map(str, told)).encode("utf-8", "surrogateescape") + b"\n"
-            if entry.is_dir(follow_symlinks=False):
+            if os.path.basename(here) == _GIT and entry.name not in _OF_GIT:
+                continue
+            told: tuple[object, ...] = (entry.path, status.st_mode, status.st_ino)
+            if entry.is_dir(follow_symlinks=False):  # whose own times tell of what came and went meanwhile
                 pending.append(entry.path)
+            else:
+                told += (status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+            yield "\0".join(map(str, told)).encode("utf-8", "surrogateescape") + b"\n"

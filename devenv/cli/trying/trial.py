@@ -202,8 +202,6 @@ class Trying:
 
     def _hold(self, numbers: Sequence[int], *, alone: bool = False) -> None:
         able = [one for one in numbers if one in self.setups and not self.sides[one].failed]
-        if 0 not in self.setups or self.sides[0].failed:
-            able = able if numbers and 0 in numbers else []
         dues = [Due(one, len(self.sides[one].runs) + 1, alone) for one in able]
         with console.progress(sys.stderr, self.session.env, time.monotonic) as sink:
             hall = Hall(self.session, self.machine, self.task, self.folder, self.mark, sink, self.terms.timeout)

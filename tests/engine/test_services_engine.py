@@ -535,21 +535,6 @@ def test_stop_sends_the_signal_and_waits_no_longer_than_its_grace(fleet: Fleet) 
     assert ("web-2", "stop", "exit code 137") in fleet.told()
 
 
-def test_after_a_reboot_the_first_that_is_started_has_the_slots_of_all_wired(fleet: Fleet) -> None:
-    made = fleet.up(*(fleet.spec(f"web-{n}") for n in (1, 2, 3)))
-    fleet.all(fleet.native.stop, made)
-    slots = [slot for slot, _, container in fleet.native.state.known_slots() if container in made]
-    marks = ", ".join("?" * len(made))
-    fleet.native.state.db.execute(f"UPDATE slot SET boot = 'before' WHERE container IN ({marks})", made)
-
-    fleet.pool.submit(fleet.native.start, made[0]).result()
-
-    assert [fleet.native.state.slot_wired(slot) for slot in slots] == [True] * 3
-    fleet.all(fleet.native.start, made)
-    fleet.native.connect(fleet.environment.id)
-    assert fleet.run(made[0], "getent hosts web-3 | wc -l") == "1\n"
-
-
 def test_cancel_ends_all_waiting(fleet: Fleet, store: Paths) -> None:
     deaf = "trap '' TERM; echo ready; while :; do sleep 0.05; done"
     made = fleet.up(*(fleet.spec(f"web-{n}", command=deaf, stop_grace=600) for n in (1, 2)))

@@ -18,7 +18,7 @@ PACKAGES = "context devenv-packages "
 """How the inputs begin that are digests of what the lock names."""
 
 _LISTS = {"apt", "python", "python.requirements", "python.packages", "node", "node.packages", "ports", "sources"}
-_SECRET = re.compile(r"secrets\.|env\..*(TOKEN|SECRET|PASS|PWD|KEY|CREDENTIAL|AUTH|DSN)", re.IGNORECASE)
+_SECRET = re.compile(r"(?:^|\.)secrets\.|(?:^|\.)env\..*(TOKEN|SECRET|PASS|PWD|KEY|CREDENTIAL|AUTH|DSN)", re.IGNORECASE)
 _DIGEST = re.compile(r"(sha256:)?[0-9a-f]{64}")
 _CUT = re.compile(r"… \(sha256 [0-9a-f]{12}\)$")
 _MOUNT = ("target", "source", "from", "id", "readonly", "required", "sharing", "mode", "uid", "gid", "size", "env")
@@ -188,9 +188,16 @@ def _renamed(change: Change) -> Change:
     return Change(name, change.before, change.after)
 
 
+def concealed(text: str) -> str:
+    """`NAME=VALUE` as it may be shown and kept; a name in capitals is a variable's."""
+    name, sign, value = text.partition("=")
+    dotted = f"env.{name}" if name.isupper() else name
+    return f"{name}={HIDDEN}" if sign and shown(dotted, value) == HIDDEN else text
+
+
 def shown(name: str, value: str) -> str:
     """A value as it may be shown."""
-    if value and _SECRET.match(name):
+    if value and _SECRET.search(name):
         return HIDDEN
     if name == "clock" and value.isascii() and value.isdecimal():
         from datetime import UTC, datetime  # rarely told, and `up` shouldn't wait for it

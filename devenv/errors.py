@@ -18,6 +18,9 @@ from typing import NamedTuple
 THE_NETWORK = "the network"
 """How the hint begins of every error that the network, or who is asked there, is to blame for."""
 
+FREE_SPACE = "free some space"
+"""The same of what a full disk is to blame for."""
+
 
 class Fault(NamedTuple):
     """One thing wrong in an input: where (1-based line and column; 0 when unknown), what, and the fix."""
@@ -48,8 +51,8 @@ class DevenvError(Exception):
 
     @property
     def outside(self) -> bool:
-        """Whether the network is to blame, so that the same may well work another time."""
-        return self.hint.startswith(THE_NETWORK)
+        """Whether the network is to blame, or a full disk, so that the same may well work another time."""
+        return self.hint.startswith((THE_NETWORK, FREE_SPACE))
 
 
 class InputError(DevenvError):

@@ -59,6 +59,8 @@ def told(manifest: Manifest) -> Mapping[str, bytes]:
         return contents(manifest)
     file = os.path.normpath(os.path.join(os.path.dirname(lock), "package.json"))
     edited = dict(manifest.edited)
+    if file not in edited and not os.path.lexists(os.path.join(manifest.folder, file)):
+        return contents(manifest)
     return {**contents(manifest), file: edited.get(file) or _content(manifest.folder, file)}
 
 

@@ -17,9 +17,10 @@ _WIDEST = 60
 _SAID = 5
 # What apt, uv and npm begin a line with that says why; what uv goes on with has a frame.
 _TELLING = re.compile(r"^(E: |\s*(×|├─▶|╰─▶|error\b|cause: |hint: )|npm (error|ERR!))|No solution|Because ")
-_NETWORK = re.compile(
+NETWORK = re.compile(
     r"Temporary failure resolving|Could not (connect|resolve)|Connection (refused|timed out|reset)|dns error|timed out"
-    r"|ENOTFOUND|EAI_AGAIN|ECONNRE(FUSED|SET)|ETIMEDOUT|error sending request"
+    r"|ENOTFOUND|EAI_AGAIN|ECONNRE(FUSED|SET)|ETIMEDOUT|error sending request|HTTP(?: status server)? error[^\n]{0,20}5\d\d|\b50[234] [A-Z]"
+    r"|Bad Gateway|Service Unavailable"
 )
 _VERSIONED = {"python.version": "Python ", "node.version": "Node.js "}
 _ASKING = {"python.network": ("python.packages", "python.requirements"), "node.network": ("node.packages",)}
@@ -53,7 +54,7 @@ def blame(manifest: Manifest, step: Step, output: Sequence[str]) -> tuple[str, s
     hint = _HINTS.get(keys[0].partition(".")[0], "")
     if re.search("Git executable not found|spawn git", "\n".join(output)):
         hint = "add `git` under `apt:`: repositories are fetched with it"
-    if _NETWORK.search("\n".join(output)):
+    if NETWORK.search("\n".join(output)):
         hint = f"{THE_NETWORK} or the package archive failed: try again, `devenv doctor` checks both"
     return (
         f"{guilty.place}: {guilty.called}: {what} {guilty.name} failed",

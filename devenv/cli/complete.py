@@ -132,12 +132,16 @@ def _own(context: typer.Context, incomplete: str) -> list[str]:
 
 
 def variants(context: typer.Context, incomplete: str) -> list[str]:
-    """The variants of this project that have an environment."""
+    """The manifest's variants, and those that have an environment."""
     from devenv.cli.known import folder
+    from devenv.cli.project import load
+    from devenv.model.container import KEPT
 
     try:
         here = folder(context.obj)
-        known = {one.variant for one in context.obj.observer().environments() if one.folder == here and one.variant}
+        found = (one.variant for one in context.obj.observer().environments() if one.folder == here)
+        known = {name.removeprefix(KEPT) for name in found if name and not name.startswith("run:")}
+        known |= {*load(context.obj).variants}
     except DevenvError:
         return []
     return sorted(name for name in known if name.startswith(incomplete))

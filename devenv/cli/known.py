@@ -10,7 +10,7 @@ from devenv.console import warning
 from devenv.desired import MAIN
 from devenv.engine import Observer
 from devenv.errors import DevenvError, NotFound
-from devenv.model.container import Container, Environment
+from devenv.model.container import KEPT, Container, Environment
 from devenv.model.image import Image
 
 
@@ -43,11 +43,17 @@ def known_home(session: Session, engine: Observer, name: str = "") -> Environmen
         if engine.environment(utf8(here), session.variant) is None:  # its manifest may be gone, yet `down` must work
             raise
         where = here
-    found = engine.environment(where, session.variant)
+    found = _there(session, engine, where)
     if found is None:
         what, option = (f" {session.variant}", f" --variant {session.variant}") if session.variant else ("", "")
         raise NotFound(f"{where}: has no environment{what} yet", hint=f"`devenv up{option}` brings it up")
     return found
+
+
+def _there(session: Session, engine: Observer, where: str) -> Environment | None:
+    """The environment of a project folder that the command is about: of a variant, its own before what `try --keep` left."""
+    found = engine.environment(where, session.variant)
+    return found or (engine.environment(where, f"{KEPT}{session.variant}") if session.variant else None)
 
 
 def known_id(session: Session, engine: Observer) -> str:
@@ -61,7 +67,7 @@ def known_id(session: Session, engine: Observer) -> str:
 def untouched(session: Session, engine: Observer) -> bool:
     """Whether the project we are in has no environment."""
     try:
-        return engine.environment(folder(session), session.variant) is None
+        return _there(session, engine, folder(session)) is None
     except NotFound:
         return False
 

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from shlex import join, split
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperCommand
 
+from devenv.changes import HIDDEN, concealed
 from devenv.cli import complete, options
 from devenv.cli.session import Session
 from devenv.cli.written import write_new
-from devenv.errors import Fault, InputError
+from devenv.errors import CommandFailed, DevenvError, Fault, InputError
+from devenv.model.container import KEPT
 from devenv.model.trial import Trial
+
+if TYPE_CHECKING:
+    from devenv.cli.trying.trial import Terms
 
 _COMMAND = "devenv.command"
 """Where a context has the words behind `--`, None when there was none."""
@@ -104,7 +111,7 @@ def attempt(
 
     Example:  devenv try next --keep && devenv shell --variant next
     """
-    from devenv.cli.trying.applying import applied
+    from devenv.cli.trying.applying import applied, texts
     from devenv.cli.trying.trial import Terms, Trying
 
     session: Session = context.obj
@@ -113,24 +120,37 @@ def attempt(
         wanted, words = _once_more(session, repeat, wanted)
     elif not wanted:
         raise InputError(Fault("try", 0, 0, "with what? No change is named", "such as devenv try django=6.0"))
-    trying = Trying(session, join(words) if words else "", Terms(again, timed, jobs, timeout or None, serve))
-    with trying.open():
+    terms = Terms(again, timed, jobs, timeout or None, serve)
+    trying = Trying(session, join(words) if words else "", terms)
+    with _judging(), trying.open():
         if repeat:
             trying.repeat(repeat)
         trying.refer()
         number = trying.add(wanted)
+        due = texts(trying.written, trying.parties[number]) if apply and number in trying.setups else {}
         trying.run()
-        one = trying.finish("try", _again("try", wanted, words))
-        kept = trying.keep() if keep else ()
-        written = applied(trying.setups[number]) if apply and one.code == 0 else ()
-    code = _told(session, one, as_json=as_json)
-    for here in kept:
-        print(f"kept {here.name}: devenv shell --variant {here.variant}", file=sys.stderr)
-    if written:
-        print(f"written: {', '.join(written)}", file=sys.stderr)
-    elif apply:
-        print("nothing was written: it isn't without a regression", file=sys.stderr)
-    return code
+        one = trying.finish("try", _again("try", wanted, words, terms))
+        _told(session, one, as_json=as_json)
+        if apply and one.code == 0:
+            written = applied(trying.written, trying.setups[number].section, due)
+            print(f"written: {', '.join(written)}", file=sys.stderr)
+        elif apply:
+            print("nothing was written: it isn't without a regression", file=sys.stderr)
+        for here in trying.keep() if keep else ():
+            variant = here.variant.removeprefix(KEPT)
+            print(f"kept {here.name}: devenv shell --variant {variant}", file=sys.stderr)
+    return one.code
+
+
+@contextmanager
+def _judging() -> Iterator[None]:
+    """Whatever keeps a trial from being judged ends it with 2: 1 is a regression."""
+    try:
+        yield
+    except DevenvError as error:
+        if error.exit_code != 1:
+            raise
+        raise CommandFailed(error.message, code=2, hint=error.hint) from error
 
 
 def matrix(
@@ -177,9 +197,10 @@ def matrix(
 
     session: Session = context.obj
     words = context.meta[_COMMAND]
-    trying = Trying(session, join(words) if words else "", Terms(again, timed, jobs, timeout or None, serve))
+    terms = Terms(again, timed, jobs, timeout or None, serve)
+    trying = Trying(session, join(words) if words else "", terms)
     wanted = combined(axes or (), variants or (), exclude or (), include or (), trying.written.variants)
-    with trying.open():
+    with _judging(), trying.open():
         trying.refer()
         for combination in wanted:
             trying.add(combination)
@@ -190,7 +211,7 @@ def matrix(
             *_options("--exclude", exclude),
             *_options("--include", include),
         ]
-        one = trying.finish("matrix", _again("matrix", given, words))
+        one = trying.finish("matrix", _again("matrix", given, words, terms))
     return _told(session, one, as_json=as_json)
 
 
@@ -227,11 +248,12 @@ def bisect(
             Fault("bisect", 0, 0, "one NAME=GOOD..BAD at a time", "several changes: devenv bisect --changes …")
         )
     ranged = None if changes else asked_range(wanted[0])
-    trying = Trying(session, join(words) if words else "", Terms(again, 0, jobs, timeout or None, serve))
-    with trying.open():
+    terms = Terms(again, 0, jobs, timeout or None, serve)
+    trying = Trying(session, join(words) if words else "", terms)
+    with _judging(), trying.open():
         found = first_bad(trying, ranged) if ranged else guilty_of(trying, wanted)
         given = [*(["--changes"] if changes else []), *wanted]
-        one = trying.finish("bisect", _again("bisect", given, words), found)
+        one = trying.finish("bisect", _again("bisect", given, words, terms), found)
     return _told(session, one, as_json=as_json)
 
 
@@ -249,12 +271,23 @@ def _once_more(session: Session, number: int, given: list[str]) -> tuple[list[st
         raise InputError(Fault("--repeat", 0, 0, why, "devenv try --repeat N"))
     words = split(one.again)[2:]
     cut = words.index("--") if "--" in words else len(words)
-    return words[:cut], words[cut + 1 :] or None
+    wanted = [word for word in words[:cut] if not word.startswith("-")]
+    if any(word.endswith(HIDDEN) for word in wanted):
+        raise InputError(Fault("--repeat", 0, 0, "a secret's value isn't kept", f"say it again: {one.again}"))
+    return wanted, words[cut + 1 :] or None
 
 
-def _again(verb: str, words: list[str], command: list[str] | None) -> str:
-    """The same once more, as it is typed."""
-    return join(["devenv", verb, *words, *(["--", *command] if command else [])])
+def _again(verb: str, words: list[str], command: list[str] | None, terms: Terms) -> str:
+    """The same once more, as it is typed; without the value of a secret."""
+    given = (
+        ("--again", terms.again, 2),
+        ("--timed", terms.timed, 0),
+        ("--jobs", terms.jobs, 0),
+        ("--timeout", terms.timeout, None),
+    )
+    options = [f"{name}={value:g}" for name, value, usual in given if value != usual]
+    options += ["--serve"] if terms.serve else []
+    return join(["devenv", verb, *map(concealed, words), *options, *(["--", *command] if command else [])])
 
 
 def report(
@@ -264,7 +297,10 @@ def report(
     html: Annotated[
         str,
         typer.Option(
-            "--html", metavar="FILE", help="Write one page that needs nothing else.", autocompletion=complete.files
+            "--html",
+            metavar="FILE",
+            help="Write one page that needs nothing else; - for stdout.",
+            autocompletion=complete.files,
         ),
     ] = "",
     markdown: Annotated[bool, typer.Option("--markdown", help="Print it for a pull request.")] = False,
@@ -284,7 +320,9 @@ def report(
         showing.listed(history.every(trials), session.env, as_json=as_json)
         return 0
     one = history.read(trials, number or history.last(trials))
-    if html:
+    if html == "-":
+        print(showing.page(one, history.logs(trials, one)), end="")
+    elif html:
         target = os.path.join(session.folder, html)
         write_new(target, showing.page(one, history.logs(trials, one)), force=True)
         print(target)

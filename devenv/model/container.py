@@ -93,6 +93,10 @@ class Container(NamedTuple):
     """When it is to be started again, Unix seconds: while it is `restarting`."""
 
 
+KEPT = "try:"
+"""What the variants of environments begin with that `try --keep` left; no `variants:` can be called so."""
+
+
 class Environment(NamedTuple):
     """A project folder and a variant. `id` is unique on this host and stable for the folder; `name` is for people."""
 

@@ -36,6 +36,8 @@ def read(data: bytes, file: str, root: str = "") -> Report:
         raise InputError(Fault(file, error.lineno, error.colno, f"it is no JSON: {error.msg}")) from error
     except RecursionError as error:
         raise InputError(Fault(file, 0, 0, "its lists and objects are nested too deeply")) from error
+    except ValueError as error:  # a number of more digits than Python reads
+        raise InputError(Fault(file, 0, 0, f"it is no report of Jest's: {error}")) from error
     if not isinstance(document, dict) or not isinstance(document.get("testResults"), list):
         raise InputError(Fault(file, 0, 0, "it is no report of Jest's: it has no list `testResults`"))
     told: list[Told] = []
@@ -68,7 +70,8 @@ def _suite(suite: dict[str, object], root: str) -> Iterator[Told]:
 
 
 def _text(value: object, most: int) -> str:
-    return value[:most] if isinstance(value, str) else ""
+    """Half of a pair of surrogates, as JSON may have it, is no text."""
+    return value[:most].encode(errors="replace").decode() if isinstance(value, str) else ""
 
 
 def _seconds(milliseconds: object) -> float:

@@ -15,7 +15,7 @@ VERSION = 1
 
 def written(trial: Trial) -> str:
     """The text of a trial's file."""
-    return json.dumps({"version": VERSION, **plain(trial)}, ensure_ascii=False, indent=1) + "\n"
+    return json.dumps({"version": VERSION, **plain(trial)}, indent=1) + "\n"
 
 
 def read(text: str, path: str) -> Trial:
@@ -25,6 +25,8 @@ def read(text: str, path: str) -> Trial:
         if not isinstance(data, dict) or data.pop("version", None) != VERSION:
             raise StoreError(f"{path}: was written by another devenv", hint="remove its folder")
         trial: Trial = _made(Trial, data)
+        if len(trial.verdicts) != len(trial.variants):
+            raise TypeError("it hasn't a verdict on each variant")
         return trial
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise StoreError(f"{path}: is no trial: {error}", hint="remove its folder") from error

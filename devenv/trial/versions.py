@@ -14,7 +14,7 @@ Ecosystem = Literal["python", "node", "apt"]
 
 COMMANDS: dict[Ecosystem, str] = {
     "python": 'python -m pip index versions --disable-pip-version-check --pre "$0"',
-    "node": 'npm view --json "$0" versions',
+    "node": 'said=$(mktemp); npm view --json "$0" versions 2> "$said" || { cat "$said"; exit 1; }',
     "apt": 'apt-get update -qq >&2 && apt-cache madison "$0"',
 }
 """Shell commands that list all versions of the name they are given as $0."""

@@ -19,7 +19,7 @@ _NAME, _PINNED = "rich", "13.7.1"
 _EACH = ("13.8.0", "13.8.1", "13.9.0")
 """Tried one by one, each for the first time."""
 _MATRIX = ("13.9.1", "13.9.2", "13.9.3", "13.9.4")
-_FIRST, _BROKEN = "10.0.0", "12.5.0"
+_FIRST, _BROKEN = "12.0.0", "12.5.0"
 _REST = ("pytest==8.3.5", "requests==2.32.3", "flask==3.0.3", "sqlalchemy==2.0.36", "pandas==2.2.3")
 _CHECK = ("python", "-c", "import rich, flask, pandas")
 _BREAKS = (

@@ -129,7 +129,7 @@ def test_a_name_that_could_be_nothing_is_refused_before_anything(notes: Place) -
 def test_both_sides_can_be_kept_and_entered(notes: Place) -> None:
     before = seen([notes.folder])
     done = notes("try", "pytest=8.3.4", "--keep")
-    assert "kept flask-upgrade.pytest-8.3.4: devenv shell --variant pytest-8.3.4" in done.err
+    assert "kept flask-upgrade.try-pytest-8.3.4: devenv shell --variant pytest-8.3.4" in done.err
     ask = ("exec", "-T", "--variant")
     shown = [notes(*ask, one, "--", "pytest", "--version") for one in ("baseline", "pytest-8.3.4")]
     assert [one.out.split()[1] for one in shown] == ["8.3.5", "8.3.4"]
@@ -172,6 +172,7 @@ def test_an_interrupted_trial_leaves_nothing_and_what_a_killed_one_left_goes_wit
         if number != signal.SIGKILL:
             assert left(notes) == []
     assert len(left(notes)) == 2
+    assert interrupted_early(notes) == []
     judged(notes, "try", "pytest=8.3.4", "--", "true", code=0)
 
 
@@ -215,6 +216,49 @@ def test_a_project_of_npm_is_tried_with_what_npm_makes_of_it(new: New) -> None:
     )["variants"]
     assert ("express", "4.21.0", True) in [(one["name"], one["after"], one["direct"]) for one in side["packages"]]
     assert side["verdict"]["passed"] > 0
+
+
+def interrupted_early(notes: Place) -> list[str]:
+    """What is left when the second side is just being brought up."""
+    running = subprocess.Popen(
+        [sys.executable, "-m", "devenv", "try", "pytest=8.3.4", "--", "sleep", "62"],
+        cwd=notes.folder,
+        env=notes.env(),
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert running.stderr
+    while not running.stderr.readline().startswith("→ up pytest=8.3.4"):
+        assert running.poll() is None, "it ended too early"
+    running.send_signal(signal.SIGINT)
+    running.stderr.read()
+    assert running.wait(60) == 130
+    return left(notes)
+
+
+def test_a_variant_of_the_manifest_that_is_up_is_no_business_of_a_trial(notes: Place, new: New) -> None:
+    place = new("flask-upgrade")
+    place.change("devenv.yml", "  trixie: {from: bootstrap:trixie}", "  next: {env: {A: x}}")
+    place.write("devenv.lock.yml", notes.read("devenv.lock.yml"))
+    place("up", "--variant", "next")
+    place("exec", "-T", "--variant", "next", "--", "touch", "/srv/mine")
+    place("try", "next", "--keep", "--", "true")
+    place("exec", "-T", "--variant", "next", "--", "test", "-e", "/srv/mine")
+    place("down", "--volumes", "--variant", "next")  # the user's own
+    place("exec", "-T", "--variant", "next", "--", "test", "!", "-e", "/srv/mine")  # now what the trial kept
+    for one in ("next", "baseline"):
+        place("down", "--volumes", "--variant", one)
+    assert left(place) == []
+
+
+def test_a_command_that_leaves_something_running_ends_all_the_same(notes: Place) -> None:
+    judged(notes, "try", "pytest=8.3.4", "--", "sh", "-c", "sleep 600 & true", code=0)
+
+
+def test_one_that_takes_too_long_is_ended_and_not_judged(notes: Place) -> None:
+    trial = judged(notes, "try", "pytest=8.3.4", "--timeout", "1", "--", "sleep", "60", code=2)
+    assert [run["code"] for side in (trial["baseline"], *trial["variants"]) for run in side["runs"]] == [None, None]
+    assert "--timeout=1" in trial["again"]
 
 
 def test_trials_are_kept_and_shown_again(notes: Place) -> None:

@@ -256,6 +256,7 @@ KNOWS = {
         "signals",
     },
     "cli": {
+        "beneath",
         "build",
         "changes",
         "clean",

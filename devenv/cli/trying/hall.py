@@ -1,12 +1,10 @@
-"""Sides and a task → a Trial: as many at a time as asked for, again where a verdict needs it, and everything down at the end."""
+"""Setups and runs that are due → Runs: each side brought up for its run, so many at a time, and down again."""
 
 from __future__ import annotations
 
 import os
-import time
 from collections import deque
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from devenv.cli.session import Machine, Session
@@ -18,12 +16,9 @@ from devenv.model.trial import Run
 from .runs import Task, Told, attend, result
 from .sides import Setup, Standing, Unable, fall, named, stand
 
-_LOOK = 0.2
-"""Seconds between two looks at the clock while commands run that may not take for ever."""
-
 
 class Due(NamedTuple):
-    """A run to be made: which of the setups, the how many-th run of it; `alone`: while nothing else runs."""
+    """A run to be made: of which of the setups, the how many-th run of it; `alone`: while nothing else runs."""
 
     side: int
     number: int
@@ -31,18 +26,22 @@ class Due(NamedTuple):
 
 
 class Hall:
-    """Where sides meet: brings each up for its run, no more than so many at a time, and down again.
-
-    `folder` takes the logs, `mark` tells the environments of one trial from those of any other. `timeout` in seconds.
+    """Where sides meet. `folder` takes the logs, `mark` tells the environments of one trial from those of any other; `task` says
+    what is run on a side.
     """
 
     def __init__(
-        self, session: Session, machine: Machine, task: Task, folder: str, mark: str, sink: Sink, timeout: float | None
+        self, session: Session, machine: Machine, task: Callable[[Setup], Task], folder: str, mark: str, sink: Sink
     ) -> None:
-        self.session, self.machine, self.task, self.folder = session, machine, task, folder
-        self.mark, self.sink, self.timeout = mark, sink, timeout
+        self.session, self.machine, self.task, self.folder, self.mark, self.sink = (
+            session,
+            machine,
+            task,
+            folder,
+            mark,
+            sink,
+        )
         self.up: dict[int, tuple[Due, Standing]] = {}
-        self.late: set[int] = set()
 
     def hold(self, dues: Sequence[Due], setups: Mapping[int, Setup], jobs: int) -> dict[Due, Run | Unable]:
         """Make these runs, in this order; what came of each. An interruption passes through, with nothing left up."""
@@ -57,26 +56,25 @@ class Hall:
                         self._begin(crew, number, due, setups[due.side])
                     except Unable as error:
                         found[due] = error
-                if self.up and (done := crew.take(_LOOK if self.timeout else None)):
+                if self.up and (done := crew.take(None)):
                     due, one = self.up[done.number]
                     found[due] = self._end(done, due, one)
-                self._hurry()
         finally:
-            for _, one in self.up.values():
-                fall(one.environment, self.machine)  # which ends what runs there
+            for due, one in self.up.values():
+                self._fall(due, one)  # which ends what runs there
             self.up.clear()
             crew.dismiss()
         return found
 
     def _begin(self, crew: Crew, number: int, due: Due, setup: Setup) -> None:
-        name = self._name(due, setup)
-        here = named(setup.manifest, f"{setup.party.slug}.{self.mark}-{due.side}", self.machine)
+        name, task = self._name(due, setup), self.task(setup)
+        here = named(setup.manifest, setup.party.slug, self.machine, f"{self.mark}-{due.side}")
         one = stand(self.session, setup, here, self.machine, self.sink)
         self.up[number] = (due, one)
         self.sink(Event("started", name))
 
         def work() -> Told:
-            return attend(one, self.task, self.machine, self._log(due, setup), said)
+            return attend(one, task, self.machine, self._log(due, setup), said)
 
         def said(line: str) -> None:
             self.sink(Event("output", name, line))
@@ -86,27 +84,27 @@ class Hall:
     def _end(self, done: Done, due: Due, one: Standing) -> Run:
         """The run that is over, its side taken down."""
         try:
-            if done.error is not None and not isinstance(done.error, DevenvError):
+            if done.error is not None:  # a bug, or an interruption
                 raise done.error
-            told = done.answer if done.error is None else Told(-1, time.time(), 0.0, None, (str(done.error),))
-            ended = done.number in self.late or done.error is not None
+            told: Told = done.answer
             log = self._log(due, one.setup)
-            run = result(one, self.task, told, self.machine, log, alone=due.alone, ended=ended)
+            run = result(one, self.task(one.setup), told, self.machine, log, alone=due.alone)
         finally:
-            fall(one.environment, self.machine)
+            self._fall(due, one)
             del self.up[done.number]
-        text = "" if run.code == 0 else "took too long" if ended else f"exit code {run.code}"
-        self.sink(Event("done", self._name(due, one.setup), text, run.seconds))
+        name = self._name(due, one.setup)
+        if told.trouble:
+            self.sink(Event("warning", name, told.trouble))
+        text = "it took too long" if told.late else "" if told.code == 0 else f"exit code {told.code}"
+        self.sink(Event("done", name, text, run.seconds))
         return run
 
-    def _hurry(self) -> None:
-        """End what takes too long."""
-        for number, (_, one) in self.up.items():
-            begun = one.begun
-            if self.timeout and number not in self.late and time.monotonic() - begun > self.timeout:
-                self.late.add(number)
-                with suppress(DevenvError):  # it ended just now
-                    self.machine.engine.stop(one.workspace.id)
+    def _fall(self, due: Due, one: Standing) -> None:
+        """Take a side down; what can't be is said, and the next trial tries again."""
+        try:
+            fall(one.environment, self.machine)
+        except DevenvError as error:
+            self.sink(Event("warning", self._name(due, one.setup), str(error)))
 
     def _name(self, due: Due, setup: Setup) -> str:
         again = f", run {due.number}" if due.number > 1 else ""

@@ -5,10 +5,12 @@ from __future__ import annotations
 import fcntl
 import os
 import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from hashlib import sha256
 
+from devenv.beneath import remove_tree
 from devenv.cli.known import folder
 from devenv.cli.session import Machine, Session
 from devenv.desired import environment
@@ -20,12 +22,16 @@ from devenv.model.trial import Trial
 from devenv.paths import locate
 from devenv.trial import record
 
-from .sides import Setup, fall
+from .sides import RUN, Setup, fall
 
 _FILE = "trial.json"
 _HELD = "held"
-_LOG = 8 << 20
-_OURS = re.compile(r".*\.t([0-9]+)-[0-9]+")
+_LOG = 24 << 20
+_KEPT = 50
+"""Trials of a project that are kept."""
+_OLD = 30 * 86400
+"""Seconds after which a lock of a variant is made anew."""
+_OURS = re.compile(rf"{RUN}t([0-9]+)-.*")
 
 
 def place(session: Session, environment: str) -> str:
@@ -44,6 +50,7 @@ def begun(trials: str) -> Iterator[str]:
                 os.mkdir(f"{trials}/{number}", 0o700)
                 break
             number += 1
+        _prune(trials, number)
         held = os.open(f"{trials}/{number}/{_HELD}", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise EngineError(f"keep a trial in {trials}: {error.strerror}") from error
@@ -67,6 +74,21 @@ def under_way(trials: str, number: int) -> bool:
     finally:
         os.close(held)
     return False
+
+
+def _prune(trials: str, newest: int) -> None:
+    """Forget all trials but the last ones, those too that never came to their end, and locks that no trial has used for long."""
+    done = [number for number in finished(trials) if number != newest]
+    gone = {*done[:-_KEPT], *(number for number in numbers(trials) if number not in done and number != newest)}
+    for number in gone:
+        if not under_way(trials, number):
+            remove_tree(f"{trials}/{number}")
+    old = time.time() - _OLD
+    with suppress(FileNotFoundError):
+        for name in os.listdir(f"{trials}/locks"):
+            with suppress(FileNotFoundError):
+                if os.stat(f"{trials}/locks/{name}").st_mtime < old:
+                    os.unlink(f"{trials}/locks/{name}")
 
 
 def lock(trials: str, digest: str) -> str:

@@ -8,11 +8,14 @@ from collections.abc import Mapping, Sequence
 from shlex import join, quote
 
 from devenv import console
+from devenv import desired as wanting
+from devenv.cli.blame import NETWORK
 from devenv.cli.session import Machine
 from devenv.desired import SHELL
-from devenv.errors import EngineError
+from devenv.errors import THE_NETWORK, EngineError
 from devenv.lock.tags import newer
-from devenv.model.container import Process
+from devenv.model.container import Container, Process
+from devenv.model.plan import PROJECT
 from devenv.trial import versions
 
 from .runs import content
@@ -22,9 +25,17 @@ _FOLDER = "/tmp/devenv-npm"
 _SAID = 5
 
 
-def listed(one: Standing, kind: versions.Ecosystem, name: str, machine: Machine) -> tuple[str, ...]:
-    """All versions of a package, the oldest first. Raises EngineError."""
-    printed = _asked(one, f"list the versions of {name}", (*SHELL, versions.COMMANDS[kind], name), machine)
+def listed(
+    one: Standing, kind: versions.Ecosystem, name: str, machine: Machine, image: str = PROJECT
+) -> tuple[str, ...]:
+    """All versions of a package that an image's package manager knows of, the oldest first. Raises EngineError."""
+    argv = (*SHELL, versions.COMMANDS[kind], name)
+    service = wanting.owner(image)
+    replicas = (each for each in machine.engine.containers(one.environment.id) if each.service == service)
+    where = next(replicas, None) if service else one.workspace
+    if where is None:
+        raise EngineError(f"list the versions of {name}: no container of {service} is up")
+    printed = _asked(where, f"list the versions of {name}", argv, machine)
     return versions.listed(kind, name, "\n".join(printed), newer)
 
 
@@ -45,15 +56,17 @@ def relocked(one: Standing, file: str, specs: Sequence[str], machine: Machine) -
         ("npm", "install", "--package-lock-only", "--ignore-scripts", "--no-audit", "--no-fund", "--save-exact", *specs)
     )
     script = f"rm -rf {_FOLDER} && mkdir {_FOLDER} && cp {files} {_FOLDER} && cd {_FOLDER} && {npm}"
-    _asked(one, f"resolve {', '.join(specs)}", (*SHELL, script), machine)
+    _asked(one.workspace, f"resolve {', '.join(specs)}", (*SHELL, script), machine)
     found = {posixpath.join(folder, name): content(one.workspace, f"{_FOLDER}/{name}", machine) for name in names}
     return {path: data for path, data in found.items() if data is not None}
 
 
-def _asked(one: Standing, what: str, argv: Sequence[str], machine: Machine) -> list[str]:
+def _asked(where: Container, what: str, argv: Sequence[str], machine: Machine) -> list[str]:
     """What it printed. Raises EngineError when it fails."""
     printed: list[str] = []
-    if machine.engine.execute(one.workspace.id, Process(tuple(argv), user="0"), printed.append):
+    if machine.engine.execute(where.id, Process(tuple(argv), user="0"), printed.append):
         said = "".join(f"\n  {console.clean(line)}" for line in printed[-_SAID:])
-        raise EngineError(f"{what}: its package manager says{said}", hint="is there network inside?")
+        failed = NETWORK.search("\n".join(printed))
+        hint = f"{THE_NETWORK} failed: try again, `devenv doctor` checks it" if failed else "does it know this version?"
+        raise EngineError(f"{what}: its package manager says{said}", hint=hint)
     return printed

@@ -8,15 +8,17 @@ import os
 import posixpath
 import tarfile
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from shlex import quote
+from threading import Timer
 from typing import NamedTuple
 
 from devenv.cli.session import Machine
 from devenv.desired import SHELL
-from devenv.errors import DevenvError
+from devenv.errors import DevenvError, EngineError
 from devenv.model.container import Container, Process
-from devenv.model.manifest import Pairs
 from devenv.model.trial import Notice, Run
 from devenv.trial import notices
 from devenv.trial.heard import Heard, heard
@@ -28,67 +30,105 @@ REPORTS = "/tmp/devenv-trial"
 """Where tools are told to write their reports, inside."""
 
 _LARGEST = 64 << 20
-_PRINTED = 16 << 20
+_ALL = 256 << 20
+_HEAD, _TAIL = 16 << 20, 4 << 20
+"""Of what a command prints, characters at its beginning and at its end that are kept."""
 _MOST = 500
 
 
 class Task(NamedTuple):
-    """What is run on each side: the command as a shell has it, and how its tests are heard."""
+    """What is run on a side: the command as a shell has it, how its tests are heard, the most seconds it may take."""
 
     command: str
     listener: Listener
-    environment: Pairs = ()
+    timeout: float | None = None
 
 
 class Told(NamedTuple):
-    """What a command did, its reports still inside. `started` in Unix seconds."""
+    """What a command did, its reports still inside. `started` in Unix seconds; `late`: it was ended, as it took too long.
+
+    `trouble`: why it couldn't be run to its end.
+    """
 
     code: int
     started: float
     seconds: float
     cpu: float | None
     printed: tuple[str, ...]
+    cut: bool = False
+    late: bool = False
+    trouble: str = ""
 
 
 class _Log:
-    """Everything that is printed goes into the file, as it comes; what is read of it later is its beginning and its end."""
+    """What is printed, into the file as it comes; of very much, the beginning and the end."""
 
     def __init__(self, path: str, said: Callable[[str], None]) -> None:
         self.file = open(path, "w", encoding="utf-8", errors="backslashreplace")  # noqa: SIM115  # closed by whoever has it
-        self.said, self.lines, self.size = said, [], 0  # type: ignore[var-annotated]
+        self.said = said
+        self.head: list[str] = []
+        self.tail: deque[str] = deque()
+        self.size = self.kept = self.left = 0
 
     def __call__(self, line: str) -> None:
-        self.file.write(f"{line}\n")
         self.said(line)
-        self.size += len(line)
-        if self.size < _PRINTED:
-            self.lines.append(line)
+        self.size += len(line) + 1
+        if self.size <= _HEAD:
+            self.head.append(line)
+            self.file.write(f"{line}\n")
+            return
+        self.tail.append(line[:_TAIL])
+        self.kept += len(self.tail[-1]) + 1
+        while self.kept > _TAIL:
+            self.kept -= len(self.tail.popleft()) + 1
+            self.left += 1
+
+    def close(self) -> tuple[str, ...]:
+        """All that is kept."""
+        between = [f"… {self.left} lines are left out …"] if self.left else []
+        rest = [*between, *self.tail]
+        self.file.writelines(f"{line}\n" for line in rest)
+        self.file.close()
+        return (*self.head, *rest)
 
 
 def attend(one: Standing, task: Task, machine: Machine, log: str, said: Callable[[str], None]) -> Told:
     """Run the command to its end; it is printed into the file `log`. From any thread."""
     script = f"mkdir -p {REPORTS} && : > {REPORTS}/begun && sleep 0.01; {task.command}"
-    process = Process((*SHELL, script), env=(*task.environment, *task.listener.environment))
+    process = Process((*SHELL, script), env=task.listener.environment)
+    late: list[bool] = []
+    timer = Timer(task.timeout, _stop, (one, machine, late)) if task.timeout else None
+    code, trouble, printed = -1, "", _Log(log, said)
     before, started, begun = _cpu(one.workspace, machine), time.time(), time.monotonic()
-    printed = _Log(log, said)
     try:
+        if timer:
+            timer.start()
         code = machine.engine.execute(one.workspace.id, process, printed)
+    except DevenvError as error:
+        trouble = error.message
+        printed(f"devenv: {trouble}")
     finally:
-        printed.file.close()
+        if timer:
+            timer.cancel()
+        lines = printed.close()
     seconds, after = time.monotonic() - begun, _cpu(one.workspace, machine)
     used = None if before is None or after is None else after - before
-    return Told(code, started, seconds, used, tuple(printed.lines))
+    return Told(code, started, seconds, used, lines, printed.left > 0, bool(late), trouble)
 
 
-def result(one: Standing, task: Task, told: Told, machine: Machine, log: str, *, alone: bool, ended: bool) -> Run:
-    """What came of it, its reports read. `ended`: it was ended by us."""
+def _stop(one: Standing, machine: Machine, late: list[bool]) -> None:
+    late.append(True)
+    with suppress(DevenvError):  # it ended just now
+        machine.engine.stop(one.workspace.id)
+
+
+def result(one: Standing, task: Task, told: Told, machine: Machine, log: str, *, alone: bool) -> Run:
+    """What came of it, its reports read."""
     root = one.setup.manifest.workdir or ""
     found, trouble = _heard(one, task, told, machine, root)
-    said = tuple(notices.read(told.printed))
-    if trouble:
-        said = (*said, Notice("devenv", trouble))
+    said = (*notices.read(told.printed), *(Notice("devenv", text) for text in (told.trouble, trouble) if text))
     return Run(
-        None if ended else told.code,
+        None if told.late or told.trouble else told.code,
         told.started,
         told.seconds,
         told.cpu,
@@ -97,7 +137,7 @@ def result(one: Standing, task: Task, told: Told, machine: Machine, log: str, *,
         os.path.basename(log),
         alone,
         found.unnamed,
-        found.cut,
+        found.cut or (told.cut and found.cases is not None),
     )
 
 
@@ -117,12 +157,14 @@ def _reports(
     beyond = [one for one in wanted if not one.pattern.startswith(f"{REPORTS}/")]
     listed = _listed(container, (REPORTS, root or "/") if beyond else (REPORTS,), machine)
     seen: set[str] = set()
+    left = _ALL
     for report in wanted:
         pattern = posixpath.join(root or "/", report.pattern)
         for path in listed:
             if path not in seen and _fits(path, pattern) and len(seen) < _MOST:
                 seen.add(path)
-                if (data := content(container, path, machine)) is not None:
+                if (data := content(container, path, machine, min(left, _LARGEST))) is not None:
+                    left -= len(data)
                     yield path, report.form, data
 
 
@@ -141,14 +183,27 @@ def _listed(container: Container, folders: Sequence[str], machine: Machine) -> l
     return sorted(path for path in found if path.startswith("/"))
 
 
-def content(container: Container, path: str, machine: Machine) -> bytes | None:
-    """A regular file of a container, None where it is something else, or too large."""
-    taken = io.BytesIO()
+class _Bounded(io.BytesIO):
+    """Takes no more than so many bytes."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__()
+        self.most = most
+
+    def write(self, data: bytes, /) -> int:  # type: ignore[override]
+        if self.tell() + len(data) > self.most:
+            raise EngineError(f"read a report: it is larger than {self.most} bytes")
+        return super().write(data)
+
+
+def content(container: Container, path: str, machine: Machine, most: int = _LARGEST) -> bytes | None:
+    """A regular file of a container, None where it is something else. Raises EngineError where it is larger than `most` bytes."""
+    taken = _Bounded(most + (1 << 20))  # the tar's own
     machine.engine.fetch(container.id, path, taken)
     taken.seek(0)
     with tarfile.open(fileobj=taken) as archive:
         member = archive.next()
-        file = archive.extractfile(member) if member and member.isreg() and member.size <= _LARGEST else None
+        file = archive.extractfile(member) if member and member.isreg() else None
         return file.read() if file else None
 
 

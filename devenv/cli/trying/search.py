@@ -85,6 +85,8 @@ def guilty_of(trying: Trying, changes: Sequence[str]) -> Found:
         found: smallest.Guilty = stop.value
     if found.trouble:
         warning(found.trouble, trying.session.env)
+    if found.unsure:
+        warning(f"it can't be told how things are without {', '.join(found.unsure)}", trying.session.env)
     return Found(found.changes, tuple(tried), tuple(changes))
 
 
@@ -98,39 +100,42 @@ def _sound(trying: Trying) -> Answer:
 
 
 def _answer(trying: Trying, number: int) -> Answer:
+    """What can't be installed says nothing of what the tests would say."""
+    if trying.sides[number].stage in ("lock", "build"):
+        return "skip"
     return {"regression": "bad", "no regression": "good"}.get(trying.verdict(number).outcome, "skip")  # type: ignore[return-value]
 
 
 def _candidates(trying: Trying, wanted: Range) -> tuple[str, ...]:
     """The versions there are, from the good one to the bad one."""
     good, bad = trying.read(wanted.words(wanted.good)), trying.read(wanted.words(wanted.bad))
-    differing = [*_differing(good, bad)]
+    differing = [*dict.fromkeys(_differing(good, bad))]
     if len(differing) != 1:
         what = "stands for several packages" if differing else "isn't the version of anything that has several"
         raise InputError(Fault(wanted.name, 0, 0, what, "name a package, `python`, `node` or `from`"))
-    kind, name = differing[0]
+    kind, name, image = differing[0]
     if kind == "from":
         known = tuple(f"bootstrap:{suite}" for suite in SUITES)
     elif kind == "version":
         known = tuple(_counted(wanted))
     else:
         with trying.standing() as one:
-            known = listed(one, kind, name, trying.machine)
+            known = listed(one, kind, name, trying.machine, image)
     return versions.between(wanted.name, wanted.good, wanted.bad, known, kind)
 
 
-def _differing(one: Manifest, other: Manifest) -> Iterator[tuple[Kind, str]]:
-    """What two manifests have another version of: (ecosystem, name), `from`, or `version` of a language."""
+def _differing(one: Manifest, other: Manifest) -> Iterator[tuple[Kind, str, str]]:
+    """What two manifests have another version of: (ecosystem, `from`, or `version` of a language; name; of which image)."""
     for image, own in wanting.manifests(one).items():
         others = wanting.manifests(other)[image]
         if own.base != others.base:
-            yield "from", ""
+            yield "from", "", image
         if (own.python and own.python.version) != (others.python and others.python.version):
-            yield "version", "python"
+            yield "version", "python", image
         if (own.node and own.node.version) != (others.node and others.node.version):
-            yield "version", "node"
+            yield "version", "node", image
         mine, theirs = set(_packages(own)), set(_packages(others))
-        yield from sorted({(kind, name) for kind, name, _ in mine ^ theirs})
+        yield from sorted({(kind, name, image) for kind, name, _ in mine ^ theirs})
 
 
 def _packages(manifest: Manifest) -> Iterator[tuple[versions.Ecosystem, str, str]]:

@@ -11,17 +11,18 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from devenv import console
 from devenv import desired as wanting
+from devenv.changes import concealed, shown
 from devenv.cli import asking, locking, secrets
 from devenv.cli.act import Asked, chosen_services
 from devenv.cli.project import BuildOptions, builder, desire, find, load, look, observe, prepare_all, tags
 from devenv.cli.session import Machine, Session
 from devenv.errors import DevenvError, EngineError
 from devenv.lock.parts import part
-from devenv.model.container import Container, Environment
+from devenv.model.container import KEPT, Container, Environment
 from devenv.model.events import Event, Sink, ignore
 from devenv.model.image import Image
 from devenv.model.lock import Lock, Section
-from devenv.model.manifest import Manifest
+from devenv.model.manifest import Manifest, Pairs
 from devenv.model.plan import PROJECT, Change, Desired
 from devenv.plan import plan, takedown
 from devenv.provision import provision
@@ -29,6 +30,9 @@ from devenv.provision import provision
 if TYPE_CHECKING:
     from devenv.build.prepare import Prepared
     from devenv.manifest import Altered
+
+RUN = "run:"
+"""What the variants of environments begin with that last for one run of a trial."""
 
 Stage = Literal["lock", "build", "start"]
 
@@ -50,7 +54,7 @@ class Party(NamedTuple):
 
 
 class Setup(NamedTuple):
-    """A side that is built: it can be brought up as often as one likes."""
+    """A side that is built: it can be brought up as often as one likes. `environment`: variables that its workspace has."""
 
     party: Party
     manifest: Manifest
@@ -58,19 +62,21 @@ class Setup(NamedTuple):
     prepared: Mapping[str, Prepared]
     image: str
     """The digest of what its workspace runs."""
+    environment: Pairs = ()
 
 
 class Standing(NamedTuple):
-    """A side that is up, and where its command runs. `begun`: when it was, by a clock that only goes on."""
+    """A side that is up, and where its command runs."""
 
     setup: Setup
     environment: Environment
     workspace: Container
-    begun: float
 
 
 class Unable(DevenvError):
-    """A side that can't be had: `stage` says how far it came."""
+    """A side that can't be had: `stage` says how far it came. Of a baseline, nothing can be judged then."""
+
+    exit_code = 2
 
     def __init__(self, stage: Stage, error: DevenvError) -> None:
         super().__init__(error.message, hint=error.hint)
@@ -84,7 +90,7 @@ Relock = Callable[[str, Sequence[str]], Mapping[str, bytes]]
 def party(
     session: Session, baseline: Manifest, section: Section, asked: Sequence[str], relock: Relock, name: str = ""
 ) -> Party:
-    """The variant that these words ask for (manifest.alter). Raises InputError."""
+    """The variant that these words ask for (manifest.alter). Raises InputError; Unable where npm can't say what it would be."""
     from devenv.manifest import Altered, alter
 
     named = [text for text in asked if text in baseline.variants]
@@ -99,9 +105,21 @@ def party(
     found = alter(path, asked, files=files, locked=locked)
     altered = found.altered
     for file in dict.fromkeys(file for file, _ in found.npm):
-        made = relock(file, [spec for own, spec in found.npm if own == file])
+        try:
+            made = relock(file, [spec for own, spec in found.npm if own == file])
+        except EngineError as error:
+            raise Unable("lock", error) from error
         altered = altered._replace(files=(*altered.files, *made.items()))
-    return Party(name or altered.called, altered, found.changes)
+    return Party(name or called(asked), altered, tuple(map(_shown, found.changes)))
+
+
+def called(asked: Sequence[str]) -> str:
+    """What a variant is called by, which is kept, shown and part of names: no secret's value."""
+    return " ".join(map(concealed, asked))
+
+
+def _shown(change: Change) -> Change:
+    return change._replace(before=shown(change.name, change.before), after=shown(change.name, change.after))
 
 
 def manifest(session: Session, one: Party, *, serve: bool = False) -> Manifest:
@@ -116,8 +134,11 @@ def manifest(session: Session, one: Party, *, serve: bool = False) -> Manifest:
 
 
 def seed(own: Manifest, section: Section) -> None:
-    """Let a side's lock begin with what is locked for another, where nothing is locked for it yet: what isn't to change stays."""
-    if not os.path.exists(own.lock):
+    """Let a side's lock begin with what is locked for another, where nothing is locked for it yet: what isn't to change stays.
+
+    A variant of the manifest may have a lock of its own beside it.
+    """
+    if not os.path.exists(own.lock) and not os.path.exists(locking.path(own._replace(lock=""))):
         locking.write(own, Lock({section.arch: section}))
 
 
@@ -140,13 +161,18 @@ def ready(session: Session, one: Party, own: Manifest, machine: Machine, *, lock
                 make(name)
     except DevenvError as error:
         raise Unable("build", error) from error
-    return Setup(one, own, section, prepared, observe(machine, wanted).images[PROJECT].digest)
+    digest = observe(machine, wanted).images[PROJECT].digest
+    config = next((image.config.env for image in machine.engine.images() if image.digest == digest), ())
+    return Setup(one, own, section, prepared, digest, tuple({**dict(config), **dict(own.env)}.items()))
 
 
-def named(own: Manifest, variant: str, machine: Machine) -> Environment:
-    """The environment of a side, which no other has: `variant` is what it is called beside the project's own."""
+def named(own: Manifest, slug: str, machine: Machine, run: str = "") -> Environment:
+    """The environment of a side, which no `variants:` can spell: that of one run, or what stays for people to enter."""
+    variant = f"{RUN}{run}.{slug}" if run else f"{KEPT}{slug}"
     known = machine.engine.environment(own.folder, variant)
-    return wanting.environment(own.folder, f"{own.name}.{variant}", known, variant)
+    return wanting.environment(
+        own.folder, f"{own.name}.try-{run}.{slug}" if run else f"{own.name}.try-{slug}", known, variant
+    )
 
 
 def stand(session: Session, setup: Setup, here: Environment, machine: Machine, sink: Sink) -> Standing:
@@ -169,6 +195,14 @@ def _told(event: Event, name: str, sink: Sink) -> None:
 
 
 def _stand(session: Session, setup: Setup, here: Environment, machine: Machine, sink: Sink) -> Standing:
+    try:
+        return _brought_up(session, setup, here, machine, sink)
+    except BaseException:  # interrupted, or a bug: nobody else knows of it
+        fall(here, machine)
+        raise
+
+
+def _brought_up(session: Session, setup: Setup, here: Environment, machine: Machine, sink: Sink) -> Standing:
     own, engine = setup.manifest, machine.engine
     services = chosen_services(session, own, Asked())
     given = secrets.read(own, session.env)
@@ -184,10 +218,9 @@ def _stand(session: Session, setup: Setup, here: Environment, machine: Machine, 
             engine.supervise(here.id)
     if not report.ok:
         error = next(result.error for result in report.results if result.error)
-        fall(here, machine)
         raise Unable("start", EngineError(error))
     (workspace,) = (one for one in engine.containers(here.id) if one.name == wanting.MAIN)
-    return Standing(setup, here, workspace, time.monotonic())
+    return Standing(setup, here, workspace)
 
 
 def _mounted(wanted: Desired) -> set[str]:
@@ -196,9 +229,13 @@ def _mounted(wanted: Desired) -> set[str]:
 
 
 def fall(here: Environment, machine: Machine) -> None:
-    """Take a side down, with its volumes; nothing of it is left but what the store keeps of its images."""
+    """Take a side down, with its volumes; nothing of it is left but what the store keeps of its images. Raises EngineError."""
     with machine.engine.turn(here.id, console.waiting):
-        provision(takedown(look(machine, here), volumes=True), machine.engine, _none, ignore, time.monotonic)
+        decided = takedown(look(machine, here), volumes=True)
+        report = provision(decided, machine.engine, _none, ignore, time.monotonic)
+    if errors := [result.error for result in report.results if result.error]:
+        hint = f"devenv down --volumes {here.id}"
+        raise EngineError(f"take down {here.name}: {'; '.join(errors)}", hint=hint)
 
 
 def _none(image: str) -> Image:

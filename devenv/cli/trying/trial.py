@@ -28,11 +28,12 @@ from .hall import Due, Hall
 from .packages import differing
 from .questions import relocked
 from .runs import REPORTS, Task
-from .sides import Party, Setup, Standing, Unable, fall, manifest, named, party, ready, seed, stand
+from .sides import Party, Setup, Standing, Unable, called, fall, manifest, named, party, ready, seed, stand
 
 BASELINE = "baseline"
 
 _AROUND = 1 << 18
+_DISTURBED = "Files of the project changed while it was tried, so the sides may have seen different ones."
 _EACH = 1 << 30  # memory that a run is taken to need where no limit says so, in bytes
 
 
@@ -63,6 +64,9 @@ class Trying:
     """A trial under way. `sides` begin with the baseline; `setups` has those that can be brought up, by their number."""
 
     def __init__(self, session: Session, command: str, terms: Terms) -> None:
+        if session.variant:
+            hint = f"name it as what is to be tried: devenv try {session.variant}"
+            raise InputError(Fault("--variant", 0, 0, "a trial is of what devenv.yml says, and its variants", hint))
         self.session, self.terms = session, terms
         self.machine, self.written = session.machine(), load(session)
         self.command = command or self.written.test or ""
@@ -75,10 +79,10 @@ class Trying:
         self.begun = time.time()
         self.sides: list[Side] = []
         self.setups: dict[int, Setup] = {}
+        self.parties: dict[int, Party] = {}
         self.same: Mapping[str, str] = {}
         """Sides that are to be locked as they were in an earlier trial: their name → the file that says how."""
         self._base: Setup | None = None
-        self.task = Task(self.command, recognise(self.command, REPORTS))
         folders = (wanting.absolute(self.written.folder, source.path) for source in self.written.sources)
         self.folders = tuple(dict.fromkeys((self.written.folder, *folders)))
         self.before = tree.seen(self.folders)
@@ -92,13 +96,12 @@ class Trying:
 
     @property
     def base(self) -> Setup:
-        """The project as it is written, built. Raises what a build does."""
+        """The project as it is written, built. Raises Unable, InputError."""
         if self._base is None:
             found = self._ready(Party(BASELINE))
             if isinstance(found, Unable):
-                raise found.__cause__ or found
+                raise found
             self._base = found
-            self.task = self._task(found)
         return self._base
 
     def refer(self, asked: Sequence[str] = ()) -> None:
@@ -111,8 +114,12 @@ class Trying:
 
     def add(self, asked: Sequence[str], name: str = "") -> int:
         """Make a variant ready, if it can be; its number. Raises InputError for what isn't asked for rightly."""
-        own = self._party(asked, name)
-        self._add(own, self._ready(own))
+        try:
+            own = self._party(asked, name)
+        except Unable as error:
+            self._add(Party(name or called(asked)), error)
+        else:
+            self._add(own, self._ready(own))
         return len(self.sides) - 1
 
     def read(self, asked: Sequence[str]) -> Manifest:
@@ -131,7 +138,7 @@ class Trying:
     def standing(self) -> Iterator[Standing]:
         """The project as it is written, up for a question."""
         base = self.base
-        here = named(base.manifest, f"{base.party.slug}.{self.mark}-0", self.machine)
+        here = named(base.manifest, base.party.slug, self.machine, f"{self.mark}-0")
         one = stand(self.session, base, here, self.machine, ignore)
         try:
             yield one
@@ -172,6 +179,7 @@ class Trying:
 
     def _add(self, own: Party, setup: Setup | Unable) -> None:
         side, number = Side(own.name, own.changes), len(self.sides)
+        self.parties[number] = own
         if isinstance(setup, Unable):
             side = side._replace(failed=str(setup), stage=setup.stage, outside=setup.outside)
         else:
@@ -181,10 +189,10 @@ class Trying:
         self.sides.append(side)
 
     def _task(self, setup: Setup) -> Task:
-        """The command, listened to with what is known of the project."""
+        """The command, listened to with what is known of a side: tools have other versions there, and other variables."""
         around = "".join(text for file in FILES if (text := _beginning(os.path.join(self.written.folder, file))))
-        found = recognise(self.command, REPORTS, around, installed(setup.section), dict(setup.manifest.env))
-        return Task(self.command, found)
+        found = recognise(self.command, REPORTS, around, installed(setup.section), dict(setup.environment))
+        return Task(self.command, found, self.terms.timeout)
 
     def run(self, numbers: Collection[int] | None = None) -> None:
         """All of these, with the baseline as long as it hasn't run; then again those that can't be judged yet, with the
@@ -204,14 +212,16 @@ class Trying:
         able = [one for one in numbers if one in self.setups and not self.sides[one].failed]
         dues = [Due(one, len(self.sides[one].runs) + 1, alone) for one in able]
         with console.progress(sys.stderr, self.session.env, time.monotonic) as sink:
-            hall = Hall(self.session, self.machine, self.task, self.folder, self.mark, sink, self.terms.timeout)
+            hall = Hall(self.session, self.machine, self._task, self.folder, self.mark, sink)
             came = hall.hold(dues, self.setups, 1 if alone else self._jobs())
         for due, what in came.items():
             side = self.sides[due.side]
             if isinstance(what, Run):
                 side = side._replace(runs=(*side.runs, what))
-            elif not side.runs:  # what came up once is judged by what it did
+            elif not side.runs:
                 side = side._replace(failed=str(what), stage=what.stage, outside=what.outside)
+            else:  # what came up once is judged by what it did
+                console.warning(f"{side.name} didn't come up for its run {due.number}: {what}", self.session.env)
             self.sides[due.side] = side
 
     def _jobs(self) -> int:
@@ -233,11 +243,10 @@ class Trying:
     def finish(self, kind: Literal["try", "matrix", "bisect"], again: str, found: Found = NOTHING) -> Trial:
         """The trial as it is kept: with a verdict on each variant, and what was found besides."""
         changed = tree.seen(self.folders) != self.before
-        disturbed = (
-            "Files of the project changed while it was tried, so the sides may have seen different ones."
-            if changed
-            else ""
-        )
+        disturbed = _DISTURBED if changed else ""
+        if changed and found.guilty:
+            console.warning(f"nothing is said of who is guilty. {_DISTURBED}", self.session.env)
+            found = found._replace(guilty=())
         trial = Trial(
             os.path.basename(self.folder),
             kind,
@@ -267,7 +276,7 @@ class Trying:
         return (
             *same,
             ("source", f"{self.before.files} files, sha256 {self.before.digest[:12]}"),
-            *self.task.listener.controlled,
+            *(self._task(base).listener.controlled if base else ()),
         )
 
     def keep(self) -> list[Environment]:
@@ -277,8 +286,11 @@ class Trying:
             for setup in self.setups.values():
                 here = named(setup.manifest, setup.party.slug, self.machine)
                 fall(here, self.machine)
-                stand(self.session, setup, here, self.machine, sink)
-                kept.append(here)
+                try:
+                    stand(self.session, setup, here, self.machine, sink)
+                    kept.append(here)
+                except Unable as error:
+                    console.warning(f"{setup.party.name} isn't kept: {error}", self.session.env)
         return kept
 
 

@@ -6,12 +6,12 @@ import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from devenv.errors import EngineError
+from devenv.errors import FREE_SPACE, EngineError
 
 from .records.state import DatabaseError, explain
 
 _FIXES = {
-    errno.ENOSPC: "free some space: `devenv gc` removes what nothing needs; `df -h` and `df -i` show what is full",
+    errno.ENOSPC: f"{FREE_SPACE}: `devenv gc` removes what nothing needs; `df -h` and `df -i` show what is full",
     errno.EDQUOT: "free some of your quota: `devenv gc` removes what nothing needs",
     errno.EROFS: "make it writable, or put the store elsewhere with DEVENV_HOME",
     errno.EIO: "the disk fails: see `dmesg`; put the store elsewhere with DEVENV_HOME",

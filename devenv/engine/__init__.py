@@ -190,7 +190,13 @@ class Engine(Observer, Protocol):
         """Keep these secrets, in memory and for this boot only, for the containers of the environment that ask for them."""
 
     def cancel(self) -> None:
-        """Whatever other threads wait for in here ends soon: a check is killed, a stop no longer waited for. From any thread."""
+        """Whatever other threads wait for in here ends soon: a check is killed, a stop no longer waited for. From any thread.
+
+        It lasts until `resume`, also for what begins meanwhile.
+        """
+
+    def resume(self) -> None:
+        """What was cancelled has ended: from now on everybody waits as long as it takes."""
 
     def fetch(self, container: str, path: str, target: str | Output, told: Callable[[Copied], None] = ...) -> Copied:
         """Copy what is at a path of a container, running or stopped, to an absolute path of the host, or as a tar.

@@ -113,6 +113,7 @@ class Together:
             self._connect_all()
         except BaseException:
             self.hands.dismiss(self.engine.cancel)
+            self.engine.resume()  # nobody waits any more, and whoever goes on may want to take down what there is
             raise
         self.hands.dismiss()
         return tuple(self.done[number] for number in range(len(self.actions)))

@@ -55,7 +55,10 @@ class Native:
         self.ground.close()
 
     def cancel(self) -> None:
-        self.ground.cancel()
+        self.ground.cancellation.ask()
+
+    def resume(self) -> None:
+        self.ground.cancellation.end()
 
     def begin(self) -> None:
         """Whoever makes or uses something says so first: gc waits, and what killed commands left is removed."""

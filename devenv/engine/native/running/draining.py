@@ -25,9 +25,9 @@ def drain(ground: Ground, pid: int, seconds: float) -> None:
     """Return when two looks in a row found its queues empty, as somebody may have been on the way; or it ended; or it is too late."""
     deadline = time.monotonic() + min(seconds, _LONGEST)
     empty = 0
-    while time.monotonic() < deadline and not ground.cancelled:
+    while time.monotonic() < deadline and not ground.cancellation.asked:
         empty = 0 if _queued(pid) else empty + 1
-        if empty == 2 or monitor.wait_exit(pid, _PAUSE, ground.cancelling):
+        if empty == 2 or monitor.wait_exit(pid, _PAUSE, ground.cancellation.descriptor):
             return
 
 

@@ -71,7 +71,9 @@ def probe(ground: Ground, container: str, check: Healthcheck) -> Probe:
     traces = _Traces(container, pid, path, mark, frozenset(sweep.members(container)))
     try:
         argv = ground.runtime(container, record.spec_value(text)).execute(container, path)
-        code, said = process.attempt(argv, check.timeout, _OUTPUT, partial(_end, traces), ground.cancelling)
+        code, said = process.attempt(
+            argv, check.timeout, _OUTPUT, partial(_end, traces), ground.cancellation.descriptor
+        )
         if code and not os.path.exists(f"{path}.pid") and not alive(pid, start, boot, ground.state.boot):
             code = GONE  # it ended before the check began
     finally:

@@ -23,6 +23,7 @@ from ..slot.address import Network
 from ..store.hold import Hold
 from ..trouble import trouble
 from . import sweep
+from .cancellation import Cancellation
 from .together import Together
 
 
@@ -43,9 +44,7 @@ class Ground:
         self._stage: Stage | None = None
         self._swept = False
         self._together: dict[str, Together] = {}
-        self.cancelled = False
-        self.cancelling = os.eventfd(0)
-        """Readable from `cancel` on: for those who wait."""
+        self.cancellation = Cancellation()
         self.leaving: set[int] = set()
 
     @property
@@ -57,15 +56,10 @@ class Ground:
             found = self._local.state = State(self.paths.state)
         return found
 
-    def cancel(self) -> None:
-        """Whoever waits for a process, or is going to, doesn't any more."""
-        self.cancelled = True
-        os.eventfd_write(self.cancelling, 1)
-
     def close(self) -> None:
         self.state.close()
         self.hold.close()
-        os.close(self.cancelling)
+        self.cancellation.close()
 
     # Before anything is made or used -------------------------------------------------------------
 

@@ -142,7 +142,8 @@ def _launch(ground: Ground, container: str, spec: ContainerSpec, slot: int) -> i
 def watch(ground: Ground, container: str, seconds: float) -> Container:
     found, (spec, _) = ground.container(container), ground.spec(container)
     # An init that waits has nothing that could go wrong at once.
-    if found.pid is not None and monitor.wait_exit(found.pid, seconds if spec.process.argv else 0, ground.cancelling):
+    least, cancelling = seconds if spec.process.argv else 0, ground.cancellation.descriptor
+    if found.pid is not None and monitor.wait_exit(found.pid, least, cancelling):
         monitor.wait_monitor(ground.paths.bundle(container), 2.0)
     note_end(ground, container)
     return ground.container(container)
@@ -159,8 +160,8 @@ def stop(ground: Ground, container: str) -> Container:
             draining.drain(ground, found.pid, spec.stop_grace)
         _signal(ground, container, defaults.stop_signal(spec.stop_signal))
         left = max(0.0, begun + spec.stop_grace - time.monotonic())
-        if not monitor.wait_exit(found.pid, left, ground.cancelling):
-            if ground.cancelled:
+        if not monitor.wait_exit(found.pid, left, ground.cancellation.descriptor):
+            if ground.cancellation.asked:
                 raise EngineError(f"stop {spec.name}: interrupted; it was told to end", hint="devenv ps")
             _signal(ground, container, signal.SIGKILL)
             monitor.wait_exit(found.pid, 5.0)

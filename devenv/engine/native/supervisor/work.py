@@ -69,9 +69,9 @@ def _end(number: int, _: object) -> None:
 def check(ground: Ground, seen: Seen) -> int:
     """Make its health check."""
     assert seen.check is not None
-    signal.signal(signal.SIGTERM, lambda *_: ground.cancel())  # what the check has started ends with it
+    signal.signal(signal.SIGTERM, lambda *_: ground.cancellation.ask())  # what the check has started ends with it
     found = entering.probe(ground, seen.id, seen.check)
-    if found.code == entering.GONE or ground.cancelled:
+    if found.code == entering.GONE or ground.cancellation.asked:
         return UNKNOWN
     return FAILED if found.code else PASSED
 

@@ -5,10 +5,19 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from devenv.errors import EngineError, Unsupported
+
+LINGERING = 0.2
+"""Seconds for which those that a program leaves behind may still print: `tee`, where a shell doesn't wait for it."""
+
+_LONGEST = 8192
+"""Bytes of a line."""
+
+_BLOCK = 65536
+"""Bytes that are read at once: a pipe holds no more (pipe(7))."""
 
 
 class Completed(NamedTuple):
@@ -255,8 +264,9 @@ def lines(
 ) -> int:
     """Run to the end and give each line it prints to `output`. Returns its code. `started` is told its pid.
 
-    The end is that of all who hold its output, so of its children too. stdout and stderr come as one, unless `stdout` (a
-    file descriptor) takes the former. Lines are cut at 8 KiB: a program that prints no newline must not fill our memory.
+    All that was printed before its end is given. What it leaves behind may print for `LINGERING` more, and isn't waited
+    for: `server & pytest` ends with pytest. stdout and stderr come as one, unless `stdout` (a file descriptor) takes the
+    former. Lines are cut at 8 KiB: a program that prints no newline must not fill our memory.
     """
     import subprocess
 
@@ -272,8 +282,8 @@ def lines(
     try:
         if started is not None:
             started(child.pid)
-        while line := pipe.readline(8192):
-            output(line.decode(errors="replace").rstrip("\r\n"))
+        for line in _split(_printed(pipe.fileno(), child.pid)):
+            output(line.decode(errors="replace").rstrip("\r"))
         code = child.wait()
     except BaseException:
         # Whoever is told the pid ends it by SIGKILL, as unshare must be; the runtime passes SIGTERM on.
@@ -283,6 +293,57 @@ def lines(
     finally:
         pipe.close()
     return code if code >= 0 else 128 - code
+
+
+def _printed(output: int, pid: int) -> Iterator[bytes]:
+    """What comes out of a pipe until nobody holds its other end, or our child has ended and left somebody there."""
+    import fcntl
+    import struct
+    import termios
+    import time
+    from select import POLLIN, poll
+
+    program = os.pidfd_open(pid)
+    try:
+        waiting = poll()
+        waiting.register(output, POLLIN)
+        waiting.register(program, POLLIN)
+        due, deadline = 0, None
+        while due > 0 or deadline is None or time.monotonic() < deadline:
+            ready = [fd for fd, _ in waiting.poll(deadline and max(0.0, deadline - time.monotonic()) * 1000)]
+            if program in ready:
+                waiting.unregister(program)
+                # What is in the pipe now, it may have printed itself: that is given, however long it takes.
+                (due,) = struct.unpack("i", fcntl.ioctl(output, termios.FIONREAD, bytes(4)))
+                deadline = time.monotonic() + LINGERING
+            if output in ready:
+                block = os.read(output, _BLOCK)
+                if not block:
+                    return
+                due -= len(block)
+                yield block
+    finally:
+        os.close(program)
+
+
+def _split(blocks: Iterable[bytes]) -> Iterator[bytes]:
+    """Blocks → lines without their ends, of _LONGEST bytes at most."""
+    rest = b""
+    for block in blocks:
+        *lines, rest = (rest + block).split(b"\n")
+        for line in lines:
+            yield from _cut(line)
+        while len(rest) > _LONGEST:
+            yield rest[:_LONGEST]
+            rest = rest[_LONGEST:]
+    if rest:
+        yield rest
+
+
+def _cut(line: bytes) -> Iterator[bytes]:
+    yield line[:_LONGEST]
+    for start in range(_LONGEST, len(line), _LONGEST):
+        yield line[start : start + _LONGEST]
 
 
 def attempt(

@@ -8,7 +8,7 @@ import stat
 
 from devenv.beneath import NO_MAGICLINKS, NO_SYMLINKS, open_beneath
 from devenv.cli import locking
-from devenv.cli.written import write_new
+from devenv.cli.written import refuse_others, write_new
 from devenv.errors import Fault, InputError
 from devenv.manifest import rewritten
 from devenv.model.lock import Section
@@ -48,9 +48,10 @@ def applied(own: Manifest, section: Section, wanted: Texts) -> tuple[str, ...]:
     for name, (before, _) in wanted.items():
         if _content(own.folder, name) != before:
             raise InputError(Fault(name, 0, 0, "changed while the variant was tried", "look at it, then try again"))
+    written = own._replace(lock="", variant="")
+    refuse_others(locking.path(written))
     for name, (_, text) in wanted.items():
         write_new(os.path.join(own.folder, name), text, force=True)
-    written = own._replace(lock="", variant="")
     lock = locking.known(written)
     locking.write(written, lock._replace(sections={**lock.sections, section.arch: section}))
     return (*wanted, os.path.relpath(locking.path(written), own.folder))

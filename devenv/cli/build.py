@@ -28,6 +28,7 @@ from devenv.cli.project import (
     told_late,
     warn,
 )
+from devenv.cli.secrets import read as secret_values
 from devenv.cli.session import Machine, Session
 from devenv.desired import image_of, manifests
 from devenv.errors import Fault, InputError, NotFound
@@ -133,8 +134,10 @@ def build(
         if not unlike:
             digests = {name: image.digest for name, image in images.items()}
             caches.give(task.prepared, task.names, machine, chosen, digests, sink)
-    if task.wanted and task.manifest and not (task.manifest.services or chosen.contexts or chosen.arguments):
-        receipt.write(session, machine, task.manifest, task.section, task.prepared, task.wanted)
+    own = task.manifest
+    # Receipts are of what is written there; and with services only `up` knows all that there is to be.
+    if task.wanted and own and not (own.services or own.variant or chosen.contexts or chosen.arguments):
+        receipt.write(session, machine, own, task.section, task.prepared, task.wanted)
     late = () if check else told_late(task.prepared, task.manifest, taken, session)
     first, *others = images.values()
     if as_json:
@@ -207,7 +210,8 @@ def _task(session: Session, machine: Machine, folder: str, file: str, image: str
         staged = prepare(manifests(manifest)[own], part(section, own), machine, chosen)
         return _Task({own: staged}, named, manifest)
     every = prepare_all(manifest, section, machine, chosen)
-    wanted = desire(manifest, every, section, here, machine, manifest.services)
+    given = secret_values(manifest, session.env).fingerprints(machine.engine)
+    wanted = desire(manifest, every, section, here, machine, manifest.services, given)
     chosen_ones = every if image is None else {own: every[own]}
     return _Task(chosen_ones, named, manifest, wanted, section)
 

@@ -134,6 +134,33 @@ def test_up_replaces_what_was_given_another_secret(project: Project, token: str,
     assert "nothing changed" in (quickly(project, "up", SHOP_KEY=key) or "")
 
 
+def test_up_gives_another_secret_after_a_build_that_left_a_receipt(project: Project) -> None:
+    project.write("token", "one")
+    project.manifest(SECRETS)
+    settle(project, SHOP_KEY="k1")
+    project.write("token", "two")
+    time.sleep(0.1)
+    project.run("build", env={"SHOP_KEY": "k1"})
+
+    project.run("up", env={"SHOP_KEY": "k1"})
+
+    assert project.run("exec", "sh", "-c", "cat /run/secrets/*") == "k1two"
+
+
+def test_the_build_of_a_variant_leaves_the_receipt_of_what_is_written_there(project: Project) -> None:
+    project.manifest("variants: {next: {env: {A: '2'}}}\nenv: {A: '1'}\n")
+    settle(project)
+    with open(receipt(project), encoding="utf-8") as file:
+        before = file.read()
+    time.sleep(0.1)
+
+    project.run("--variant", "next", "build")
+
+    with open(receipt(project), encoding="utf-8") as file:
+        assert file.read() == before
+    assert project.run("exec", "sh", "-c", "echo $A") == "1\n"
+
+
 def explained(project: Project, **env: str) -> list[dict[str, str]]:
     """What was last done, and why."""
     records: list[dict[str, str]] = json.loads(project.run("explain", "--json", env=env))["last"]

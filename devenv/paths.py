@@ -24,6 +24,13 @@ class Paths:
         return f"{self.home}/state.db"
 
     @property
+    def unread(self) -> tuple[str, ...]:
+        """What no copy reads: the home, and the database in it. A process that closes one of its files, whoever opened it,
+        loses the locks that SQLite has on it (sqlite.org/howtocorrupt.html, 2.2).
+        """
+        return (self.home, self.state, f"{self.state}-wal", f"{self.state}-shm")
+
+    @property
     def layout(self) -> str:
         """The OCI image layout (image-spec, image-layout.md)."""
         return f"{self.home}/oci"

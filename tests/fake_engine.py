@@ -221,6 +221,9 @@ class FakeEngine:
     def cancel(self) -> None:
         self.did.append(("cancel",))
 
+    def resume(self) -> None:
+        self.did.append(("resume",))
+
     def supervise(self, environment: str) -> None:
         self.did.append(("supervise", environment))
         self.supervisors[environment] = Supervisor(4710, True, 1.0)
@@ -495,6 +498,10 @@ class FakeWorkshop:
 
     def memory(self, folder: str) -> str:
         return f"{self.folders}/memory"
+
+    @property
+    def unread(self) -> Sequence[str]:
+        return ()
 
     def tool(self, name: str) -> str:
         return f"{self.cache('tools', 0o755, (0, 0))}/{name}"

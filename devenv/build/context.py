@@ -29,15 +29,18 @@ _SETTLED = 2_000_000_000  # ns: a file changed more recently could change again 
 
 
 class Context:
-    """A folder that COPY and bind mounts read. `root` absolute.
+    """A folder that COPY and bind mounts read. `root` absolute. `unread`: paths of what is never read, by whatever name.
 
     `cache`: absolute path → "fingerprint sha256" of a file's content, kept by the caller from run to run.
     `observed`: absolute path → fingerprint of all that select() and digest() looked at.
     `listed`: digest → (path, mode and content) of the files in it, for saying which changed; not of very large ones.
     """
 
-    def __init__(self, root: str, matcher: Matcher, cache: MutableMapping[str, str]) -> None:
+    def __init__(
+        self, root: str, matcher: Matcher, cache: MutableMapping[str, str], unread: Sequence[str] = ()
+    ) -> None:
         self.root = root
+        self.unread = {identity for path in unread if (identity := _identity(path))}
         self.matcher = matcher
         self.cache = cache
         self.observed: dict[str, str] = {}
@@ -91,6 +94,11 @@ class Context:
             os.close(root)
 
     def _observe(self, path: str, status: os.stat_result | None) -> None:
+        if status is not None and (status.st_dev, status.st_ino) in self.unread:
+            shown = path or self.root
+            raise InputError(
+                Fault(shown, 0, 0, "is devenv's own store", "list it in .dockerignore, or move DEVENV_HOME")
+            )
         place = f"{self.root}/{path}" if path else self.root
         self.observed[place] = _lstat(place) if status is None else fingerprint(status)
 
@@ -118,6 +126,14 @@ class Context:
             self.observed[os.path.realpath(path)] = fingerprint(status)
 
 
+def _identity(path: str) -> tuple[int, int] | None:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
 def _lstat(path: str) -> str:
     try:
         return fingerprint(os.lstat(path))
@@ -138,7 +154,7 @@ def _hash(entry: Entry) -> tuple[str, bool]:
 # The ignore file ------------------------------------------------------------------------------------------------------
 
 
-def open_context(root: str, containerfile: str, cache: MutableMapping[str, str]) -> Context:
+def open_context(root: str, containerfile: str, cache: MutableMapping[str, str], unread: Sequence[str] = ()) -> Context:
     """The context of a Containerfile (absolute path, "" for none) with the first ignore file there is.
 
     Looked for: CONTAINERFILE.containerignore, CONTAINERFILE.dockerignore, .containerignore, .dockerignore.
@@ -151,7 +167,7 @@ def open_context(root: str, containerfile: str, cache: MutableMapping[str, str])
         if observed[path] != ABSENT:
             matcher = _matcher(path)
             break
-    context = Context(root, matcher, cache)
+    context = Context(root, matcher, cache, unread)
     context.observed.update(observed)
     return context
 

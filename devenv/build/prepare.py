@@ -120,7 +120,8 @@ def prepare(
         instructions = overridden(instructions, *found.kinds())
     for name in references(instructions, args, target, platform):
         found.look_up(name, instructions)
-    own = open_context(folder, file, hashes) if is_file else Context(folder, Matcher(()), hashes)
+    unread = workshop.unread
+    own = open_context(folder, file, hashes, unread) if is_file else Context(folder, Matcher(()), hashes, unread)
     folders = {"": own, **found.folders}
     if found.faults:
         raise InputError(*found.faults)
@@ -322,7 +323,7 @@ class _Names:
     def _folder(self, name: str, value: str, instructions: tuple[Instruction, ...]) -> None:
         path = self._path(value)
         if normal(name) in self.given and os.path.isdir(path):
-            self.folders[name] = open_context(path, "", self.cache)
+            self.folders[name] = open_context(path, "", self.cache, self.workshop.unread)
             return
         if normal(name) in self.given:
             message, hint = (

@@ -338,7 +338,7 @@ def _enter(selection: _Selection, entry: Entry, bits: tuple[int, int], taken: bo
         raise _unreadable(entry.path) from error
     except OSError as error:
         raise changed(entry.path) from error
-    if selection.observe is not None and not taken:
+    if selection.observe is not None:
         selection.observe(entry.path, entry.stat)
     return _Frame(fd, entry, bits, taken)
 

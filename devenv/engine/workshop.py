@@ -155,6 +155,10 @@ class Workshop(Protocol):
     def memory(self, folder: str) -> str:
         """The path of a file in which something about a build context can be kept. It may be gone at any time."""
 
+    @property
+    def unread(self) -> Sequence[str]:
+        """The paths that no build may read: the store's own."""
+
     def tool(self, name: str) -> str:
         """The path of a program lent to build steps (`uv`, `node`: context `devenv-tools`); fetched at first use."""
 

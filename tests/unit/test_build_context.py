@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import socket
 import time
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from devenv.build.context import Context, open_context, unchanged
 from devenv.build.ignore import Matcher
 from devenv.errors import InputError, NotFound
 from devenv.model.build import Copy, Mount
+from devenv.paths import Paths
 
 
 @pytest.fixture
@@ -199,6 +201,10 @@ def test_digest_does_not_trust_what_changed_this_very_moment(root: Path) -> None
         (lambda _: None, True),
         (lambda root: (root / "src" / "deep" / "three.py").write_text("other"), False),
         (lambda root: (root / "src" / "new.py").write_text("new"), False),
+        (lambda root: (root / "src" / "deep" / "new.py").write_text("new"), False),
+        (lambda root: (root / "src" / "deep" / "new").mkdir(), False),
+        (lambda root: (root / "src" / "deep" / "three.py").unlink(), False),
+        (lambda root: (root / "src" / "deep").chmod(0o700), False),
         (lambda root: (root / "src" / "two.py").unlink(), False),
         (lambda root: (root / "src" / "one.py").chmod(0o600), False),
         (lambda root: (root / ".dockerignore").write_text("src\n"), False),
@@ -292,3 +298,40 @@ def test_context_lists_no_more_files_than_are_worth_keeping(tmp_path: Path) -> N
     os.unlink(tmp_path / "7")
     digest = context.digest(Copy((".",), "/srv/"))
     assert len(context.listed[digest]) == 2000
+
+
+# The store ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("operation", "told"),
+    [
+        (Copy((".",), "/app/"), ".cache/devenv"),
+        (Copy((".cache",), "/app/"), ".cache/devenv"),
+        (Copy((".cache/devenv/state.db",), "/app/"), ".cache/devenv/state.db"),
+        (Copy(("other",), "/app/"), "other"),
+        (Mount(kind="bind", target="/app", source="."), ".cache/devenv"),
+    ],
+    ids=["all", "above", "file", "another-name", "mount"],
+)
+def test_the_store_is_never_read(root: Path, operation: Copy | Mount, told: str) -> None:
+    """Whoever closes a file of an open database loses its locks (sqlite.org/howtocorrupt.html, 2.2)."""
+    paths = Paths(str(root / ".cache" / "devenv"), "")
+    kept = [paths.state, f"{paths.state}-wal", f"{paths.state}-shm"]
+    os.makedirs(paths.home)
+    for path in kept:
+        Path(path).write_text("x")
+    os.link(f"{paths.state}-shm", root / "other")
+    with pytest.raises(InputError, match=rf"^{re.escape(told)}: is devenv's own store") as caught:
+        open_context(str(root), "", {}, paths.unread).digest(operation)
+    assert "list it in .dockerignore, or move DEVENV_HOME" in str(caught.value)
+
+
+def test_the_store_may_be_where_nothing_is_read(root: Path) -> None:
+    before = open_context(str(root), "", {}).digest(Copy(("src",), "/app/"))
+    paths = Paths(str(root / ".cache"), "")
+    os.makedirs(paths.home)
+    Path(paths.state).write_text("x")
+    assert open_context(str(root), "", {}, paths.unread).digest(Copy(("src",), "/app/")) == before
+    (root / ".dockerignore").write_text(".cache\n")
+    assert open_context(str(root), "", {}, paths.unread).digest(Copy((".",), "/app/"))

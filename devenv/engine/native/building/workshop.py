@@ -57,7 +57,7 @@ class Shop:
         begin: Callable[[], None],
         architecture: str,
     ) -> None:
-        self.paths = paths
+        self.paths, self.unread = paths, paths.unread
         self.env = env
         self.architecture = architecture
         self.lending = Lending()

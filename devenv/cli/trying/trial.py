@@ -34,7 +34,10 @@ BASELINE = "baseline"
 
 _AROUND = 1 << 18
 _DISTURBED = "Files of the project changed while it was tried, so the sides may have seen different ones."
-_EACH = 1 << 30  # memory that a run is taken to need where no limit says so, in bytes
+_EACH, _SERVICE = (
+    1 << 30,
+    1 << 28,
+)  # bytes of memory that a run, and a service's replica, are taken to need where no limit says so
 
 
 class Terms(NamedTuple):
@@ -228,8 +231,9 @@ class Trying:
         """Both sides of a try always meet; of more, as many as there are cores and memory for."""
         if self.terms.jobs:
             return self.terms.jobs
-        limit = self.written.limits.memory or _EACH
-        return max(2, min(os.cpu_count() or 1, _free() // limit))
+        services = sum(len(one.replicas) * (one.limits.memory or _SERVICE) for one in self.written.services)
+        needs = (self.written.limits.memory or _EACH) + services
+        return max(2, min(os.cpu_count() or 1, _free() // needs))
 
     @property
     def mark(self) -> str:

@@ -224,7 +224,9 @@ class _Progress:
                         self._line("·", "dim", name, event.text or "cached")
                 case "done":
                     self._ended(name)
-                    if not self.wants_live or event.seconds >= _NOTICED:
+                    if event.text:  # it came to its end, but not as one would wish
+                        self._line("✗", "red", name, f"{event.text}, {seconds(event.seconds)}")
+                    elif not self.wants_live or event.seconds >= _NOTICED:
                         self._line("✓", "green", name, seconds(event.seconds))
                 case "failed":
                     self._failed(name, event)

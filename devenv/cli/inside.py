@@ -227,9 +227,16 @@ def test(
 def _addressed(session: Session, engine: Engine, words: list[str]) -> tuple[str, list[str]]:
     """(the container or service that the first word names, the rest); ("", all) when it is a command."""
     try:
-        found = called(engine, known_home(session, engine), words[0])
+        here = known_home(session, engine)
     except NotFound:
         return "", words
+    found = called(engine, here, words[0])
+    service, _, number = words[0].rpartition("-")
+    if not found and number.isdecimal() and (others := [one for one in called(engine, here, service) if one.index]):
+        listed = ", ".join(one.name for one in others)
+        raise NotFound(
+            f"{words[0]}: {service} has no such replica", hint=f"it has {listed}; a program of that name: after `--`"
+        )
     return (words[0], words[1:]) if found else ("", words)
 
 

@@ -139,6 +139,7 @@ def attempt(
         for here in trying.keep() if keep else ():
             variant = here.variant.removeprefix(KEPT)
             print(f"kept {here.name}: devenv shell --variant {variant}", file=sys.stderr)
+            print(f"  ends with: devenv down --volumes --variant {variant}", file=sys.stderr)
     return one.code
 
 
@@ -188,7 +189,7 @@ def matrix(
 
     As many at a time as there are cores and memory for. What they share is built once.
 
-    Example:  devenv matrix python=3.11,3.12,3.13 db.apt.postgresql=15,17
+    Example:  devenv matrix python=3.12,3.13 db.from=bootstrap:bookworm,bootstrap:trixie
 
     Example:  devenv matrix --variant next --variant trixie
     """

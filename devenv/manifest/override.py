@@ -19,6 +19,7 @@ from .document import Node, Scalar, Series, Table
 from .values import VARIABLE, nearest, show
 from .variants import Edit, Path, at, edited
 
+_FRESH = re.compile(rf"(services\.)?(?:([a-z][a-z0-9-]*)\.)?(env|limits)\.({VARIABLE})")
 _LISTED = 12  # names that an error lists
 
 
@@ -68,7 +69,12 @@ def override(asked: Sequence[str], project: Project) -> Override:
         if not sign or not name or not value.strip() or any(ord(letter) < 32 for letter in text):
             raise InputError(Fault(show(text), 0, 0, "isn't NAME=VERSION", "such as django=6.0, or python=3.13"))
         now = project._replace(root=edited(project.root, tuple(edits)), files=files)
-        target = _chosen(name, tuple(_targets(now)))
+        value = (
+            value[1:] if value.startswith("=") and not value.startswith("==") else value
+        )  # `django==6.0` is what pip takes
+        found = tuple(_targets(now))
+        known = {one.name for one in found}
+        target = _chosen(name, (*found, *(one for one in _fresh(name) if one.name not in known)))
         written = target.write(value)
         if requirement.is_npm(target.file):
             npm.append((target.file, written))
@@ -83,6 +89,13 @@ def override(asked: Sequence[str], project: Project) -> Override:
         changes.append(Change(target.name, target.before, value))
     altered = tuple((path, data) for path, data in files.items() if project.files[path] != data)
     return Override(tuple(edits), altered, tuple(changes), tuple(npm))
+
+
+def _fresh(name: str) -> Iterator[Target]:
+    """A variable or a limit that isn't there yet, by its whole name."""
+    if match := _FRESH.fullmatch(name):
+        own: Path = ("services", match[2]) if match[2] else ()
+        yield _plain(name.removeprefix("services."), name, None, (*own, match[3], match[4]))
 
 
 def _chosen(name: str, targets: Sequence[Target]) -> Target:
@@ -129,10 +142,10 @@ def _every(project: Project) -> Iterator[Target]:
 
 def _of_table(table: Table, before: str, path: Path) -> Iterator[Target]:
     """A project's, or a service's, own keys."""
-    for kind, short in (("python", "python"), ("node", "node")):
-        yield _plain(
-            f"{before}{kind}.version", f"{before}{short}", at(table, (kind, "version")), (*path, kind, "version")
-        )
+    for kind in ("python", "node"):
+        if at(table, (kind,)) is not None:
+            version = at(table, (kind, "version"))
+            yield _plain(f"{before}{kind}.version", f"{before}{kind}", version, (*path, kind, "version"))
     yield _plain(f"{before}from", f"{before}from", at(table, ("from",)), (*path, "from"))
     for kind, split in (("python", requirement.python), ("apt", requirement.apt), ("node", requirement.node)):
         inner: Path = ("apt",) if kind == "apt" else (kind, "packages")
@@ -142,7 +155,7 @@ def _of_table(table: Table, before: str, path: Path) -> Iterator[Target]:
                 yield Target(
                     f"{before}{kind}.{name}",
                     parts.name,
-                    parts.version,
+                    "" if "{{" in parts.version else parts.version,
                     parts.write,
                     (*path, *inner, number),
                     uses=_mentioned(item.text),
@@ -181,7 +194,8 @@ def _scalars(table: Table) -> Iterator[tuple[str, Path, Scalar]]:
     """Every text that stands in mappings only: (dotted name, path, it)."""
     for name, node in _entries(table):
         if isinstance(node, Scalar):
-            yield name, (name,), node
+            if not node.null:  # `node:` alone is a mapping, and its keys have names of their own
+                yield name, (name,), node
         elif isinstance(node, Table):
             for dotted, path, value in _scalars(node):
                 yield f"{name}.{dotted}", (name, *path), value

@@ -9,7 +9,8 @@ from typing import Literal, NamedTuple
 class Event(NamedTuple):
     """One happening. `object` is the step, image or container; `text` a line of output or a detail.
 
-    kinds: started, cached, output (a line a command printed), state (how far it is), done (seconds set), failed, note, warning.
+    kinds: started, cached, output (a line a command printed), state (how far it is), done (seconds set; text: what one would not
+    have wished), failed, note, warning.
     """
 
     kind: Literal["started", "cached", "output", "state", "done", "failed", "note", "warning"]

@@ -275,5 +275,5 @@ def _counted(number: int, what: str) -> str:
 
 
 def _sentence(text: str) -> str:
-    text = text.strip()
+    text = text.strip().partition("\n")[0]
     return text if text.endswith((".", "!", "?")) else f"{text}."

@@ -235,6 +235,12 @@ def test_exec_goes_where_its_first_word_says(shop: Shop) -> None:
     assert entered("exec", "-s", "web-2", "db") == [("web-2", "db")]
     assert entered("exec", "-s", "shop/db", "--", "ls") == [("db-1", "ls")]
     assert entered("exec", "workspace", "ls") == [("workspace", "ls")]
+    failed = shop("exec", "web-9", "ls")
+    assert (
+        failed.code,
+        "web-9: web has no such replica" in failed.err,
+        "it has web-1, web-2, web-3" in failed.err,
+    ) == (2, True, True)
     for words in (("exec", "web", "--all", "ls"), ("exec", "--all", "web", "ls"), ("exec", "--all", "-s", "web", "ls")):
         assert entered(*words) == [("web-1", "ls"), ("web-2", "ls"), ("web-3", "ls")]
 

@@ -74,6 +74,10 @@ def refused(text: str) -> str:
         ("typescript=5.1", ("node", "packages", 1), "typescript@5.1", "typescript"),
         ("@scope/tool=6", ("node", "packages", 0), "@scope/tool@6", "@scope/tool@5"),
         ("env.DEBUG=0", ("env", "DEBUG"), "0", "{{ debug }}"),
+        ("gunicorn==22", ("python", "packages", 2), "gunicorn==22", "gunicorn"),
+        ("env.NEW=1", ("env", "NEW"), "1", ""),
+        ("limits.cpus=2", ("limits", "cpus"), "2", ""),
+        ("db.env.NEW=1", ("services", "db", "env", "NEW"), "1", ""),
         ("MODE=b", ("services", "db", "env", "MODE"), "b", "a"),
     ],
 )
@@ -123,6 +127,20 @@ def test_one_of_several_must_be_named() -> None:
 @pytest.mark.parametrize("text", ["django", "=6", "a=", "a=\n", "", "a=\x1b[0m"])
 def test_what_isnt_name_and_version(text: str) -> None:
     assert "isn't NAME=VERSION" in refused(text)
+
+
+def test_a_language_without_a_version_gets_one() -> None:
+    text = b"from: bootstrap:sid\nnode:\n  # version: x\npython: {}\n"
+    found = override(["node=22", "python=3.12"], Project(document.read(text, "f")))
+    assert [edit.path for edit in found.edits] == [("node", "version"), ("python", "version")]
+    with pytest.raises(InputError, match=r"nothing in devenv\.yml is called so"):
+        override(["node=22"], Project(document.read(b"from: bootstrap:sid\n", "f")))
+
+
+def test_what_a_template_says_is_no_version() -> None:
+    text = b"from: bootstrap:sid\nvars: {a: '1'}\npython: {packages: ['six=={{ a }}']}\n"
+    (change,) = override(["python.six=2"], Project(document.read(text, "f"))).changes
+    assert change.before == ""
 
 
 def test_a_name_that_nothing_has() -> None:

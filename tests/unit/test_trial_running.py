@@ -12,14 +12,14 @@ from devenv.changes import concealed
 from devenv.cli.trying import history, search
 from devenv.cli.trying.applying import applied, texts
 from devenv.cli.trying.runs import _Bounded, _Log
-from devenv.cli.trying.sides import Party, called
+from devenv.cli.trying.sides import Party, Unable, called
 from devenv.errors import EngineError, InputError
 from devenv.manifest import Altered, parse
 from devenv.manifest.variants import Edit
 from devenv.model.lock import Section
 from devenv.model.manifest import Manifest
 from devenv.model.plan import Change
-from devenv.model.trial import Side, Trial, Verdict
+from devenv.model.trial import Case, Run, Side, Trial, Verdict
 from devenv.render.sandbox import expand
 from devenv.trial import jest, record
 
@@ -163,3 +163,29 @@ def test_what_a_report_has_can_always_be_kept() -> None:
     record.written(trial).encode()
     with pytest.raises(InputError, match="it is no report of Jest's"):
         jest.read(b'{"testResults": [], "x": ' + b"9" * 5000 + b"}", "f")
+
+
+@pytest.mark.parametrize(
+    ("said", "typo"),
+    [
+        ("Because there is no version of flask==99.0 and you require flask==99.0, …", True),
+        ("Because there are no versions of other==2 and …", False),
+        ("npm error notarget No matching version found for flask@99.", True),
+        ("E: Version '17*' for 'flask' was not found", True),
+        ("Because flask==3.0 depends on werkzeug>=3 and you require werkzeug==2, …", False),
+    ],
+)
+def test_a_version_that_there_isnt_is_told_from_one_that_doesnt_suit(said: str, typo: bool) -> None:
+    assert Unable("lock", EngineError(said)).typo([Change("python.flask", "2", "99.0")]) is typo
+
+
+def test_what_has_no_test_that_passes_is_no_good_end() -> None:
+    def run(code: int, *outcomes: Any) -> Run:
+        return Run(code, 0.0, 1.0, cases=tuple(Case(str(number), one) for number, one in enumerate(outcomes)))
+
+    def sound(*runs: Run) -> str:
+        trying: Any = Tried({0: Side("x", runs=runs)}, Verdict("not judged"))
+        return search._sound(trying)
+
+    assert sound(run(0)) == "good" and sound(run(1, "passed", "failed")) == "good"
+    assert sound(run(2, "error")) == "bad" and sound(run(1)) == "bad" and sound() == "skip"

@@ -91,12 +91,15 @@ def guilty_of(trying: Trying, changes: Sequence[str]) -> Found:
 
 
 def _sound(trying: Trying) -> Answer:
-    """Whether what all are held against can be used for that: it ran, and succeeded or told of its tests."""
+    """Whether what all are held against can be used for that: it ran, and some test of it passed, or all of it succeeded."""
     side = trying.sides[0]
     ran = [run for run in side.runs if run.code is not None]
     if not ran:
         return "skip"
-    return "good" if any(run.code == 0 or run.cases for run in ran) else "bad"
+    passed = any(
+        run.code == 0 or run.unnamed or any(case.outcome == "passed" for case in run.cases or ()) for run in ran
+    )
+    return "good" if passed else "bad"
 
 
 def _answer(trying: Trying, number: int) -> Answer:

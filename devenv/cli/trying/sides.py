@@ -18,6 +18,7 @@ from devenv.cli.project import BuildOptions, builder, desire, find, load, look, 
 from devenv.cli.session import Machine, Session
 from devenv.errors import DevenvError, EngineError
 from devenv.lock.parts import part
+from devenv.manifest import requirement
 from devenv.model.container import KEPT, Container, Environment
 from devenv.model.events import Event, Sink, ignore
 from devenv.model.image import Image
@@ -36,6 +37,11 @@ RUN = "run:"
 
 Stage = Literal["lock", "build", "start"]
 
+_NONE = re.compile(
+    r"there (?:is|are) no versions? of ([A-Za-z0-9._-]+)(?=\S*=)|No matching version found for (@?[^@\s]+)@"
+    r"|Version '[^']*' for '([^']+)' was not found"
+)
+"""How uv, npm and apt say that there is no such version."""
 _SLUG = 40
 _SLUGGED = re.compile("[^a-z0-9.]+")
 
@@ -81,6 +87,12 @@ class Unable(DevenvError):
     def __init__(self, stage: Stage, error: DevenvError) -> None:
         super().__init__(error.message, hint=error.hint)
         self.stage: Stage = stage
+
+    def typo(self, changes: Sequence[Change]) -> bool:
+        """Whether it is for want of a version that was asked for: who mistypes one has learnt nothing of what it would break."""
+        found = _NONE.findall(self.message)
+        names = {requirement.normal(change.name.rpartition(".")[2]) for change in changes}
+        return any(requirement.normal(name) in names for told in found for name in told if name)
 
 
 Relock = Callable[[str, Sequence[str]], Mapping[str, bytes]]

@@ -184,7 +184,7 @@ class Trying:
         side, number = Side(own.name, own.changes), len(self.sides)
         self.parties[number] = own
         if isinstance(setup, Unable):
-            side = side._replace(failed=str(setup), stage=setup.stage, outside=setup.outside)
+            side = side._replace(failed=str(setup), stage=setup.stage, outside=setup.outside or setup.typo(own.changes))
         else:
             self.setups[number] = setup
             base = self.setups.get(0)
@@ -207,7 +207,8 @@ class Trying:
             unclear = [one for one in wanted if one and undecided(self.sides[0], self.sides[one], self.terms.again)]
             if not unclear:
                 break
-            self._hold([0, *unclear])
+            fewest = min(len(self.sides[one].runs) for one in unclear)
+            self._hold([*([0] if len(self.sides[0].runs) <= fewest else []), *unclear])
         for _ in range(self.terms.timed):
             self._hold([0, *(one for one in wanted if one)], alone=True)
 

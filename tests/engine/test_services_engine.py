@@ -551,7 +551,7 @@ def test_after_a_reboot_the_first_that_is_started_has_the_slots_of_all_wired(fle
 
 def test_cancel_ends_all_waiting(fleet: Fleet, store: Paths) -> None:
     deaf = "trap '' TERM; echo ready; while :; do sleep 0.05; done"
-    made = fleet.up(*(fleet.spec(f"web-{n}", command=deaf, stop_grace=600) for n in (1, 2)))
+    made = fleet.up(*(fleet.spec(f"web-{n}", command=deaf, stop_grace=45) for n in (1, 2)))
     for one in made:
         assert eventually(lambda one=one: bool(list(fleet.native.logs(one))))  # type: ignore[misc]
     command = open_machine({"DEVENV_HOME": store.home, "DEVENV_RUN": store.run}).engine
@@ -570,9 +570,7 @@ def test_cancel_ends_all_waiting(fleet: Fleet, store: Paths) -> None:
         with pytest.raises(EngineError, match="stop web-2: interrupted"):  # what begins meanwhile is cancelled, too
             pool.submit(command.stop, made[1]).result(20)
         for one in made:
-            fleet.native.state.db.execute(
-                "UPDATE container SET spec = replace(spec, '600', '0.1') WHERE id = ?", (one,)
-            )
+            fleet.native.state.db.execute("UPDATE container SET spec = replace(spec, '45', '0.1') WHERE id = ?", (one,))
         command.resume()
         assert [one.status for one in pool.map(command.stop, made)] == ["stopped"] * 2
     command.close()

@@ -320,6 +320,7 @@ CHATTY = """>-
       printf "%05d %s\\n", $i++, "x" x 480 for 1 .. 10000 } sleep 600'"""
 
 
+@pytest.mark.soak  # the supervisor must get to look every two seconds, whatever else the machine does
 def test_a_log_is_bounded_and_has_no_gap_though_nobody_looks(project: Project) -> None:
     up(project, f"  web:\n    restart: always\n    command: {CHATTY}\n")
     log = f"{project.paths.container(row(project, 'web-1')['id'])}/log"

@@ -19,8 +19,8 @@ class Cancellation:
         """Whoever waits, or is going to, doesn't any more. Nothing once it is closed: by then its number is another file's."""
         with self._lock:
             if self.descriptor >= 0 and not self.asked:
+                self.asked = True  # first: who is woken looks at it
                 os.eventfd_write(self.descriptor, 1)
-                self.asked = True
 
     def end(self) -> None:
         """What was cancelled has ended: whoever waits from now on waits as long as it takes."""

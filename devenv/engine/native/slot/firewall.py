@@ -27,12 +27,12 @@ def ensure(network: Network, opened: Open = CLOSED, slots: Iterable[int] = ()) -
 
 
 def change(network: Network, before: Open, after: Open) -> None:
-    """Open and close what differs, all at once; nothing is run when nothing does. Connections that there are stay.
+    """Open and close what differs; nothing is run when nothing does. Connections that there are stay, none that begins is lost.
 
-    Raises EngineError, and then nothing is changed: also when the table is missing, or hasn't open what was said.
+    Raises EngineError, also when the table is missing or hasn't open what was said: what there is must be put right then.
     """
-    if text := difference(network, before, after):
-        _nft(text, "open and close ports")
+    for transaction in difference(network, before, after):
+        _nft(transaction, "open and close ports")
 
 
 def admit(network: Network, slots: Sequence[int]) -> None:

@@ -23,6 +23,8 @@ _METADATA = f"{{ {', '.join(METADATA)} }}"
 _NUMBERED = "type ipv4_addr . inet_proto . inet_service"
 _ANY = "type inet_proto . inet_service"
 _TARGET = "ipv4_addr . inet_service"
+_WAYS = ("published", "published_anywhere", "shared", "shared_anywhere")
+"""Where a port of the host is found, by these in turn."""
 # The chains that `shared` leads to stand before it. Names and types of all that has elements:
 _PLACES = {
     "published": f"map published {{ {_NUMBERED} : {_TARGET}",
@@ -180,28 +182,46 @@ def rule_counts(network: Network) -> Mapping[str, int]:
     return {chain.split()[0]: chain.count("\n        ") - 1 for chain in chains}
 
 
-def difference(network: Network, before: Open, after: Open) -> str:
-    """What makes of the one the other, in one transaction; "" when they are the same."""
+def difference(network: Network, before: Open, after: Open) -> tuple[str, ...]:
+    """What makes of the one the other: transactions to run in turn, none when they are the same.
+
+    It is several when the way of an open port to its targets becomes another: the chain that is to choose among them is
+    there before anything leads to it, and what leads elsewhere goes last. A packet goes through chains of the generation
+    it began with and looks elements up in that which counts just then: one that is under way while a transaction is
+    committed may find both the old way gone and the new one missing (the kernel's nft_do_chain, nft_lookup).
+    """
     table = f"inet {network.table}"
     old, new = _all(before), _all(after)
     gone = [key for key, value in old.items() if new.get(key) != value]
     come = [key for key, value in new.items() if old.get(key) != value]
+    open_before, open_after = ({key for place, key in each if place in _WAYS} for each in (old, new))
+    left = [(place, key) for place, key in gone if (place, key) not in new and place in _WAYS and key in open_after]
     chains_before, chains_after = _sharing(before), _sharing(after)
-    return "".join(
+    chains_come = {name for name, chain in chains_after.items() if chains_before.get(name) != chain}
+    chains_gone = chains_before.keys() - chains_after.keys()
+    first = {name for name in chains_come if chains_after[name].key in open_before}
+    last = {name for name in chains_gone if chains_before[name].key in open_after}
+    transactions = (
+        _additions(table, chains_after, first),
         [
-            *_commands("delete", table, ((place, key) for place, key in gone)),
-            *(
-                f"flush chain {table} {name}\ndelete chain {table} {name}\n"
-                for name in chains_before.keys() - chains_after.keys()
-            ),
-            *(
-                f"add chain {table} {name}\nflush chain {table} {name}\nadd rule {table} {name} {rule}\n"
-                for name, rule in chains_after.items()
-                if chains_before.get(name) != rule
-            ),
+            *_commands("delete", table, (each for each in gone if each not in left)),
+            *_removals(table, chains_gone - last),
+            *_additions(table, chains_after, chains_come - first),
             *_commands("add", table, ((place, _text(key, new[place, key])) for place, key in come)),
-        ]
+        ],
+        [*_commands("delete", table, left), *_removals(table, last)],
     )
+    return tuple(text for commands in transactions if (text := "".join(commands)))
+
+
+def _additions(table: str, chains: Mapping[str, _Chain], names: Iterable[str]) -> Iterator[str]:
+    for name in sorted(names):
+        yield f"add chain {table} {name}\nflush chain {table} {name}\nadd rule {table} {name} {chains[name].rule}\n"
+
+
+def _removals(table: str, chains: Iterable[str]) -> Iterator[str]:
+    for name in sorted(chains):
+        yield f"flush chain {table} {name}\ndelete chain {table} {name}\n"
 
 
 def _commands(verb: str, table: str, elements: Iterable[tuple[str, str]]) -> Iterator[str]:
@@ -217,10 +237,10 @@ def _all(opened: Open) -> dict[tuple[str, str], str]:
     found = {}
     for address, protocol, port, targets in opened.published:
         everywhere = address == ANYWHERE
-        key = f"{protocol} . {port}" if everywhere else f"{address} . {protocol} . {port}"
+        key = _key(address, protocol, port)
         place, value = "published", "".join(f"{host} . {number}" for host, number in targets[:1])
         if len(targets) > 1:
-            place, value = "shared", f"goto {_chain(address, protocol, port)}"
+            place, value = "shared", f"goto {_chain(address, protocol, port, targets)}"
         if targets:
             found[f"{place}_anywhere" if everywhere else place, key] = value
     for protocol, port, address, borrower in opened.lent:
@@ -233,17 +253,29 @@ def _all(opened: Open) -> dict[tuple[str, str], str]:
     return found
 
 
-def _sharing(opened: Open) -> dict[str, str]:
-    """Name of the chain → its rule, for each port with several targets."""
+class _Chain(NamedTuple):
+    """Chooses among the targets of the port that this key in `shared` or `shared_anywhere` stands for."""
+
+    key: str
+    rule: str
+
+
+def _sharing(opened: Open) -> dict[str, _Chain]:
+    """The chain, by its name, of each port with several targets."""
     return {
-        _chain(address, protocol, port): _rule(protocol, targets)
+        _chain(address, protocol, port, targets): _Chain(_key(address, protocol, port), _rule(protocol, targets))
         for address, protocol, port, targets in opened.published
         if len(targets) > 1
     }
 
 
-def _chain(address: str, protocol: str, port: int) -> str:
-    return f"{SHARING}{address}_{protocol}_{port}"
+def _key(address: str, protocol: str, port: int) -> str:
+    return f"{protocol} . {port}" if address == ANYWHERE else f"{address} . {protocol} . {port}"
+
+
+def _chain(address: str, protocol: str, port: int, targets: Sequence[tuple[str, int]]) -> str:
+    """Another name for other targets: the chain of those that were stands until nothing leads to it."""
+    return f"{SHARING}{address}_{protocol}_{port}_{crc32(repr(targets).encode()):08x}"
 
 
 def _rule(protocol: str, targets: Sequence[tuple[str, int]]) -> str:
@@ -253,7 +285,8 @@ def _rule(protocol: str, targets: Sequence[tuple[str, int]]) -> str:
 
 
 def _chains(opened: Open) -> str:
-    return "".join(f"    chain {name} {{\n        {rule}\n    }}\n" for name, rule in sorted(_sharing(opened).items()))
+    chains = sorted(_sharing(opened).items())
+    return "".join(f"    chain {name} {{\n        {chain.rule}\n    }}\n" for name, chain in chains)
 
 
 def _places(opened: Open) -> str:

@@ -10,7 +10,7 @@ from devenv.errors import NotFound
 from devenv.inputs import inputs
 from devenv.model.build import Graph, Keyed
 from devenv.model.container import ContainerSpec, Environment, Process
-from devenv.model.image import ImageConfig
+from devenv.model.image import PROJECT, ImageConfig
 from devenv.model.manifest import (
     Condition,
     Hooks,
@@ -21,7 +21,7 @@ from devenv.model.manifest import (
     Service,
     Source,
 )
-from devenv.model.plan import DEPENDS_ON, HOOKS, PROJECT, Built, Desired, WantedImage, WantedService
+from devenv.model.plan import DEPENDS_ON, HOOKS, Built, Desired, WantedImage, WantedService
 
 MAIN = "workspace"
 """The name, within an environment, of the container that `shell` enters, and of what it counts as among services."""

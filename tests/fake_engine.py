@@ -12,7 +12,8 @@ from types import MappingProxyType
 from typing import BinaryIO, Literal
 
 from devenv.cli.session import Machine
-from devenv.engine import Bind, Engine, Happening, LogLine, Output, Pulse, Source, Workshop
+from devenv.engine import Engine, Happening, LogLine, Output, Pulse, Source
+from devenv.engine.workshop import Bind, Workshop
 from devenv.errors import EngineError, NotFound, StepFailed, StoreError
 from devenv.lock.parcels import digest
 from devenv.model.build import Run, Shared
@@ -29,10 +30,10 @@ from devenv.model.container import (
 )
 from devenv.model.events import Event, Sink
 from devenv.model.host import Check, Garbage
-from devenv.model.image import Descriptor, Difference, Image, ImageConfig, Offer, Rootfs
+from devenv.model.image import PROJECT, Descriptor, Difference, Image, ImageConfig, Offer, Rootfs
 from devenv.model.lock import EPOCH, BaseLock, Deb, Parcel, Remote, Section
 from devenv.model.manifest import Healthcheck, Lending, Pairs, Port
-from devenv.model.plan import PROJECT, Record
+from devenv.model.plan import Record
 from devenv.model.seen import Copied, Stream, Task, Touched, Usage
 
 Answer = Callable[[str, Process], tuple[int, tuple[str, ...]]]

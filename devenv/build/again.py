@@ -7,7 +7,7 @@ import threading
 from collections.abc import Mapping
 from dataclasses import replace
 
-from devenv.engine import Workshop
+from devenv.engine.workshop import Workshop
 from devenv.model.build import Keyed
 from devenv.model.events import Sink
 from devenv.model.image import Rootfs, Unlike

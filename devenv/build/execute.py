@@ -12,7 +12,7 @@ from concurrent.futures import Future
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 
 from devenv.beneath import make_parents, text_beneath
-from devenv.engine import Bind, Workshop
+from devenv.engine.workshop import Bind, Workshop
 from devenv.errors import DevenvError, EngineError, Fault, InputError, NotFound, StepFailed
 from devenv.model.build import Configure, Copy, Keyed, Mount, Run, Stage, Workdir
 from devenv.model.events import Event, Sink

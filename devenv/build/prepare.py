@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from types import MappingProxyType
 
-from devenv.engine import Workshop
+from devenv.engine.workshop import Workshop
 from devenv.errors import Fault, InputError, NotFound, StoreError
 from devenv.lock.parcels import digest as digest_of
 from devenv.lock.parcels import listing

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from devenv.engine import Workshop
+from devenv.engine.workshop import Workshop
 from devenv.errors import NotFound
 from devenv.model.build import Configure, Copy, Keyed, Run, Shared, Stage
 from devenv.model.events import Sink

@@ -35,10 +35,10 @@ from devenv.errors import Fault, InputError, NotFound
 from devenv.lock.parts import part
 from devenv.model import plain
 from devenv.model.events import Sink
-from devenv.model.image import Image
+from devenv.model.image import PROJECT, Image
 from devenv.model.lock import Section
 from devenv.model.manifest import Manifest
-from devenv.model.plan import PROJECT, Desired
+from devenv.model.plan import Desired
 
 if TYPE_CHECKING:
     from devenv.build.prepare import Prepared

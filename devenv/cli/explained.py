@@ -14,8 +14,9 @@ from devenv.console import clean, colours, fold, paint, seconds, size
 from devenv.desired import owner
 from devenv.model.build import Configure, Keyed
 from devenv.model.container import Container, State
+from devenv.model.image import PROJECT
 from devenv.model.manifest import FROM_LOCK, FROM_MANIFEST, Pairs
-from devenv.model.plan import PROJECT, Change, Desired, Plan, Record, StepPlan, WantedImage
+from devenv.model.plan import Change, Desired, Plan, Record, StepPlan, WantedImage
 
 _DONE = {
     "keep": "taken from the store",

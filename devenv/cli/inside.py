@@ -35,9 +35,8 @@ from devenv.desired import SHELL, bare, one_shot, without_sources
 from devenv.engine import Engine
 from devenv.errors import Fault, InputError, NotFound
 from devenv.model.container import Container, ContainerSpec, Process
-from devenv.model.image import ImageConfig
+from devenv.model.image import PROJECT, ImageConfig
 from devenv.model.manifest import Pairs
-from devenv.model.plan import PROJECT
 
 # No login shell: Debian's /etc/profile would reset PATH, and with it the project's own programs.
 _ENTER = "if command -v bash >/dev/null; then exec bash; else exec sh; fi"

@@ -15,9 +15,9 @@ from devenv.cli.project import BuildOptions, debian_arch, load
 from devenv.desired import image_of, manifests
 from devenv.errors import DevenvError, Fault, InputError
 from devenv.lock.parts import part
+from devenv.model.image import PROJECT
 from devenv.model.lock import Section
 from devenv.model.manifest import Manifest
-from devenv.model.plan import PROJECT
 
 
 def register(app: typer.Typer) -> None:

@@ -20,7 +20,7 @@ from devenv.cli.written import write_new
 from devenv.desired import image_of, manifests
 from devenv.errors import Fault, InputError
 from devenv.lock.parts import part
-from devenv.model.plan import PROJECT
+from devenv.model.image import PROJECT
 from devenv.plan import plan as decide
 
 _LARGEST = 4 << 20

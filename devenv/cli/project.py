@@ -16,10 +16,10 @@ from devenv.errors import Fault, InputError, NotFound
 from devenv.model.build import Keyed, Step
 from devenv.model.container import Environment, State
 from devenv.model.events import Sink
-from devenv.model.image import Image, Unlike, environment_tag, failed_tag
+from devenv.model.image import PROJECT, Image, Unlike, environment_tag, failed_tag
 from devenv.model.lock import EPOCH, Section
 from devenv.model.manifest import Lending, Manifest, Pairs, Service
-from devenv.model.plan import PROJECT, Desired
+from devenv.model.plan import Desired
 
 if TYPE_CHECKING:
     from devenv.build.prepare import Blame, Prepared

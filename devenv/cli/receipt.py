@@ -19,9 +19,10 @@ from devenv.engine import Engine, Pulse
 from devenv.lives import held
 from devenv.model import plain
 from devenv.model.container import Environment, State
+from devenv.model.image import PROJECT
 from devenv.model.lock import Section
 from devenv.model.manifest import Manifest
-from devenv.model.plan import PROJECT, Desired, Report, Result
+from devenv.model.plan import Desired, Report, Result
 from devenv.paths import locate
 from devenv.plan import plan
 

@@ -6,7 +6,8 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
-from devenv.engine import Engine, Observer, Workshop
+from devenv.engine import Engine, Observer
+from devenv.engine.workshop import Workshop
 from devenv.errors import NotFound
 from devenv.model.host import Check, Garbage
 

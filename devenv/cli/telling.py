@@ -11,9 +11,9 @@ from devenv.cli.project import observe
 from devenv.desired import owner
 from devenv.errors import DevenvError
 from devenv.model.events import Event, Sink
-from devenv.model.image import Image
+from devenv.model.image import PROJECT, Image
 from devenv.model.manifest import FROM_LOCK, Manifest
-from devenv.model.plan import PROJECT, Action, Change, Desired, Plan, Record, Report, Result, StepPlan
+from devenv.model.plan import Action, Change, Desired, Plan, Record, Report, Result, StepPlan
 from devenv.plan import plan
 
 if TYPE_CHECKING:

@@ -1,15 +1,12 @@
 """The doors to whatever makes containers. `native` is ours; a fake ships with the tests.
 
 Three doors, so that each room holds only what it needs: `plan` sees an Observer and cannot act,
-`provision` sees an Engine, the build executor a Workshop.
+`provision` sees an Engine, the build executor a Workshop (workshop.py).
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
-
-from .workshop import Bind as Bind
-from .workshop import Workshop as Workshop
 
 if TYPE_CHECKING:  # nothing here runs, and the hot verbs must not wait for the models
     from collections.abc import Callable, Iterator, Mapping, Sequence

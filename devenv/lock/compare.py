@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
+from devenv.model.image import PROJECT
 from devenv.model.lock import Section
-from devenv.model.plan import PROJECT
 
 from .parts import part
 from .wants import group

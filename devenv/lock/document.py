@@ -10,9 +10,9 @@ from typing import NamedTuple, NoReturn
 from devenv.errors import EngineError, Fault, InputError
 from devenv.manifest import document
 from devenv.manifest.document import Node, Scalar, Series, Table
+from devenv.model.image import PROJECT
 from devenv.model.lock import AptLock, BaseLock, Lock, NodeLock, PythonLock, Section, ServiceLock
 from devenv.model.manifest import Pairs
-from devenv.model.plan import PROJECT
 
 from . import entry
 from .entry import BUILD, DEB, DIST, MODULE, REMOTE, REPOSITORY, Kind, T

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from devenv.model.image import PROJECT
 from devenv.model.lock import EPOCH, BaseLock, Section, ServiceLock
-from devenv.model.plan import PROJECT
 
 
 def part(section: Section, image: str) -> Section:

@@ -8,15 +8,14 @@ from contextlib import ExitStack
 from types import MappingProxyType
 from typing import NamedTuple, TypeVar
 
-from devenv.engine import Bind, Workshop
+from devenv.engine.workshop import Bind, Workshop
 from devenv.errors import DevenvError, EngineError, StepFailed
 from devenv.model import npm
 from devenv.model.build import Run
 from devenv.model.events import Event, Sink
-from devenv.model.image import Rootfs
+from devenv.model.image import PROJECT, Rootfs
 from devenv.model.lock import AptLock, BaseLock, Deb, Dist, Module, NodeLock, Parcel, PythonLock, Repository, Section
 from devenv.model.manifest import Manifest, Pairs
-from devenv.model.plan import PROJECT
 from devenv.render.containerfile import NODE, managed
 
 from . import apt, node, node_layers, python, tags

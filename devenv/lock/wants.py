@@ -11,9 +11,10 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from devenv.changes import differences
+from devenv.model.image import PROJECT
 from devenv.model.lock import AptLock, Deb, Dist, Module, NodeLock, PythonLock, Section
 from devenv.model.manifest import Manifest, Pairs
-from devenv.model.plan import PROJECT, Change
+from devenv.model.plan import Change
 
 UNKNOWN = "0" * 64
 """The digest of what isn't locked yet."""

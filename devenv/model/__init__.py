@@ -1,10 +1,9 @@
 """The frozen values that flow from room to room. No effects, no imports but the standard library's own types.
 
 They are NamedTuples, where two kinds with equal fields never meet: a dataclass takes five times as long to make,
-and the import of dataclasses longer than that of everything else here.
+and the import of dataclasses longer than that of everything else here. And no `from __future__ import annotations`
+here: a NamedTuple compiles each annotation that is a string, which is most of the time it takes.
 """
-
-from __future__ import annotations
 
 from typing import Any
 

@@ -1,7 +1,5 @@
 """An image's /etc/passwd and /etc/group (passwd(5), group(5)) → its accounts and groups. Lines that are none are passed over."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 from devenv.errors import NotFound

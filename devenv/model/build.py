@@ -1,7 +1,5 @@
 """A Containerfile as a graph: stages of typed instructions, before and after the keys are known."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 

@@ -1,7 +1,5 @@
 """What the engine is asked to run, and what it says it sees."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Literal, NamedTuple

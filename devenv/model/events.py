@@ -1,7 +1,5 @@
 """What is told while long work goes on. The engine and executor emit, `console` shows."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Literal, NamedTuple
 

@@ -1,7 +1,5 @@
 """What is found out about this machine, and what its store could do without."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 

@@ -1,7 +1,5 @@
 """OCI images as values, in the spec's own words (image-spec 1.0: descriptor, image manifest, image config)."""
 
-from __future__ import annotations
-
 from typing import Literal, NamedTuple
 
 from .manifest import Pairs
@@ -10,6 +8,9 @@ MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 INDEX = "application/vnd.oci.image.index.v1+json"
 CONFIG = "application/vnd.oci.image.config.v1+json"
 LAYER = "application/vnd.oci.image.layer.v1.tar"
+
+PROJECT = "image"
+"""What the project's own image is called in plans and events; a service's is `image SERVICE`."""
 
 OURS = "devenv/"
 """What the names we give begin with. A user can't give such a one, so no name of theirs is ever taken for ours."""
@@ -101,13 +102,6 @@ class Image(NamedTuple):
     key: str = ""
 
 
-class Unlike(NamedTuple):
-    """A build step, as messages name it, that gave two different results, and in what they differ."""
-
-    step: str
-    differences: tuple[Difference, ...]
-
-
 class Difference(NamedTuple):
     """Something that isn't the same in two layers: the path (from /), in what, how it is in the first and in the second.
 
@@ -121,3 +115,10 @@ class Difference(NamedTuple):
     before: str = ""
     after: str = ""
     lines: tuple[str, ...] = ()
+
+
+class Unlike(NamedTuple):
+    """A build step, as messages name it, that gave two different results, and in what they differ."""
+
+    step: str
+    differences: tuple[Difference, ...]

@@ -1,7 +1,5 @@
 """What `devenv.lock.yml` says: every byte that comes from outside, by name, version and sha256 (docs/lock.md)."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Literal, NamedTuple

@@ -1,7 +1,5 @@
 """The user's manifest, parsed and checked: what `manifest` gives and `render`, `plan` and the CLI read."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Literal, NamedTuple
@@ -165,7 +163,7 @@ class Service(NamedTuple):
     """
 
     name: str
-    image: Manifest | None = None
+    image: "Manifest | None" = None
     replicas: tuple[Replica, ...] = (Replica(1),)
     ports: tuple[Port, ...] = ()
     secrets: tuple[str, ...] = ()

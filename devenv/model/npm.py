@@ -1,7 +1,5 @@
 """What npm's names, paths and commands may look like: a Module of unknown making → what is wrong with it."""
 
-from __future__ import annotations
-
 import posixpath
 import re
 from typing import NamedTuple

@@ -1,7 +1,5 @@
 """What is wanted, what is to be done about it, and what was done."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal, NamedTuple
@@ -26,16 +24,13 @@ UNREAD = "unread"
 
 Verb = Literal["build", "keep", "create", "replace", "start", "wait", "stop", "remove", "forget", "run-hook"]
 
-PROJECT = "image"
-"""What the project's own image is called in plans and events; a service's is `image SERVICE`."""
-
 
 class WantedImage(NamedTuple):
     """An image to have. `name`: PROJECT, or the service's. `steps` are (position, step), positions unique and stable (`apt:2`)."""
 
     name: str
     key: str
-    steps: tuple[tuple[str, Keyed], ...] = ()
+    steps: "tuple[tuple[str, Keyed], ...]" = ()
     built: tuple[tuple[str, Pairs], ...] = ()
     """(position, inputs) of the steps, to be remembered: what changed is told by them next time.
 

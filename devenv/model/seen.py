@@ -1,7 +1,5 @@
 """What is seen of a container that runs: what it uses, its processes; what of its image it has touched; what was copied."""
 
-from __future__ import annotations
-
 from typing import Literal, NamedTuple
 
 

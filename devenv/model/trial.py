@@ -1,7 +1,5 @@
 """A trial: one command run in a baseline and in variants of it, what came of each run, and the verdict."""
 
-from __future__ import annotations
-
 from typing import Literal, NamedTuple
 
 from .plan import Change

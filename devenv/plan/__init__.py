@@ -6,7 +6,8 @@ from collections.abc import Collection, Iterator, Sequence
 
 from devenv.changes import differences, told
 from devenv.model.container import Container, Environment, ObservedImage, State
-from devenv.model.plan import HOOKS, PROJECT, Action, Change, Desired, Plan, PlannedImage, WantedImage
+from devenv.model.image import PROJECT
+from devenv.model.plan import HOOKS, Action, Change, Desired, Plan, PlannedImage, WantedImage
 
 from .draft import Draft, backwards
 from .fate import Fate, fate

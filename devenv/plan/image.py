@@ -6,8 +6,9 @@ from collections.abc import Collection, Iterable
 
 from devenv.changes import shortened, told
 from devenv.model.container import ObservedImage
+from devenv.model.image import PROJECT
 from devenv.model.manifest import FROM_LOCK
-from devenv.model.plan import PROJECT, Action, Change, WantedImage
+from devenv.model.plan import Action, Change, WantedImage
 from devenv.reasons import NEW, compare, others, steps
 
 

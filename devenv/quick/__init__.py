@@ -181,7 +181,7 @@ def _run(words: list[str], env: Mapping[str, str]) -> int | None:
     receipt = _current(env)
     if receipt is None or receipt["secrets"]:
         return None
-    from .arrive import run
+    from .oneshot import run
 
     return run(receipt, words, env)
 

@@ -1,4 +1,4 @@
-"""`up` and `run` from a receipt: what is wanted is known, so the manifest is not read and no key is computed again.
+"""`up` from a receipt: what is wanted is known, so the manifest is not read and no key is computed again.
 
 None where the store no longer has what the receipt speaks of: the long way builds it.
 """
@@ -9,12 +9,13 @@ import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from typing import Any
 
-from devenv import command, signals
+from devenv import signals
 from devenv.engine.native.facade import Native
 from devenv.engine.native.records.record import pairs, spec_value
-from devenv.model.container import Environment, Process
+from devenv.model.container import Environment
 from devenv.model.manifest import Dependency, Hooks, Pairs
 from devenv.model.plan import Desired, WantedImage, WantedService
 from devenv.paths import locate
@@ -22,37 +23,21 @@ from devenv.paths import locate
 Receipt = dict[str, Any]
 
 
-def run(receipt: Receipt, words: Sequence[str], env: Mapping[str, str]) -> int | None:
-    """One command in a container of its own, made like the project's main one."""
-    signals.catch()
-    spec = spec_value(receipt["spec"])
-    sources = [(source.path, source.target) for source in spec.sources]
-    within = command.matching(os.path.realpath(os.getcwd()), receipt["environment"]["folder"], sources)
-    engine = Native(locate(env, os.geteuid()), env)
-    engine.begin()  # from here on no gc takes the image away
-    if not engine.has_image(spec.image):
-        return None
-    engine.register(Environment(**receipt["environment"]))  # so that `down --volumes` finds what it may make
-    terminal = sys.stdin.isatty() and sys.stdout.isatty()
-    known = ("TERM", "COLORTERM", "NO_COLOR") if terminal else ()
-    lent = tuple((name, env[name]) for name in known if name in env)
-    own = spec.process
-    process = Process(tuple(words), (*own.env, *lent), own.user, within or own.workdir, terminal)
-    name = f"run-{os.urandom(3).hex()}"
-    return engine.run(spec._replace(name=name, process=process, ports=(), service=""))
-
-
 def up(receipt: Receipt, env: Mapping[str, str]) -> int | None:
     """Bring up what the receipt wants, its image being there."""
+    signals.catch()
+    with closing(Native(locate(env, os.geteuid()), env)) as engine:
+        return _up(engine, receipt, env)
+
+
+def _up(engine: Native, receipt: Receipt, env: Mapping[str, str]) -> int | None:
     from devenv import console
     from devenv.cli import receipt as receipts
     from devenv.cli import show, telling
     from devenv.plan import plan
     from devenv.provision import provision
 
-    signals.catch()
     wanted = _wanted(receipt)
-    engine = Native(locate(env, os.geteuid()), env)
     digests = {name: digest for name, _, digest, _ in receipt["images"]}
     with engine.turn(wanted.environment.id, console.waiting):
         state = engine.observe(wanted.environment, {one.name: one.key for one in wanted.images}, ())

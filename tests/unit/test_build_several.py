@@ -11,7 +11,7 @@ import pytest
 from devenv.build.execute import Build
 from devenv.build.prepare import prepare
 from devenv.build.several import Due, Several, alike
-from devenv.engine import Bind
+from devenv.engine.workshop import Bind
 from devenv.errors import StepFailed
 from devenv.model.build import Run
 from devenv.model.events import Event

@@ -14,7 +14,7 @@ from devenv.desired import bare, desired, environment, image, one_shot, position
 from devenv.desired import words as own_words
 from devenv.errors import NotFound
 from devenv.model.container import ContainerSpec, Environment, Process
-from devenv.model.image import ImageConfig
+from devenv.model.image import PROJECT, ImageConfig
 from devenv.model.manifest import (
     Dependency,
     From,
@@ -30,7 +30,7 @@ from devenv.model.manifest import (
     Service,
     Source,
 )
-from devenv.model.plan import PROJECT, UNREAD, WantedImage
+from devenv.model.plan import UNREAD, WantedImage
 
 HOME = Environment("e1", "shop", "/p")
 PLAIN = Manifest("/p/devenv.yml", "/p", "shop", From("bootstrap", "bookworm"), sources=(Source(".", "/workspace"),))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from devenv.lock.parts import joined, part
+from devenv.model.image import PROJECT
 from devenv.model.lock import EPOCH, BaseLock, Section, ServiceLock
-from devenv.model.plan import PROJECT
 
 from .render_cases import debs, python, section, sha256
 

@@ -13,10 +13,9 @@ from devenv.lock.parcels import digest, parcels
 from devenv.lock.parts import part
 from devenv.lock.resolve import EVERYTHING, Desk
 from devenv.lock.wants import Wants, wants
-from devenv.model.image import Rootfs
+from devenv.model.image import PROJECT, Rootfs
 from devenv.model.lock import BaseLock, Section
 from devenv.model.manifest import Manifest, Python
-from devenv.model.plan import PROJECT
 from tests.fake_engine import FakeEngine, FakeWorkshop
 
 from .render_cases import debs, manifest

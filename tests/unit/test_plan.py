@@ -6,8 +6,9 @@ import pytest
 
 from devenv.model.build import Configure, Keyed, Run, Step
 from devenv.model.container import Container, ContainerSpec, Environment, ObservedImage, Process, State, Status
+from devenv.model.image import PROJECT
 from devenv.model.manifest import Hooks, Pairs
-from devenv.model.plan import PROJECT, Action, Built, Change, Desired, Plan, WantedImage
+from devenv.model.plan import Action, Built, Change, Desired, Plan, WantedImage
 from devenv.plan import halt, plan, takedown
 
 ENVIRONMENT = Environment("e1", "shop", "/home/ann/shop")

@@ -7,8 +7,9 @@ from collections.abc import Collection
 import pytest
 
 from devenv.model.container import Container, ContainerSpec, Environment, ObservedImage, Process, State
+from devenv.model.image import PROJECT
 from devenv.model.manifest import Condition, Dependency, Healthcheck, Hooks
-from devenv.model.plan import PROJECT, Desired, Plan, WantedImage, WantedService
+from devenv.model.plan import Desired, Plan, WantedImage, WantedService
 from devenv.plan import halt, plan, takedown
 
 ENVIRONMENT = Environment("e1", "shop", "/home/ann/shop")

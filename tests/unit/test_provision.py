@@ -11,9 +11,9 @@ from devenv.errors import Fault, InputError, StepFailed
 from devenv.model.build import Keyed, Run, Step
 from devenv.model.container import Container, ContainerSpec, Environment, Process
 from devenv.model.events import Event, ignore
-from devenv.model.image import Image, Rootfs
+from devenv.model.image import PROJECT, Image, Rootfs
 from devenv.model.manifest import Hooks, Port
-from devenv.model.plan import PROJECT, Desired, Report, WantedImage
+from devenv.model.plan import Desired, Report, WantedImage
 from devenv.plan import halt, plan, takedown
 from devenv.provision import provision
 from tests.fake_engine import FakeEngine, FakeWorkshop

@@ -10,9 +10,9 @@ import pytest
 from devenv.crew import Done
 from devenv.model.container import ContainerSpec, Environment, Probe, Process
 from devenv.model.events import Event
-from devenv.model.image import Image, Rootfs
+from devenv.model.image import PROJECT, Image, Rootfs
 from devenv.model.manifest import Condition, Dependency, Healthcheck, Hooks
-from devenv.model.plan import PROJECT, Desired, Report, WantedImage, WantedService
+from devenv.model.plan import Desired, Report, WantedImage, WantedService
 from devenv.plan import halt, plan, takedown
 from devenv.provision import provision
 from tests.fake_engine import FakeEngine, FakeWorkshop

@@ -6,8 +6,9 @@ import pytest
 
 from devenv.model.build import Configure, Keyed, Operation, Run, Step
 from devenv.model.container import ContainerSpec, Environment, ObservedImage, Process, State
+from devenv.model.image import PROJECT
 from devenv.model.manifest import Pairs
-from devenv.model.plan import PROJECT, Action, Built, Change, Desired, WantedImage
+from devenv.model.plan import Action, Built, Change, Desired, WantedImage
 from devenv.plan import plan
 from devenv.reasons import matched
 

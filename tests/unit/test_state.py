@@ -17,7 +17,8 @@ from devenv.engine.native.records.state import Owner, State, this_process
 from devenv.errors import StoreError
 from devenv.lives import alive, boot_id, process_start
 from devenv.model.container import Environment
-from devenv.model.plan import PROJECT, Change, Record, StepPlan
+from devenv.model.image import PROJECT
+from devenv.model.plan import Change, Record, StepPlan
 from devenv.paths import Paths
 
 DEAD = Owner(2**22 + 1, 1, boot_id())

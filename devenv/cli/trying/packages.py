@@ -10,9 +10,9 @@ from devenv.lock.compare import moved
 from devenv.lock.parts import part
 from devenv.lock.wants import group
 from devenv.manifest import requirement
+from devenv.model.image import PROJECT
 from devenv.model.lock import Section
 from devenv.model.manifest import Manifest
-from devenv.model.plan import PROJECT
 from devenv.model.trial import Moved
 
 from .sides import Setup

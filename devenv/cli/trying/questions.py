@@ -15,7 +15,7 @@ from devenv.desired import SHELL
 from devenv.errors import THE_NETWORK, EngineError
 from devenv.lock.tags import newer
 from devenv.model.container import Container, Process
-from devenv.model.plan import PROJECT
+from devenv.model.image import PROJECT
 from devenv.trial import versions
 
 from .runs import content

@@ -21,10 +21,10 @@ from devenv.lock.parts import part
 from devenv.manifest import requirement
 from devenv.model.container import KEPT, Container, Environment
 from devenv.model.events import Event, Sink, ignore
-from devenv.model.image import Image
+from devenv.model.image import PROJECT, Image
 from devenv.model.lock import Lock, Section
 from devenv.model.manifest import Manifest, Pairs
-from devenv.model.plan import PROJECT, Change, Desired
+from devenv.model.plan import Change, Desired
 from devenv.plan import plan, takedown
 from devenv.provision import provision
 

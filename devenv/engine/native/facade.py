@@ -6,17 +6,15 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from types import MappingProxyType
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from devenv.engine import Happening, LogLine, Output, Pulse, Source
 from devenv.errors import DevenvError, EngineError
 from devenv.lives import alive, watched
 from devenv.model.container import Container, ContainerSpec, Environment, Health, Probe, Process, Supervisor
 from devenv.model.container import State as Observed
-from devenv.model.image import Image
+from devenv.model.image import PROJECT, Image
 from devenv.model.manifest import Healthcheck, Pairs
-from devenv.model.plan import PROJECT, Built, Record
-from devenv.model.seen import Copied, Stream, Task, Touched, Usage
 from devenv.paths import Paths
 
 from .container import bundle, owning
@@ -29,6 +27,10 @@ from .running.ground import Ground
 from .slot import pool
 from .store.hold import Hold
 from .trouble import trouble
+
+if TYPE_CHECKING:  # the quick door must not wait for what is only spoken of here
+    from devenv.model.plan import Built, Record
+    from devenv.model.seen import Copied, Stream, Task, Touched, Usage
 
 
 def _unheard(_: Copied) -> None:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 from devenv.beneath import remove_tree
-from devenv.engine import Bind
+from devenv.engine.workshop import Bind
 from devenv.model.build import Run
 from devenv.model.lock import Parcel
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from devenv.beneath import open_beneath
-from devenv.engine import Bind
+from devenv.engine.workshop import Bind
 from devenv.errors import EngineError, StepFailed
 from devenv.model.build import Run
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from devenv.beneath import IN_ROOT, NO_SYMLINKS, open_beneath, remove_tree
-from devenv.engine import Bind
+from devenv.engine.workshop import Bind
 from devenv.errors import CommandFailed, Unsupported
 from devenv.model.build import Run
 from devenv.model.manifest import Pairs

@@ -13,7 +13,7 @@ from copy import copy
 from typing import BinaryIO
 
 from devenv.beneath import remove_tree
-from devenv.engine import Bind
+from devenv.engine.workshop import Bind
 from devenv.errors import EngineError, StepFailed, StoreError
 from devenv.model.build import Run, Shared
 from devenv.model.events import Event, Sink

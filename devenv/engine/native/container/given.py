@@ -18,7 +18,6 @@ from .. import process
 from ..host import archives, lent
 from ..slot import namespace
 from ..slot.ids import COUNT
-from ..store.adopt import adopt
 from . import snapshot, spec
 from .snapshot import Staging
 
@@ -185,6 +184,8 @@ def _like_image(folder: str, root: str, target: str, start: int) -> None:
         process.run(["/bin/cp", "-a", f"/proc/self/fd/{found}/.", f"{folder}/"], pass_fds=(found,))
     finally:
         os.close(found)
+    from ..store.adopt import adopt  # most containers have no new volume, and it brings hashlib and decimal
+
     # The root shows ids shifted into the container's range; volumes hold the image's own.
     adopt(folder, start, COUNT)
 

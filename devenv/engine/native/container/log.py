@@ -12,10 +12,12 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from devenv.engine import LogLine
-from devenv.model.seen import Stream
+
+if TYPE_CHECKING:
+    from devenv.model.seen import Stream
 
 _POLL = 0.05
 _LOOK = 10

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
+from typing import TYPE_CHECKING
 
 from devenv.engine import LogLine
 from devenv.errors import EngineError, NotFound
 from devenv.lives import watched
 from devenv.model.container import Container, Supervisor
-from devenv.model.seen import Stream, Task, Touched, Usage
 
 from ..container import log, owning, snapshot
 from ..records import observe
 from ..running import supervision, sweep
 from ..running.ground import Ground
 from ..slot.ids import host_start
+
+if TYPE_CHECKING:
+    from devenv.model.seen import Stream, Task, Touched, Usage
 
 
 def logs(ground: Ground, container: str, *, follow: bool, tail: int | None, since: float) -> Iterator[LogLine]:

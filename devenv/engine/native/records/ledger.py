@@ -8,12 +8,12 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
 
 from devenv.beneath import remove_tree
 from devenv.model.container import Environment
-from devenv.model.image import tagged_for
+from devenv.model.image import PROJECT, tagged_for
 from devenv.model.manifest import Pairs
-from devenv.model.plan import PROJECT, Built, Record
 from devenv.paths import Paths
 
 from ..slot import names
@@ -21,6 +21,9 @@ from ..store.layout import Store
 from . import observe, vault
 from .record import told_text
 from .state import State
+
+if TYPE_CHECKING:
+    from devenv.model.plan import Built, Record
 
 _MOMENT = 0.3
 

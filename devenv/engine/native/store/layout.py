@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import json
 import os
 import re
@@ -37,6 +36,8 @@ class Writer:
     __slots__ = ("_fd", "_hash", "descriptor", "size")
 
     def __init__(self, fd: int) -> None:
+        import hashlib  # it loads OpenSSL, 3 ms, and most commands read no blob
+
         self._fd = fd
         self._hash = hashlib.sha256()
         self.size = 0
@@ -62,6 +63,8 @@ class Reader:
     __slots__ = ("_descriptor", "_file", "_hash", "_read")
 
     def __init__(self, file: Stream, descriptor: Descriptor) -> None:
+        import hashlib
+
         self._file = file
         self._descriptor = descriptor
         self._hash = hashlib.sha256()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from devenv.beneath import remove_tree
 from devenv.engine.workshop import Bind
@@ -18,10 +18,8 @@ from ..store.adopt import Begun, begin
 from ..store.transient import fates
 from ..trouble import trouble
 from . import bases, supply
-
-if TYPE_CHECKING:
-    from .draft import Draft
-    from .workshop import Shop
+from .draft import Draft
+from .site import Site
 
 Execute = Callable[[Sequence[int], Sequence[Bind]], tuple[str, int]]
 """Layers to lie upon the step's own, what it mounts -> the upperdir it left, its exit code."""
@@ -38,18 +36,18 @@ class Done(NamedTuple):
 
 
 def executed(
-    shop: Shop, draft: Draft, layers: Sequence[int], run: Run, binds: Sequence[Bind], execute: Execute, clock: int
+    site: Site, draft: Draft, layers: Sequence[int], run: Run, binds: Sequence[Bind], execute: Execute, clock: int
 ) -> Done:
     """Run a step. What it leaves, and what lay below it, together are what dpkg alone would have made of these packages."""
     parcel = next((bind.parcel for bind in binds if bind.parcel), None)
     if parcel is None:
         return Done(begin(), *execute((), binds))
     if run.network == "none" and all(bind.kind != "cache" for bind in binds):  # or it couldn't be done twice
-        with _laid(shop, draft, layers, parcel, clock) as laid:
+        with _laid(site, draft, layers, parcel, clock) as laid:
             begun = begin()
-            if laid is not None and (upper := _tried(shop, draft, laid, binds, execute)):
-                return Done(begun, upper, 0, shop.paths.layer(draft.identifier), laid.size)
-    with trouble("fetch packages"), supply.folder(shop, parcel) as folder:
+            if laid is not None and (upper := _tried(site, draft, laid, binds, execute)):
+                return Done(begun, upper, 0, site.paths.layer(draft.identifier), laid.size)
+    with trouble("fetch packages"), supply.folder(site, parcel) as folder:
         return Done(begin(), *execute((), _mounting(binds, folder)))
 
 
@@ -59,13 +57,13 @@ class _Laid(NamedTuple):
     size: int
 
 
-def _tried(shop: Shop, draft: Draft, laid: _Laid, binds: Sequence[Bind], execute: Execute) -> str:
+def _tried(site: Site, draft: Draft, laid: _Laid, binds: Sequence[Bind], execute: Execute) -> str:
     """The upperdir; "" when anything went wrong, and dpkg shall do it all, so that what goes wrong then is the packages' own."""
     upper, code = execute((draft.identifier,), _mounting(binds, laid.folder))
-    for slot in os.listdir(shop.paths.copies) if os.path.isdir(shop.paths.copies) else ():
-        remove_tree(f"{shop.paths.copies}/{slot}/{draft.identifier}")  # it isn't what the layer of that number will be
+    for slot in os.listdir(site.paths.copies) if os.path.isdir(site.paths.copies) else ():
+        remove_tree(f"{site.paths.copies}/{slot}/{draft.identifier}")  # it isn't what the layer of that number will be
     if code or dpkg.unfinished(upper, laid.packages):
-        remove_tree(shop.paths.layer(draft.identifier))
+        remove_tree(site.paths.layer(draft.identifier))
         for name in os.listdir(draft.folder):
             remove_tree(f"{draft.folder}/{name}")
         return ""
@@ -77,18 +75,18 @@ def _mounting(binds: Sequence[Bind], folder: str) -> tuple[Bind, ...]:
 
 
 @contextmanager
-def _laid(shop: Shop, draft: Draft, layers: Sequence[int], parcel: Parcel, clock: int) -> Iterator[_Laid | None]:
+def _laid(site: Site, draft: Draft, layers: Sequence[int], parcel: Parcel, clock: int) -> Iterator[_Laid | None]:
     """Plain packages in the layer with the draft's number, the others in a repository; None when none is plain."""
-    files = Files(shop.paths.packages)
+    files = Files(site.paths.packages)
     with trouble("fetch packages"):
-        bases.obtained(shop, parcel.debs, shop.moments, lambda _: None)
+        bases.obtained(site, parcel.debs, site.moments, lambda _: None)
         contents = plain.contents(parcel.debs, files, clock)
         below = f"{draft.folder}/below"
-        chosen, size = _lay(shop, layers, contents, below, clock)
+        chosen, size = _lay(site, layers, contents, below, clock)
         if not chosen:
             yield None
             return
-        place = shop.paths.layer(draft.identifier)  # where a step's layers are
+        place = site.paths.layer(draft.identifier)  # where a step's layers are
         remove_tree(place)  # of a store whose database was lost
         os.rename(below, place)
         others = deb.repacked([content.deb for content in contents if content not in chosen], files)
@@ -99,9 +97,9 @@ def _laid(shop: Shop, draft: Draft, layers: Sequence[int], parcel: Parcel, clock
 
 
 def _lay(
-    shop: Shop, layers: Sequence[int], contents: Sequence[plain.Content], target: str, clock: int
+    site: Site, layers: Sequence[int], contents: Sequence[plain.Content], target: str, clock: int
 ) -> tuple[tuple[plain.Content, ...], int]:
-    with shop.view(layers) as root:
+    with site.view(layers) as root:
         fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             ground = dpkg.ground(fd)

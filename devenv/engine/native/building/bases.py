@@ -6,7 +6,6 @@ import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 from devenv.errors import EngineError, Unsupported
 from devenv.model.host import Archive
@@ -22,9 +21,7 @@ from ..slot.ids import COUNT, host_start
 from ..store.adopt import Normal, adopt, begin
 from ..store.transient import fates
 from .obtain import obtain
-
-if TYPE_CHECKING:
-    from .workshop import Shop
+from .site import Site
 
 Tell = Callable[[str], None]
 
@@ -62,36 +59,36 @@ def remember(path: str, lock: BaseLock) -> None:
 # Resolved, made -------------------------------------------------------------------------------------------------
 
 
-def resolve(shop: Shop, suite: str, slot: int, draft: str) -> BaseLock:
+def resolve(site: Site, suite: str, slot: int, draft: str) -> BaseLock:
     """Ask the archives what `minbase` of a suite is today."""
-    where = archives.archive(shop.lending.mirror)
+    where = archives.archive(site.lending.mirror)
     listing = archives.sources(suite, where)
-    with shop.stage().staging() as staging, _room(shop, staging, slot, draft) as room:
+    with site.stage().staging() as staging, _room(site, staging, slot, draft) as room:
         return bootstrap.resolve(
             suite,
             where,
             listing,
             room=room,
-            lists=_lists(shop, staging, slot, f"{draft}/bootstrap", listing),
-            architecture=shop.architecture,
-            options=(*lent.apt_proxies(shop.proxies()), *lent.apt_age()),
+            lists=_lists(site, staging, slot, f"{draft}/bootstrap", listing),
+            architecture=site.architecture,
+            options=(*lent.apt_proxies(site.proxies()), *lent.apt_age()),
         )
 
 
-def make(shop: Shop, lock: BaseLock, slot: int, draft: str, tell: Tell) -> tuple[str, int]:
+def make(site: Site, lock: BaseLock, slot: int, draft: str, tell: Tell) -> tuple[str, int]:
     """Make the base in the folder `draft`: the path of what is the layer, and its bytes. Its clock is its own."""
-    packages = fetched(shop, lock.packages, (lock.release,), tell)
+    packages = fetched(site, lock.packages, (lock.release,), tell)
     deb.repository(f"{draft}/packages", packages)
     automatic = [one.deb.name for one in packages if _is_automatic(one)]
     begun = begin()
-    with shop.stage().staging() as staging, _room(shop, staging, slot, draft) as room:
+    with site.stage().staging() as staging, _room(site, staging, slot, draft) as room:
         bootstrap.make(
             lock,
             archives.note(lock.suite),
             automatic,
             room=room,
             repository=snapshot.bind_folder(staging, f"{draft}/packages", readonly=True),
-            architecture=shop.architecture,
+            architecture=site.architecture,
             tell=tell,
         )
     root = f"{draft}/bootstrap/root"
@@ -99,28 +96,28 @@ def make(shop: Shop, lock: BaseLock, slot: int, draft: str, tell: Tell) -> tuple
     return root, adopt(root, host_start(slot), COUNT, normal)
 
 
-def fetched(shop: Shop, debs: tuple[Deb, ...], moments: Sequence[int], tell: Tell) -> tuple[deb.Repacked, ...]:
+def fetched(site: Site, debs: tuple[Deb, ...], moments: Sequence[int], tell: Tell) -> tuple[deb.Repacked, ...]:
     """The packages, fetched where they aren't here yet, verified, without compression."""
-    obtained(shop, debs, moments, tell)
-    return deb.repacked(debs, Files(shop.paths.packages))
+    obtained(site, debs, moments, tell)
+    return deb.repacked(debs, Files(site.paths.packages))
 
 
-def obtained(shop: Shop, debs: tuple[Deb, ...], moments: Sequence[int], tell: Tell) -> None:
+def obtained(site: Site, debs: tuple[Deb, ...], moments: Sequence[int], tell: Tell) -> None:
     """Fetch the packages that aren't here yet."""
-    files = Files(shop.paths.packages)
+    files = Files(site.paths.packages)
     missing = [one for one in debs if not files.has(one.sha256, one.size)]
     if missing:
         tell(f"fetching {len(missing)} packages, {sum(one.size for one in missing) / 1e6:.1f} MB")
-        where = _archive(shop)
-        obtain(shop, [archive.wanted(one, where, moments) for one in missing])
+        where = _archive(site)
+        obtain(site, [archive.wanted(one, where, moments) for one in missing])
 
 
-def _archive(shop: Shop) -> Archive:
+def _archive(site: Site) -> Archive:
     try:
-        found = archives.archive(shop.lending.mirror)
+        found = archives.archive(site.lending.mirror)
     except EngineError:
         found = Archive("", "")  # a host without apt: the lock, or a snapshot, may have it all the same
-    return found._replace(snapshot=shop.lending.snapshot or shop.env.get(SNAPSHOT, ""))
+    return found._replace(snapshot=site.lending.snapshot or site.env.get(SNAPSHOT, ""))
 
 
 def _is_automatic(one: deb.Repacked) -> bool:
@@ -130,21 +127,21 @@ def _is_automatic(one: deb.Repacked) -> bool:
 
 
 @contextmanager
-def _room(shop: Shop, staging: Staging, slot: int, draft: str) -> Iterator[bootstrap.Room]:
+def _room(site: Site, staging: Staging, slot: int, draft: str) -> Iterator[bootstrap.Room]:
     # The namespace's root can't walk through our 0700 folders; it gets a place of its own to work in.
     folder = f"{draft}/bootstrap"
     os.mkdir(folder, 0o700)
     os.chown(folder, host_start(slot), host_start(slot))
     place = staging.place()
     mount.bind(folder, place, attributes=("nosuid",))
-    with shop.ending.programs() as started:
-        yield bootstrap.Room(f"{shop.paths.slot(slot)}/user", place, started)
+    with site.ending.programs() as started:
+        yield bootstrap.Room(f"{site.paths.slot(slot)}/user", place, started)
 
 
-def _lists(shop: Shop, staging: Staging, slot: int, folder: str, listing: str) -> str:
+def _lists(site: Site, staging: Staging, slot: int, folder: str, listing: str) -> str:
     """A folder for apt's lists that the slot's root may write, kept for the next time."""
-    kept = shop.cache(f"apt-lists {shop.architecture} {listing}", 0o755, (0, 0))
-    userns = os.open(f"{shop.paths.slot(slot)}/user", os.O_RDONLY | os.O_CLOEXEC)
+    kept = site.cache(f"apt-lists {site.architecture} {listing}", 0o755, (0, 0))
+    userns = os.open(f"{site.paths.slot(slot)}/user", os.O_RDONLY | os.O_CLOEXEC)
     try:
         return snapshot.bind_folder(staging, kept, userns=userns)
     except Unsupported:  # ids can't be mapped here: they are read anew each time

@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from devenv.beneath import remove_tree
 from devenv.errors import EngineError, Fault, InputError, NotFound, StoreError
@@ -19,53 +19,51 @@ from ..store import layer
 from ..store.config import config_json
 from ..store.layout import Store, Writer
 from ..store.tarred import Tarring
-
-if TYPE_CHECKING:
-    from .workshop import Shop
+from .site import Site
 
 _AGAIN = "build it again with --no-cache: `devenv build` or `devenv up`"
 
 
-def packed(shop: Shop, number: int) -> Descriptor:
+def packed(site: Site, number: int) -> Descriptor:
     """What a layer's tar is; computed when nobody did so far."""
-    known = shop.state.layer_blob(number)
+    known = site.state.layer_blob(number)
     if known is not None:
         return Descriptor(LAYER, *known)
-    found = layer.descriptor(shop.paths.layer(number))
-    shop.state.set_blob(number, found.digest, found.size)
+    found = layer.descriptor(site.paths.layer(number))
+    site.state.set_blob(number, found.digest, found.size)
     return found
 
 
-def commit(shop: Shop, rootfs: Rootfs, key: str, references: Sequence[str], clock: int) -> Image:
+def commit(site: Site, rootfs: Rootfs, key: str, references: Sequence[str], clock: int) -> Image:
     """Write config and manifest, durably, and name the image, made at `clock`. Its layers stay folders."""
-    store = Store(shop.paths.layout)
+    store = Store(site.paths.layout)
     store.init()
-    descriptors = [packed(shop, number) for number in rootfs.layers]
+    descriptors = [packed(site, number) for number in rootfs.layers]
     descriptor = images.write(store, rootfs.config, descriptors, clock)
-    mount.sync(shop.paths.home)
+    mount.sync(site.paths.home)
     size = sum(one.size for one in descriptors)
     config = config_json(rootfs.config, [one.digest for one in descriptors], [], clock).decode()
     # The names first: one without a row is rubbish, a row whose name was never written would stay without.
     for reference in references or (descriptor.digest[7:19],):
         store.tag(reference, descriptor)
-    if shop.state.image_of(key) not in (None, descriptor.digest):
-        remove_tree(f"{shop.paths.home}/receipts")  # they speak of another image of this key
-    layers = _standing(shop, descriptor.digest, rootfs.layers) or rootfs.layers
-    shop.state.commit_image(descriptor.digest, key, layers, config, size, references)
+    if site.state.image_of(key) not in (None, descriptor.digest):
+        remove_tree(f"{site.paths.home}/receipts")  # they speak of another image of this key
+    layers = _standing(site, descriptor.digest, rootfs.layers) or rootfs.layers
+    site.state.commit_image(descriptor.digest, key, layers, config, size, references)
     return Image(descriptor.digest, tuple(references), rootfs.config, layers, time.time(), size, key)
 
 
-def _standing(shop: Shop, digest: str, made: Sequence[int]) -> tuple[int, ...]:
+def _standing(site: Site, digest: str, made: Sequence[int]) -> tuple[int, ...]:
     """The layers that an image of this digest has already: containers stand on them. () when one isn't as it was."""
-    found = observe.image(shop.state, digest)
+    found = observe.image(site.state, digest)
     if found is None:
         return ()
     for number in found.layers:
-        known = shop.state.layer_blob(number)
+        known = site.state.layer_blob(number)
         if number not in made and not (
             known
-            and observe.whole(shop.state, shop.paths, number)
-            and layer.descriptor(shop.paths.layer(number)).digest == known[0]
+            and observe.whole(site.state, site.paths, number)
+            and layer.descriptor(site.paths.layer(number)).digest == known[0]
         ):
             return ()
     return found.layers
@@ -82,30 +80,30 @@ class Parts(NamedTuple):
     layers: tuple[tuple[int, Descriptor], ...]
 
 
-def export(shop: Shop, digest: str, target: str, name: str) -> None:
+def export(site: Site, digest: str, target: str, name: str) -> None:
     """Write the image with this digest, named `name`, to `target`: a tar if it ends in .tar, else a folder.
 
     A layout that is there is added to; a tar is replaced. What is there when this returns is whole, checked and on disk;
     after an error nothing new is there under the image's name. Raises InputError, NotFound, EngineError, StoreError.
     """
-    parts, target = parts_of(shop, digest), os.path.abspath(target)
+    parts, target = parts_of(site, digest), os.path.abspath(target)
     try:
         if not target.endswith(".tar"):
-            _to_folder(shop, parts, target, name)
+            _to_folder(site, parts, target, name)
             return
         with tarring(target) as out:
-            put(shop, parts, out)
+            put(site, parts, out)
             out.name(name, parts.manifest)
     except OSError as error:
         raise EngineError(f"write {target}: {error.strerror}") from error
 
 
-def parts_of(shop: Shop, digest: str) -> Parts:
+def parts_of(site: Site, digest: str) -> Parts:
     """What an image of the store is made of. Raises NotFound, StoreError."""
-    found = observe.image(shop.state, digest)
+    found = observe.image(site.state, digest)
     if found is None:
         raise NotFound(f"image {digest}: isn't in the store", hint="`devenv images` lists what is")
-    store = Store(shop.paths.layout)
+    store = Store(site.paths.layout)
     try:
         manifest = store.find(digest, MANIFEST)
         config, layers = images.parts(store, manifest)
@@ -117,32 +115,32 @@ def parts_of(shop: Shop, digest: str) -> Parts:
     return Parts(manifest, config, tuple(zip(found.layers, layers, strict=True)))
 
 
-def put(shop: Shop, parts: Parts, out: Store | Tarring) -> None:
+def put(site: Site, parts: Parts, out: Store | Tarring) -> None:
     """Write what isn't there already of an image's blobs."""
     for number, wanted in parts.layers:
-        put_layer(shop, number, wanted, out)
-    put_small(shop, parts, out)
+        put_layer(site, number, wanted, out)
+    put_small(site, parts, out)
 
 
-def put_small(shop: Shop, parts: Parts, out: Store | Tarring) -> None:
+def put_small(site: Site, parts: Parts, out: Store | Tarring) -> None:
     """Its config and manifest."""
-    store = Store(shop.paths.layout)
+    store = Store(site.paths.layout)
     for small in (parts.config, parts.manifest):
         out.put(store.read(small), small.media_type)
 
 
-def put_layer(shop: Shop, number: int, wanted: Descriptor, out: Store | Tarring) -> None:
+def put_layer(site: Site, number: int, wanted: Descriptor, out: Store | Tarring) -> None:
     """Pack a layer, unless it is there already."""
     if not out.has(wanted):
         with out.receive(wanted) as blob:
-            _pack(shop, number, wanted, blob)
+            _pack(site, number, wanted, blob)
 
 
-def _pack(shop: Shop, number: int, wanted: Descriptor, out: Writer) -> None:
+def _pack(site: Site, number: int, wanted: Descriptor, out: Writer) -> None:
     """Pack a layer anew: what comes out must be what was committed."""
     what = f"save layer {number} ({wanted.digest[7:19]})"
     try:
-        layer.pack(shop.paths.layer(number), out, epoch=None)
+        layer.pack(site.paths.layer(number), out, epoch=None)
     except EngineError as error:
         raise StoreError(f"{what}: {error.message}", hint=_AGAIN) from error
     if (out.digest(), out.size) != (wanted.digest, wanted.size):
@@ -152,13 +150,13 @@ def _pack(shop: Shop, number: int, wanted: Descriptor, out: Writer) -> None:
 # A folder -------------------------------------------------------------------------------------------------------
 
 
-def _to_folder(shop: Shop, parts: Parts, target: str, name: str) -> None:
+def _to_folder(site: Site, parts: Parts, target: str, name: str) -> None:
     if is_layout(target):
-        _fill(shop, parts, target, name)
+        _fill(site, parts, target, name)
         return
     draft = _draft(target)
     try:
-        _fill(shop, parts, draft, name)
+        _fill(site, parts, draft, name)
         os.rmdir(f"{draft}/ingest")  # no part of a layout; elsewhere somebody may be writing there
         os.rename(draft, target)  # an empty folder there is replaced
     except BaseException:
@@ -178,10 +176,10 @@ def is_layout(target: str) -> bool:
     return True
 
 
-def _fill(shop: Shop, parts: Parts, folder: str, name: str) -> None:
+def _fill(site: Site, parts: Parts, folder: str, name: str) -> None:
     layout = Store(folder, 0o755)
     layout.init()
-    put(shop, parts, layout)
+    put(site, parts, layout)
     mount.sync(folder)
     layout.tag(name, parts.manifest)
 

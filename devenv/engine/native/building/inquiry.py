@@ -5,23 +5,20 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
 
 from devenv.beneath import open_beneath
 from devenv.engine.workshop import Bind
 from devenv.errors import EngineError, StepFailed
 from devenv.model.build import Run
 
+from .site import Site
 from .step import Step
-
-if TYPE_CHECKING:
-    from .workshop import Shop
 
 _MOST = 64 << 20
 
 
 def ask(
-    shop: Shop,
+    site: Site,
     draft: tuple[str, str],
     slot: int,
     layers: Sequence[int],
@@ -32,7 +29,7 @@ def ask(
     answer: str,
 ) -> str:
     """As Workshop.ask. `draft`: a name for the container, and a folder for what it writes."""
-    step = Step(shop, draft[1], slot, tuple(layers), run, env, "", "/", tuple(binds))
+    step = Step(site, draft[1], slot, tuple(layers), run, env, "", "/", tuple(binds))
     code = step.execute(draft[0], output)
     if code:
         raise StepFailed(f"exit code {code}", code=code)

@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from ..host import lent
 from ..packages.fetch import Fetched, Wanted, fetch
 from ..packages.files import Files
-
-if TYPE_CHECKING:
-    from .workshop import Shop
+from .site import Site
 
 
-def obtain(shop: Shop, wanted: Sequence[Wanted]) -> tuple[Fetched, ...]:
+def obtain(site: Site, wanted: Sequence[Wanted]) -> tuple[Fetched, ...]:
     """Have these in the store; what came of each. Ends when the workshop is told to. Raises EngineError."""
     found: list[Fetched] = []
-    with shop.ending.stopped() as stopped:
+    with site.ending.stopped() as stopped:
         fetch(
             wanted,
-            Files(shop.paths.packages),
-            env=dict(shop.proxies()),
-            bundle=lent.bundle(shop.lending.certificates),
-            reaches=shop.reaches,
+            Files(site.paths.packages),
+            env=dict(site.proxies()),
+            bundle=lent.bundle(site.lending.certificates),
+            reaches=site.reaches,
             stopped=stopped,
             told=found.append,
         )

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import posixpath
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import Any
 from urllib.parse import unquote
 
 from devenv.errors import EngineError
@@ -16,36 +17,32 @@ from ..host import lent
 from ..packages.fetch import Fetched, Wanted
 from ..packages.files import Files
 from .obtain import obtain
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from .workshop import Shop
+from .site import Site
 
 _OWN = "uv:"
 """How the address of an archive begins that comes from where the host's configuration says."""
 
 
-def find(shop: Shop, version: str) -> tuple[str, Remote]:
+def find(site: Site, version: str) -> tuple[str, Remote]:
     """The newest Python of a version (`3.12`): its full version, and its archive, fetched. Raises EngineError."""
-    listed = _listed(shop, version)
+    listed = _listed(site, version)
     if not listed:
         raise EngineError(
             f"find Python {version}: uv knows none for this machine", hint="name another `python.version`"
         )
     exact, url = str(listed[0]["version"]), str(listed[0]["url"])
     # Where the host has its Pythons from is nobody else's business.
-    ours = any(name.startswith("UV_PYTHON_") for name, _ in lent.registry_variables(shop.env))
+    ours = any(name.startswith("UV_PYTHON_") for name, _ in lent.registry_variables(site.env))
     kept = f"{_OWN}{_name(url)}" if ours else url
-    found = _fetch(shop, exact, Remote(kept, 0, ""))
+    found = _fetch(site, exact, Remote(kept, 0, ""))
     return exact, Remote(kept, found.size, found.sha256)
 
 
-def put(shop: Shop, files: Files, parcel: Parcel, folder: str) -> None:
+def put(site: Site, files: Files, parcel: Parcel, folder: str) -> None:
     """The archive in a folder, and a list of Pythons, as uv reads it, that has only this one."""
     remote = parcel.interpreter
     assert remote is not None
-    _fetch(shop, parcel.version, remote)
+    _fetch(site, parcel.version, remote)
     name = _name(remote.url)
     os.link(files.verified(f"python {parcel.version}", remote.sha256, remote.size), f"{folder}/{name}")
     machine = os.uname().machine
@@ -69,23 +66,23 @@ def put(shop: Shop, files: Files, parcel: Parcel, folder: str) -> None:
         os.fchmod(file.fileno(), 0o644)
 
 
-def _fetch(shop: Shop, version: str, remote: Remote) -> Fetched:
+def _fetch(site: Site, version: str, remote: Remote) -> Fetched:
     def places() -> Iterator[str]:
-        for one in _listed(shop, version):
+        for one in _listed(site, version):
             if _name(str(one["url"])) == _name(remote.url):
                 yield str(one["url"])
         if not remote.url.startswith(_OWN):
             yield remote.url
 
-    (found,) = obtain(shop, [Wanted(f"python {version}", remote.sha256, remote.size, places)])
+    (found,) = obtain(site, [Wanted(f"python {version}", remote.sha256, remote.size, places)])
     return found
 
 
-def _listed(shop: Shop, version: str) -> list[dict[str, Any]]:
+def _listed(site: Site, version: str) -> list[dict[str, Any]]:
     """What uv could download, newest first."""
     bundle = lent.bundle("host")
-    env = {**({"SSL_CERT_FILE": bundle} if bundle else {}), **dict(lent.registry_variables(shop.env))}
-    argv = (shop.tool("uv"), "python", "list", "--only-downloads", "--output-format", "json", version)
+    env = {**({"SSL_CERT_FILE": bundle} if bundle else {}), **dict(lent.registry_variables(site.env))}
+    argv = (site.tool("uv"), "python", "list", "--only-downloads", "--output-format", "json", version)
     found = json.loads(process.run(argv, env=env).stdout)
     return [
         one for one in found if one.get("implementation") == "cpython" and one.get("libc") == "gnu" and one.get("url")

@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import ExitStack, suppress
-from typing import TYPE_CHECKING
 
 from devenv.errors import DevenvError, EngineError, NotFound, StoreError
 from devenv.model.build import Shared
@@ -22,9 +21,7 @@ from ..store.tarred import Tarred, Tarring
 from ..store.unpack import unpack
 from . import commit
 from .draft import drafting
-
-if TYPE_CHECKING:
-    from .workshop import Shop
+from .site import Site
 
 _THREADS = 2  # more only wait for each other: creating files takes one lock of the kernel's, Python another
 _REMOVE = "remove it, or leave --cache-from out"
@@ -55,7 +52,7 @@ def offered(place: str) -> Mapping[str, Offer]:
     return {key: Offer(place, blob) for key, blob in found.items()}
 
 
-def take(shop: Shop, wanted: Sequence[tuple[Shared, Offer]], sink: Sink) -> None:
+def take(site: Site, wanted: Sequence[tuple[Shared, Offer]], sink: Sink) -> None:
     """Have these layers in the store. After an error those are that were whole. Raises StoreError, EngineError."""
     stop = threading.Event()
     with ExitStack() as held:
@@ -63,7 +60,7 @@ def take(shop: Shop, wanted: Sequence[tuple[Shared, Offer]], sink: Sink) -> None
         pool = held.enter_context(ThreadPoolExecutor(_THREADS))
         # The largest first: whoever is done early takes what is left.
         ordered = sorted(wanted, key=lambda one: -one[1].blob.size)
-        pending = [pool.submit(_taken, shop, one, offer, layouts[offer.place], stop, sink) for one, offer in ordered]
+        pending = [pool.submit(_taken, site, one, offer, layouts[offer.place], stop, sink) for one, offer in ordered]
         try:
             wait(pending, return_when=FIRST_EXCEPTION)
         finally:
@@ -73,9 +70,9 @@ def take(shop: Shop, wanted: Sequence[tuple[Shared, Offer]], sink: Sink) -> None
                 future.result()
 
 
-def _taken(shop: Shop, shared: Shared, offer: Offer, layout: Store | Tarred, stop: threading.Event, sink: Sink) -> None:
+def _taken(site: Site, shared: Shared, offer: Offer, layout: Store | Tarred, stop: threading.Event, sink: Sink) -> None:
     name = f"from cache  {shared.title}"
-    with drafting(shop, shared.key) as draft:
+    with drafting(site, shared.key) as draft:
         if draft.found is not None:
             return
         if stop.is_set():
@@ -90,7 +87,7 @@ def _taken(shop: Shop, shared: Shared, offer: Offer, layout: Store | Tarred, sto
             sink(Event("failed", name, seconds=time.monotonic() - begun))
             raise _refused(shared, offer, error) from error
         draft.keep(f"{draft.folder}/upper", made.size, shared.parent)
-        shop.state.set_blob(draft.result, offer.blob.digest, offer.blob.size)
+        site.state.set_blob(draft.result, offer.blob.digest, offer.blob.size)
         sink(Event("done", name, seconds=time.monotonic() - begun))
 
 
@@ -128,35 +125,35 @@ def _opened(place: str, held: ExitStack) -> Store | Tarred:
 # To a cache -----------------------------------------------------------------------------------------------------
 
 
-def give(shop: Shop, place: str, shared: Sequence[Shared], images: Mapping[str, str], sink: Sink) -> None:
+def give(site: Site, place: str, shared: Sequence[Shared], images: Mapping[str, str], sink: Sink) -> None:
     """Write images, and which of these layers the store has, to a cache: see Workshop.give."""
-    parts = {name: commit.parts_of(shop, digest) for name, digest in images.items()}
+    parts = {name: commit.parts_of(site, digest) for name, digest in images.items()}
     place = os.path.abspath(place)
     told, begun = f"to cache  {place}", time.monotonic()
     sink(Event("started", told))
     try:
         os.makedirs(os.path.dirname(place), exist_ok=True)
-        numbers = {one.key: number for one in shared if (number := shop.layer(one.key)) is not None}
+        numbers = {one.key: number for one in shared if (number := site.layer(one.key)) is not None}
         if place.endswith(".tar"):
             with commit.tarring(place) as out:
-                layers = _put(shop, parts, numbers, out, 1)
+                layers = _put(site, parts, numbers, out, 1)
                 for name, one in parts.items():
                     out.name(name, one.manifest)
                 out.name(shelf.NAME, shelf.write(out, layers), shelf.KIND)
         else:
-            _to_folder(shop, parts, place, numbers)
+            _to_folder(site, parts, place, numbers)
     except OSError as error:
         raise EngineError(f"write cache {place}: {error.strerror}") from error
     sink(Event("done", told, seconds=time.monotonic() - begun))
 
 
-def _to_folder(shop: Shop, parts: Mapping[str, commit.Parts], place: str, numbers: Mapping[str, int]) -> None:
+def _to_folder(site: Site, parts: Mapping[str, commit.Parts], place: str, numbers: Mapping[str, int]) -> None:
     if not os.path.isdir(place):
         commit.is_layout(place)  # a file: said before anything is made
     layout = Store(place, 0o755)
     layout.init(lambda: commit.is_layout(place))
     layout.tidy()
-    layers = _put(shop, parts, numbers, layout, _THREADS)
+    layers = _put(site, parts, numbers, layout, _THREADS)
 
     def renewed(before: Descriptor | None) -> Descriptor:
         found = shelf.write(layout, {**layers, **_others(layout, before, layers)})
@@ -178,13 +175,13 @@ def _others(layout: Store, before: Descriptor | None, ours: Mapping[str, Descrip
 
 
 def _put(
-    shop: Shop, parts: Mapping[str, commit.Parts], numbers: Mapping[str, int], out: Store | Tarring, threads: int
+    site: Site, parts: Mapping[str, commit.Parts], numbers: Mapping[str, int], out: Store | Tarring, threads: int
 ) -> dict[str, Descriptor]:
     """Write the blobs; those of the layers, by key."""
 
     def put(number: int) -> Descriptor:
-        wanted = commit.packed(shop, number)
-        commit.put_layer(shop, number, wanted, out)
+        wanted = commit.packed(site, number)
+        commit.put_layer(site, number, wanted, out)
         return wanted
 
     images = (number for one in parts.values() for number, _ in one.layers)
@@ -192,7 +189,7 @@ def _put(
     with ThreadPoolExecutor(threads) as pool:
         found = dict(zip(every, _all(pool, put, every), strict=True))
     for one in parts.values():
-        commit.put_small(shop, one, out)
+        commit.put_small(site, one, out)
     return {key: found[number] for key, number in numbers.items()}
 
 

@@ -7,7 +7,6 @@ import os
 import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 from devenv.beneath import IN_ROOT, NO_SYMLINKS, open_beneath, remove_tree
 from devenv.engine.workshop import Bind
@@ -21,9 +20,7 @@ from ..container.snapshot import Staging
 from ..host import lent
 from ..slot import doors, pool
 from ..slot.ids import host_start
-
-if TYPE_CHECKING:
-    from .workshop import Shop
+from .site import Site
 
 _APT_CONF = "/run/devenv/apt.conf"
 
@@ -33,7 +30,7 @@ class Step:
 
     def __init__(
         self,
-        shop: Shop,
+        site: Site,
         folder: str,
         slot: int,
         layers: tuple[int, ...],
@@ -43,7 +40,7 @@ class Step:
         workdir: str,
         binds: tuple[Bind, ...],
     ) -> None:
-        self.shop = shop
+        self.site = site
         self.folder = folder
         self.slot = slot
         self.start = host_start(slot)
@@ -54,19 +51,19 @@ class Step:
         self.workdir = workdir
         self.binds = binds
         # What the step itself says wins over what the host lends.
-        named = (*shop.proxies(), *lent.registry_variables(shop.env))
+        named = (*site.proxies(), *lent.registry_variables(site.env))
         told = tuple(pair for pair in named if pair[0] not in env)
-        self.lent, self.loans = lent.through(told, pool.network(shop.paths, shop.state).gateway)
+        self.lent, self.loans = lent.through(told, pool.network(site.paths, site.state).gateway)
         self.upper, self.work = snapshot.new_upper(folder, self.start)
 
     def execute(self, identifier: str, output: Callable[[str], None]) -> int:
         """Run it; the upperdir then has what it wrote, and nothing of what was mounted for it."""
-        paths = self.shop.paths
+        paths = self.site.paths
         engine = runtime.choose("", paths.runtime)
         lock = owning.own(paths.bundle(identifier), owning.Owner(engine.path))
         userns = os.open(f"{paths.slot(self.slot)}/user", os.O_RDONLY | os.O_CLOEXEC)
         try:
-            with self.shop.stage().staging() as staging, self._locks():
+            with self.site.stage().staging() as staging, self._locks():
                 names = [*map(str, self.layers), snapshot.INIT]
                 root = snapshot.merged(
                     *(staging, paths.layers, names),
@@ -84,17 +81,17 @@ class Step:
                     output(refused.message)
                     return refused.exit_code
                 folder = bundle.save(paths, identifier, spec.config_json(config))
-                self.shop.running.add(identifier)
+                self.site.running.add(identifier)
                 if self.operation.network == "default":
-                    there = self.shop.stage().host_namespace
-                    doors.open_doors(paths, self.shop.state, self.slot, (), self.loans, mount_namespace=there)
+                    there = self.site.stage().host_namespace
+                    doors.open_doors(paths, self.site.state, self.slot, (), self.loans, mount_namespace=there)
                 code = process.lines(engine.run(identifier, folder), output)
             _remove_empty(self.upper, missing)
             return code
         finally:
-            self.shop.running.discard(identifier)
+            self.site.running.discard(identifier)
             engine.delete(identifier)
-            doors.close(paths, self.shop.state, self.slot)
+            doors.close(paths, self.site.state, self.slot)
             remove_tree(paths.bundle(identifier))
             os.close(userns)
             os.close(lock)
@@ -110,8 +107,8 @@ class Step:
 
     def _config(self, identifier: str, staging: Staging, root: str, userns: int) -> spec.BundleSpec:
         who = bundle.find_identity(root, self.user)
-        certificates = lent.bundle(self.shop.lending.certificates)
-        slot = self.shop.paths.slot(self.slot)
+        certificates = lent.bundle(self.site.lending.certificates)
+        slot = self.site.paths.slot(self.slot)
         online = self.operation.network == "default"
         return spec.BundleSpec(
             rootfs=root,
@@ -123,7 +120,7 @@ class Step:
             id_start=self.start,
             network_namespace=f"{slot}/net" if online else "",
             cgroup=f"/devenv/{identifier}",
-            seccomp=bundle.filter_for(root, self.shop.architecture, chroot=True),
+            seccomp=bundle.filter_for(root, self.site.architecture, chroot=True),
             attachments=(*self._files(staging, root, certificates, online), *self._attachments(staging, userns)),
             tmpfs=tuple(
                 spec.Tmpfs(bind.target, bind.size, bind.mode if bind.mode is not None else 0o1777, bind.owner)
@@ -139,7 +136,7 @@ class Step:
         return bundle.merge((("PATH", bundle.PATH), ("HOME", who.home)), borrowed, apt, own)
 
     def _files(self, staging: Staging, root: str, certificates: str, online: bool) -> list[spec.Attachment]:
-        network = pool.network(self.shop.paths, self.shop.state)
+        network = pool.network(self.site.paths, self.site.state)
         files = {
             "/etc/hosts": lent.hosts("build", (), ""),
             "/etc/hostname": b"build\n",
@@ -149,7 +146,7 @@ class Step:
         if settings:
             files[_APT_CONF] = settings
         if online:
-            files |= given.package_sources(root, self.shop.lending.mirror or "")
+            files |= given.package_sources(root, self.site.lending.mirror or "")
         attached = [
             spec.Attachment(staging.file(content, owner=self.start), target, readonly=True)
             for target, content in files.items()
@@ -183,7 +180,7 @@ class Step:
             else snapshot.new_upper(f"{self.folder}/{len(os.listdir(self.folder))}", self.start)
         )
         root = snapshot.merged(
-            *(staging, self.shop.paths.layers, names),
+            *(staging, self.site.paths.layers, names),
             userns=userns,
             start=self.start,
             upper=upper,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import signal
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -19,15 +18,10 @@ from devenv.model.build import Run, Shared
 from devenv.model.events import Event, Sink
 from devenv.model.image import Difference, Image, ImageConfig, Offer, Rootfs
 from devenv.model.lock import EPOCH, BaseLock, Parcel, Remote, Section
-from devenv.model.manifest import Lending, Pairs
-from devenv.paths import Paths
+from devenv.model.manifest import Lending
 
 from ..container import bundle, runtime, snapshot
-from ..container.snapshot import Stage
-from ..host import archives, lent, tools
-from ..records import observe
-from ..records.state import State, this_process
-from ..slot import pool
+from ..host import archives
 from ..slot.ids import COUNT, host_start
 from ..store import image, transient
 from ..store.adopt import Begun, Normal, adopt, begin
@@ -41,41 +35,14 @@ from . import ahead, bases, commit, pythons, supply
 from .draft import drafting, new_draft
 from .ending import Ending
 from .inquiry import ask
+from .site import Site
 from .step import Step
 
 _SIBLINGS = 4  # layers made on the same root that a new one is compared with
 
 
-class Shop:
+class Shop(Site):
     """The Workshop on this host. Its methods may be called by several threads at once."""
-
-    def __init__(
-        self,
-        paths: Paths,
-        env: Mapping[str, str],
-        stage: Callable[[], Stage],
-        begin: Callable[[], None],
-        architecture: str,
-    ) -> None:
-        self.paths, self.unread = paths, paths.unread
-        self.env = env
-        self.architecture = architecture
-        self.lending = Lending()
-        self.stage = stage
-        self._begin = begin
-        self._local = threading.local()
-        self.running: set[str] = set()
-        self.ending = Ending()
-        self.bases: Mapping[str, BaseLock] = {}
-        self.moments: tuple[int, ...] = ()
-
-    @property
-    def state(self) -> State:
-        """SQLite connections belong to the thread that made them."""
-        if not hasattr(self._local, "state"):
-            self._local.state = State(self.paths.state)
-        found: State = self._local.state
-        return found
 
     def open(self) -> None:
         self._begin()
@@ -96,26 +63,6 @@ class Shop:
         return other
 
     # Layers --------------------------------------------------------------------------------------
-
-    @trouble("look up a layer")
-    def layer(self, key: str) -> int | None:
-        self._begin()
-        found = self.state.layer(key)
-        if found is None:
-            return None
-        if not observe.whole(self.state, self.paths, found):
-            self.state.forget_key(key)  # or it would still count when it has been made anew
-            return None
-        self.state.layer_used(found)
-        return found
-
-    def folder(self, layer: int) -> str:
-        return self.paths.layer(layer)
-
-    @contextmanager
-    def view(self, layers: Sequence[int]) -> Iterator[str]:
-        with self.stage().staging() as staging:
-            yield snapshot.merged(staging, self.paths.layers, [str(number) for number in layers])
 
     @contextmanager
     def edit(self, key: str, layers: Sequence[int], clock: int = EPOCH) -> Iterator[str]:
@@ -157,7 +104,7 @@ class Shop:
         with drafting(self, key) as draft:
             if draft.found is not None:
                 return draft.found
-            with self._slot() as slot:
+            with self.slot() as slot:
 
                 def execute(above: Sequence[int], mounted: Sequence[Bind]) -> tuple[str, int]:
                     names = (*layers, *above)
@@ -200,7 +147,7 @@ class Shop:
         self.open()
         identifier, folder, owner = new_draft(self)
         try:
-            with self._slot() as slot:
+            with self.slot() as slot:
                 return ask(self, (_named("ask", identifier), folder), slot, layers, run, env, binds, output, answer)
         finally:
             remove_tree(folder)
@@ -235,35 +182,8 @@ class Shop:
     def unpack(self, archive: BinaryIO, folder: int) -> None:
         unpack(archive, f"/proc/self/fd/{folder}")
 
-    @trouble("make a cache")
-    def cache(self, identifier: str, mode: int, owner: tuple[int, int]) -> str:
-        folder = self.paths.cache(hashlib.sha256(identifier.encode()).hexdigest()[:32])
-        if not os.path.isdir(folder):
-            os.makedirs(os.path.dirname(folder), 0o700, exist_ok=True)
-            try:
-                os.mkdir(folder)
-            except FileExistsError:
-                return folder
-            os.chown(folder, *owner)
-            os.chmod(folder, mode)
-        return folder
-
     def memory(self, folder: str) -> str:
         return self.paths.hashes(hashlib.sha256(os.fsencode(folder)).hexdigest()[:32])
-
-    def reaches(self, address: str) -> bool:
-        """Whether a step's network leads to this IP address; if not, nothing that a project names is fetched from there."""
-        from ..slot import reach  # ipaddress, only for the rare ADD of a URL
-
-        return reach.reaches(address, self.state.setting("subnet") or "", self.env.get(reach.VARIABLE, ""))
-
-    @trouble("fetch a tool")
-    def tool(self, name: str) -> str:
-        bundle = lent.bundle("host")
-        # uv knows the usual authorities only, unless it is told; a host may have one of its own.
-        env = {"SSL_CERT_FILE": bundle, **self.env} if bundle else self.env
-        tools.ensure(self.paths.tools, name, env)
-        return f"{self.paths.tools}/{name}"
 
     # Bases ---------------------------------------------------------------------------------------
 
@@ -336,7 +256,7 @@ class Shop:
             if found is None:
                 sink(Event("started", f"resolve bootstrap:{suite}"))
                 begun = time.monotonic()
-                with self._slot() as slot:
+                with self.slot() as slot:
                     found = bases.resolve(self, suite, slot, draft.folder)
                 bases.remember(path, found)
                 sink(Event("done", f"resolve bootstrap:{suite}", seconds=time.monotonic() - begun))
@@ -349,20 +269,12 @@ class Shop:
             name = f"bootstrap:{suite}"
             sink(Event("started", name))
             begun = time.monotonic()
-            with self._slot() as slot:
+            with self.slot() as slot:
                 lock, tell = self._base_lock(suite), lambda line: sink(Event("output", name, line))
                 root, size = bases.make(self, lock, slot, draft.folder, tell)
             draft.keep(root, size)
             sink(Event("done", name, seconds=time.monotonic() - begun))
             return draft.result
-
-    @contextmanager
-    def _slot(self) -> Iterator[int]:
-        slot = pool.claim(self.paths, self.state, this_process(), mount_namespace=self.stage().host_namespace)
-        try:
-            yield slot
-        finally:
-            self.state.release_slot(slot)
 
     def _bootstrap_config(self) -> ImageConfig:
         return ImageConfig(env=(("PATH", bundle.PATH),), cmd=("/bin/bash",), architecture=self.architecture)
@@ -432,9 +344,6 @@ class Shop:
             tuple(env.items()), user=user, workdir=workdir, cmd=("/bin/sh",), architecture=self.architecture
         )
         self.commit(Rootfs("", tuple(layers), config), "", (name,))
-
-    def proxies(self) -> Pairs:
-        return lent.proxy_variables(self.env) if self.lending.proxy == "host" else ()
 
 
 def _named(what: str, number: int) -> str:

@@ -222,7 +222,7 @@ def verdict(one: Verdict) -> Document:
 
 
 def difference(one: Difference) -> Document:
-    """`baseline` and `variant`: the outcome in each run, null where there was no such test."""
+    """`baseline` and `variant`: the outcome in each run, null where there was no such test. `within`: what couldn't be loaded, it with it."""
     return {
         "name": one.name,
         "kind": one.kind,
@@ -230,4 +230,5 @@ def difference(one: Difference) -> Document:
         "variant": [each or None for each in one.variant],
         "seconds": {"before": one.before, "after": one.after},
         "detail": one.detail or None,
+        "within": one.within or None,
     }

@@ -60,12 +60,12 @@ def _side(side: Side, verdict: Verdict, colour: bool) -> None:
 
 def _tests(found: Sequence[Difference], colour: bool) -> None:
     """Those that differ; those that failed before and do still are only counted."""
-    shown = [one for one in found if one.kind != "still failing"]
+    shown = [(one.test, words.named(one)) for one in words.gathered(found) if one.test.kind != "still failing"]
     if not shown:
         return
     rows = [
-        (f"{words.SIGNS[one.kind]} {one.kind}", one.name, _outcomes(one.baseline), _outcomes(one.variant), _why(one))
-        for one in shown[:_ROWS]
+        (f"{words.SIGNS[one.kind]} {one.kind}", name, _outcomes(one.baseline), _outcomes(one.variant), _why(one))
+        for one, name in shown[:_ROWS]
     ]
     print()
     table(("", "TEST", "BEFORE", "AFTER", ""), rows, sys.stdout, colour=colour, shrink=(4, 1))
@@ -125,9 +125,9 @@ def _brief(side: Side, verdict: Verdict, colour: bool) -> None:
     """One variant among many: why it is no good, in a few lines."""
     sign, style = words.OUTCOMES[verdict.outcome]
     print(f"\n{paint(f'{sign} {clean(words.title(side))}', _STYLES[style], colour)}")
-    failing = [one for one in words.ordered(verdict.differences) if words.breaks(one)]
+    failing = words.gathered(one for one in words.ordered(verdict.differences) if words.breaks(one))
     if failing:
-        rows = [(f"  {one.name}", words.gist(one.detail)) for one in failing[:_FAILING]]
+        rows = [(f"  {words.named(one)}", words.gist(one.test.detail)) for one in failing[:_FAILING]]
         table((), rows, sys.stdout, shrink=(1, 0))
         _more(len(failing) - _FAILING)
     for line in side.failed.split("\n") if side.failed else verdict.reasons[: 0 if failing else _REASONS]:

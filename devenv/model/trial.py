@@ -86,6 +86,7 @@ class Difference(NamedTuple):
     """A test that isn't the same on both sides, or fails on both. Outcomes are those of all runs, in order ("" where it had none).
 
     `before`, `after`: seconds, the least of runs that can be compared; `detail`: why it fails, of the variant where it does.
+    `within`: the file (or package, or class) that couldn't be loaded in some run, which is how this test failed there.
     """
 
     name: str
@@ -95,6 +96,7 @@ class Difference(NamedTuple):
     before: float | None = None
     after: float | None = None
     detail: str = ""
+    within: str = ""
 
 
 class Verdict(NamedTuple):

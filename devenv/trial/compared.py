@@ -1,7 +1,7 @@
 """The runs of both sides → each test that isn't the same on both, or fails on both. Pure.
 
 Nothing is said of a test by one run of it: it fails on a side when it does in every run there, and it is flaky when some of
-them say otherwise.
+them say otherwise. A test whose file can't be loaded in a run fails there.
 """
 
 from __future__ import annotations
@@ -12,12 +12,13 @@ from typing import Literal, NamedTuple
 from devenv.model.trial import Case, Difference, Kind, Outcome, Run
 
 from .timing import TEST, changed
+from .unloaded import BAD as BAD
+from .unloaded import completed
 
 State = Literal["fails", "wavers", "passes", "skipped", "absent", "unknown"]
 Outcomes = tuple[Outcome | Literal[""], ...]
 Cases = tuple[Mapping[str, Case], ...]
 
-BAD: tuple[Outcome | Literal[""], ...] = ("failed", "error")
 _KINDS: dict[tuple[State, State], Kind] = {
     ("passes", "fails"): "newly failing",
     ("skipped", "fails"): "only here",
@@ -45,7 +46,8 @@ class Compared(NamedTuple):
 def compared(baseline: Sequence[Run], variant: Sequence[Run]) -> Compared:
     """Whatever whole runs of both sides say of single tests; runs that say nothing of any are left out."""
     before, after = (tuple(run for run in runs if run.cases is not None) for runs in (baseline, variant))
-    told, now = _told(before), _told(after)
+    whole, within = completed((*_told(before), *_told(after)))
+    told, now = whole[: len(before)], whole[len(before) :]
     ran = _number(before), _number(after)
     names = sorted({name for cases in (*told, *now) for name in cases})
     differences: list[Difference] = []
@@ -54,9 +56,13 @@ def compared(baseline: Sequence[Run], variant: Sequence[Run]) -> Compared:
         old, new = _outcomes(name, before, told, ran[0] >= ran[1]), _outcomes(name, after, now, ran[1] >= ran[0])
         states = state(old), state(new)
         passed += states == ("passes", "passes")
-        skipped += "skipped" in states and not {"fails", "wavers"} & set(states)
+        idle = name in within and "skipped" in states  # it never did anything else
+        skipped += idle or ("skipped" in states and not {"fails", "wavers"} & set(states))
+        if idle:
+            continue
         if kind := _kind(states, old, new):
-            differences.append(Difference(name, kind, old, new, detail=_detail(name, (*now, *told))))
+            detail, inside = _detail(name, (*now, *told)), within.get(name, "")
+            differences.append(Difference(name, kind, old, new, detail=detail, within=inside))
         elif states == ("passes", "passes"):
             times = tuple(_seconds(name, before, told)), tuple(_seconds(name, after, now))
             differences += _timed(Difference(name, "slower", old, new), *times)
@@ -121,7 +127,11 @@ def _unnamed(names: Sequence[str], runs: Sequence[Run], told: Cases) -> int:
 
 def _detail(name: str, told: Cases) -> str:
     """Why it fails: what the first run says that has something to say."""
-    return next((cases[name].detail for cases in told if name in cases and cases[name].outcome in BAD), "")
+    return next((_why(cases[name]) for cases in told if name in cases and _why(cases[name])), "")
+
+
+def _why(case: Case) -> str:
+    return case.detail if case.outcome in BAD else ""
 
 
 def _seconds(name: str, runs: Sequence[Run], told: Cases) -> Iterator[float]:

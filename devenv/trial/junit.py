@@ -214,7 +214,7 @@ def named(file: str, group: str, title: str) -> str:
     A class that begins with its file's name in dots (pytest, unittest) loses that; what only repeats is left out.
     """
     dotted = file.rpartition(".")[0].replace("/", ".")
-    if title == dotted and not group:  # pytest: the file itself, which can't be imported
+    if title in (file, dotted) and not group:  # pytest: the file itself, which can't be imported, or the folder
         title = ""
     if dotted and (group == dotted or group.startswith(f"{dotted}.")):
         group = group[len(dotted) + 1 :].replace(".", "::")

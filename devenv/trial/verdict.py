@@ -11,6 +11,7 @@ answer says nothing of them (`Side.outside`).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import Literal, NamedTuple
 
@@ -18,10 +19,15 @@ from devenv.changes import shortened
 from devenv.model.trial import Difference, Kind, Notice, Run, Side, Verdict
 
 from .compared import BAD, Compared, compared, fails
+from .gist import gist
 from .timing import COMMAND, changed
+from .unloaded import Gathered, gathered
 
 RERUNS = 2
 """How many times both sides run again before anything is called a regression."""
+
+_PYTHON = re.compile(r"\.py(::|$)")
+_FILE = re.compile(r"\.[a-z]{1,4}$")
 
 _STAGES = {"": "tried", "lock": "resolved", "build": "built", "start": "started"}
 
@@ -167,25 +173,34 @@ def _weighed(found: tuple[str, ...], both: _Both, remarks: tuple[str, ...] = ())
 
 def _failing(both: _Both) -> Iterator[str]:
     """What makes it a regression, by tests."""
-    if newly := both.of("newly failing"):
-        yield f"{_verb(newly, 'fails', 'fail')} in every run of the variant and in none of the baseline: {_names(newly)}."
-    if here := tuple(one for one in both.of("only here") if fails(one)):
+    newly = gathered(both.of("newly failing"))
+    if lost := [one for one in newly if one.inside]:
+        told = _loading(lost, "can't be {} any more", why=True)
+        yield f"{told}: {_inside(lost)} with {_them(lost)}."
+    if single := [one for one in newly if not one.inside]:
+        yield f"{_verb(single, 'fails', 'fail')} in every run of the variant and in none of the baseline: {_names(single)}."
+    if here := gathered(one for one in both.of("only here") if fails(one)):
         yield f"{_verb(here, 'fails', 'fail')} in the variant and didn't run in the baseline: {_names(here)}."
 
 
 def _remarks(both: _Both) -> Iterator[str]:
     """What else came of the tests."""
-    for kind, one, several in (
+    told: tuple[tuple[Kind, str, str], ...] = (
         ("flaky", "wavers: it fails in some runs, not in all", "waver: they fail in some runs, not in all"),
         ("fixed", "is fixed", "are fixed"),
         ("still failing", "fails on both sides", "fail on both sides"),
         ("gone", "of the baseline doesn't run in the variant", "of the baseline don't run in the variant"),
         ("slower", "is slower", "are slower"),
         ("faster", "is faster", "are faster"),
-    ):
-        if found := tuple(difference for difference in both.tests.differences if difference.kind == kind):
+    )
+    for kind, one, several in told:
+        found = gathered(both.of(kind))
+        if kind == "fixed" and (back := [one for one in found if one.inside]):
+            yield f"{_loading(back, 'can be {} now')}: {_inside(back, 'is fixed', 'are fixed')} with {_them(back)}."
+            found = [one for one in found if not one.inside]
+        if found:
             yield f"{_verb(found, one, several)}: {_names(found)}."
-    if fresh := tuple(one for one in both.of("only here") if not fails(one)):
+    if fresh := gathered(one for one in both.of("only here") if not fails(one)):
         yield f"{_verb(fresh, 'runs', 'run')} in the variant only: {_names(fresh)}."
     for name, runs in (("baseline", both.baseline), ("variant", both.variant)):
         if mute := sum(run.cases is None for run in runs):
@@ -262,12 +277,34 @@ def _noticed(new: Sequence[Notice], gone: Sequence[Notice]) -> Iterator[str]:
         yield f"{_counted(len(gone), 'warning')} of the baseline {'is' if len(gone) == 1 else 'are'} gone."
 
 
-def _verb(found: Sequence[Difference], one: str, several: str) -> str:
-    return f"{_counted(len(found), 'test')} {one if len(found) == 1 else several}"
+def _verb(found: Sequence[Gathered], one: str, several: str) -> str:
+    number = sum(each.inside or 1 for each in found)
+    return f"{_counted(number, 'test')} {one if number == 1 else several}"
 
 
-def _names(found: Sequence[Difference]) -> str:
-    return shortened([difference.name for difference in found])
+def _names(found: Sequence[Gathered]) -> str:
+    return shortened([f"all of {one.test.name}" if one.inside else one.test.name for one in found])
+
+
+def _loading(found: Sequence[Gathered], can: str, *, why: bool = False) -> str:
+    """`a.py can't be imported any more (ImportError: …)`, `3 files can't be imported any more: a.py (ImportError: …), …`."""
+    python = all(_PYTHON.search(one.test.name) for one in found)
+    can = can.format("imported" if python else "loaded")
+    reasons = [f" ({cause})" if why and (cause := gist(one.test.detail)) else "" for one in found]
+    if len(found) == 1:
+        return f"{found[0].test.name} {can}{reasons[0]}"
+    told = shortened([f"{one.test.name}{reason}" for one, reason in zip(found, reasons, strict=True)])
+    what = "files" if all(_FILE.search(one.test.name) for one in found) else "suites"
+    return f"{len(found)} {what} {can}: {told}"
+
+
+def _inside(found: Sequence[Gathered], one: str = "fails", several: str = "fail") -> str:
+    number = sum(each.inside for each in found)
+    return f"{'its' if len(found) == 1 else 'their'} {_counted(number, 'test')} {one if number == 1 else several}"
+
+
+def _them(found: Sequence[Gathered]) -> str:
+    return "it" if len(found) == 1 else "them"
 
 
 def _counted(number: int, what: str) -> str:

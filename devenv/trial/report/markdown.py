@@ -19,10 +19,12 @@ from .words import (
     OUTCOMES,
     SIGNS,
     STAGES,
+    Gathered,
     Headline,
     breaks,
     cleaned,
     duration,
+    gathered,
     gist,
     groups,
     headline,
@@ -96,28 +98,29 @@ def _side(side: Side, verdict: Verdict) -> Iterator[str]:
     if side.failed:
         yield f"{_code(title(side))} {STAGES.get(side.stage, 'has no run')}:"
         yield _fenced(side.failed)
-    differences = ordered(verdict.differences)
-    failing = [one for one in differences if breaks(one)]
+    differences = gathered(ordered(verdict.differences))
+    failing = [one for one in differences if breaks(one.test)]
     if failing:
         yield _tests(failing)
     if asked := [one for one in side.moved if one.direct]:
         yield _packages(asked)
     if came := [one for one in side.moved if not one.direct]:
         yield _folded(plural(len(came), "package") + f" that {'came with it' if asked else 'changed'}", _packages(came))
-    if others := [one for one in differences if not breaks(one)]:
-        yield _folded(f"{plural(len(others), 'other test')} that differ", _tests(others))
+    if others := [one for one in differences if not breaks(one.test)]:
+        yield _folded(f"{plural(sum(one.inside or 1 for one in others), 'other test')} that differ", _tests(others))
     if verdict.new or verdict.gone:
         yield _folded(_warned(verdict), _notices(verdict))
-    if detailed := [one for one in failing if one.detail]:
+    if detailed := [one.test for one in failing if one.test.detail]:
         yield _folded("Why they fail", "\n\n".join(_failure(one) for one in detailed[:_DETAILED]))
 
 
-def _tests(found: Sequence[Difference]) -> str:
+def _tests(found: Sequence[Gathered]) -> str:
     rows = []
-    for one in found[:_ROWS]:
+    for one, inside in found[:_ROWS]:
         times = f"{duration(one.before)} → {duration(one.after)} {ratio(one.before, one.after)}"
         told = times if one.kind in ("slower", "faster") else _code(gist(one.detail))
-        rows.append((f"{SIGNS[one.kind]} {one.kind}", _code(one.name), _runs(one.baseline), _runs(one.variant), told))
+        name = _code(one.name) + (f" ({plural(inside, 'test')})" if inside else "")
+        rows.append((f"{SIGNS[one.kind]} {one.kind}", name, _runs(one.baseline), _runs(one.variant), told))
     return _table(("", "test", "before", "after", ""), rows, len(found))
 
 

@@ -12,6 +12,9 @@ from devenv.clean import clean_lines
 from devenv.model.plan import Change
 from devenv.model.trial import Case, Difference, Kind, Moved, Outcome, Run, Side, Trial, Verdict
 from devenv.trial.compared import fails
+from devenv.trial.gist import gist as gist
+from devenv.trial.unloaded import Gathered as Gathered
+from devenv.trial.unloaded import gathered as gathered
 
 SIGNS: dict[Kind, str] = {
     "newly failing": "✗",
@@ -59,9 +62,6 @@ STAGES = {"lock": "could not be resolved", "build": "could not be built", "start
 """Where a side failed → the words for it."""
 
 _ORDER = list(SIGNS)
-_GIST = 200
-"""Characters of the line that says why a test fails."""
-
 T = TypeVar("T")
 
 
@@ -190,9 +190,16 @@ def ordered(found: Iterable[Difference]) -> list[Difference]:
     return sorted(found, key=key)
 
 
+def named(one: Gathered) -> str:
+    """`tests/test_cart.py (12 tests)` where a file stands for its tests."""
+    return f"{one.test.name} ({plural(one.inside, 'test')})" if one.inside else one.test.name
+
+
 def counts(verdict: Verdict) -> list[tuple[Kind, int]]:
-    """How many tests of each kind there are, those that matter most first; no kind that none is of."""
-    found = Counter(one.kind for one in verdict.differences)
+    """How many tests of each kind there are, those that matter most first; no kind that none is of. A file that holds some is none."""
+    found: Counter[Kind] = Counter()
+    for one in gathered(verdict.differences):
+        found[one.test.kind] += one.inside or 1
     return [(kind, found[kind]) for kind in SIGNS if found[kind]]
 
 
@@ -202,19 +209,6 @@ def sentence(verdict: Verdict) -> str:
     rest += [f"{verdict.skipped} skipped"] if verdict.skipped else []
     parts = (", ".join(f"{count} {kind}" for kind, count in counts(verdict)), ", ".join(rest))
     return "; ".join(filter(None, parts))
-
-
-def gist(detail: str) -> str:
-    """The line of a failure that says the most: pytest's `E` line, else the last that names an exception, else the first."""
-    lines = [line.strip() for line in detail.split("\n") if line.strip()]
-    marked = [line[1:].strip() for line in lines if line.startswith("E ") and line[1:].strip()]
-    named = [line for line in reversed(lines) if _names_exception(line)]
-    return next(iter((*marked, *named, *lines)), "")[:_GIST]
-
-
-def _names_exception(line: str) -> bool:
-    word = line.partition(":")[0].partition(" ")[0].rpartition(".")[2]
-    return word[:1].isupper() and word.endswith(("Error", "Exception", "Failure", "Warning", "Exit", "Interrupt"))
 
 
 def groups(moved: Iterable[Moved]) -> list[tuple[str, list[Moved]]]:

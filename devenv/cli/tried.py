@@ -31,7 +31,7 @@ def trial(one: Trial, env: Mapping[str, str]) -> None:
             _bisect(one, colour)
         case _:
             for side, verdict in zip(one.variants, one.verdicts, strict=False):
-                _side(side, verdict, colour)
+                _side(side, verdict, one.id, colour)
 
 
 def subject(one: Trial) -> str:
@@ -45,7 +45,7 @@ def outcome(one: Trial) -> str:
     return f"{found.sign} {found.word}"
 
 
-def _side(side: Side, verdict: Verdict, colour: bool) -> None:
+def _side(side: Side, verdict: Verdict, trial: str, colour: bool) -> None:
     if told := words.sentence(verdict):
         print(f"  {told}")
     for reason in verdict.reasons[:_REASONS]:
@@ -53,12 +53,12 @@ def _side(side: Side, verdict: Verdict, colour: bool) -> None:
     if side.failed:
         print(f"\n{clean(words.title(side))} {words.STAGES.get(side.stage, 'has no run')}:")
         print("\n".join(f"  {line}" for line in side.failed.split("\n")))
-    _tests(words.ordered(verdict.differences), colour)
+    _tests(words.ordered(verdict.differences), trial, colour)
     _packages(side, colour)
     _notices(verdict, colour)
 
 
-def _tests(found: Sequence[Difference], colour: bool) -> None:
+def _tests(found: Sequence[Difference], trial: str, colour: bool) -> None:
     """Those that differ; those that failed before and do still are only counted."""
     shown = [(one.test, words.named(one)) for one in words.gathered(found) if one.test.kind != "still failing"]
     if not shown:
@@ -69,7 +69,7 @@ def _tests(found: Sequence[Difference], colour: bool) -> None:
     ]
     print()
     table(("", "TEST", "BEFORE", "AFTER", ""), rows, sys.stdout, colour=colour, shrink=(4, 1))
-    _more(len(shown) - _ROWS)
+    _more(len(shown) - _ROWS, trial)
 
 
 def _outcomes(found: Iterable[str]) -> str:
@@ -104,9 +104,11 @@ def _notices(verdict: Verdict, colour: bool) -> None:
         _more(len(verdict.new) - _NOTICES)
 
 
-def _more(count: int) -> None:
+def _more(count: int, trial: str = "") -> None:
+    """How many there would be besides; of tests, where they are."""
     if count > 0:
-        print(f"… and {count} more")
+        where = f", see devenv report {clean(trial)} --html FILE" if trial else ""
+        print(f"… and {count} more{where}")
 
 
 def _matrix(one: Trial, colour: bool) -> None:
@@ -118,10 +120,10 @@ def _matrix(one: Trial, colour: bool) -> None:
     table(header, rows, sys.stdout, colour=colour, shrink=(0,))
     for side, verdict in zip(one.variants, one.verdicts, strict=False):
         if verdict.outcome != "no regression":
-            _brief(side, verdict, colour)
+            _brief(side, verdict, one.id, colour)
 
 
-def _brief(side: Side, verdict: Verdict, colour: bool) -> None:
+def _brief(side: Side, verdict: Verdict, trial: str, colour: bool) -> None:
     """One variant among many: why it is no good, in a few lines."""
     sign, style = words.OUTCOMES[verdict.outcome]
     print(f"\n{paint(f'{sign} {clean(words.title(side))}', _STYLES[style], colour)}")
@@ -129,7 +131,7 @@ def _brief(side: Side, verdict: Verdict, colour: bool) -> None:
     if failing:
         rows = [(f"  {words.named(one)}", words.gist(one.test.detail)) for one in failing[:_FAILING]]
         table((), rows, sys.stdout, shrink=(1, 0))
-        _more(len(failing) - _FAILING)
+        _more(len(failing) - _FAILING, trial)
     for line in side.failed.split("\n") if side.failed else verdict.reasons[: 0 if failing else _REASONS]:
         print(f"  {clean(line)}")
 
@@ -146,4 +148,4 @@ def _bisect(one: Trial, colour: bool) -> None:
     table(("", "TRIED", "", ""), rows, sys.stdout, colour=colour, shrink=(1,))
     if found := overview.culprit(one):
         print(f"\n{paint(clean(words.title(found[0])), 'bold', colour)}")
-        _side(*found, colour)
+        _side(*found, one.id, colour)

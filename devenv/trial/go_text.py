@@ -11,6 +11,8 @@ from collections.abc import Sequence
 
 from devenv.model.trial import Case, Outcome
 
+from .junit import Told, numbered
+
 DETAIL = 8_000
 """Characters kept of why a test failed."""
 
@@ -42,7 +44,7 @@ def read(text: str) -> tuple[Case, ...] | None:
             running = start[1]
         else:
             told.setdefault(running, []).append(line.strip())
-    return tuple({case.name: case for case in found}.values()) if packages else None
+    return numbered(Told(*case) for case in found) if packages else None
 
 
 def _package(package: re.Match[str], tests: Sequence[Case], told: dict[str, list[str]]) -> list[Case]:

@@ -7,6 +7,7 @@ Jest writes JUnit XML only with a reporter that has to be installed and configur
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 
 from devenv.errors import Fault, InputError
@@ -16,6 +17,8 @@ from .junit import CASES, DETAIL, NAME, Report, Told, named, numbered
 
 SIZE = 16 << 20
 """Bytes a report may have: read at once, it takes many times as much memory."""
+
+_HEADING = re.compile(r"^\s*● Test suite failed to run\n")
 
 _OUTCOMES: dict[str, Outcome] = {"passed": "passed", "failed": "failed"}  # pending, todo, skipped, disabled: skipped
 
@@ -54,7 +57,8 @@ def _suite(suite: dict[str, object], root: str) -> Iterator[Told]:
     results = suite.get("assertionResults")
     tests = [one for one in results if isinstance(one, dict)] if isinstance(results, list) else []
     if suite.get("status") == "failed" and not any(one.get("status") == "failed" for one in tests):
-        yield Told(named(path, "", ""), "error", 0.0, _text(suite.get("message"), DETAIL))
+        message = _HEADING.sub("", _text(suite.get("message"), DETAIL), count=1)
+        yield Told(named(path, "", ""), "error", 0.0, message.strip())
     for one in tests:
         groups = one.get("ancestorTitles")
         titles = [_text(title, NAME) for title in groups] if isinstance(groups, list) else []

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple, NoReturn
 from xml.parsers import expat
 
 from devenv.errors import Fault, InputError
 from devenv.model.trial import Case, Outcome
+
+from .unloaded import BAD, stems
 
 SIZE = 64 << 20
 """Bytes a report may have."""
@@ -73,10 +76,25 @@ def read(data: bytes, file: str, root: str = "") -> Report:
 
 
 def joined(reports: Iterable[Report]) -> Report:
-    """Several reports of one run as one: what has the same name in two of them is numbered too."""
+    """Several reports of one run as one: what has the same name in two of them is numbered too.
+
+    A file that couldn't be loaded in one of them counts for all of its tests: they are as many in every run.
+    """
     known = tuple(reports)
-    cases = numbered(Told(*case) for report in known for case in report.cases)
-    return Report(cases, any(report.cut for report in known))
+    found: dict[str, Case] = {}
+    told: Counter[str] = Counter()
+    lost: Counter[str] = Counter()
+    for report in known:
+        above = {one for case in report.cases for one in stems(case.name)}
+        for case in report.cases:
+            nth = 1 + told[case.name] + sum(lost[one] for one in stems(case.name))
+            name = case.name if nth == 1 else f"{case.name} ({nth})"
+            while name in found:  # somebody named a test like that
+                name += "'"
+            found[name] = case._replace(name=name)
+        told.update(above | {case.name for case in report.cases})
+        lost.update({case.name for case in report.cases if case.outcome in BAD} - above)
+    return Report(tuple(found.values()), any(report.cut for report in known))
 
 
 def numbered(told: Iterable[Told]) -> tuple[Case, ...]:

@@ -4,6 +4,8 @@ Commands hide their tools (`make test`, `npm test`, `sh -c '… && pytest'`), so
 which do nothing where the tool isn't called. Those who have no such variable are heard by what they write or print anyway, or
 not at all: then a trial rests on exit code and output.
 
+Each call of one writes a report of its own (`calls`), but for gotestsum, whose variable is one path.
+
 - pytest: PYTEST_ADDOPTS (https://docs.pytest.org/en/stable/reference/reference.html#environment-variables)
   tox keeps it to itself unless its configuration is overridden by TOX_OVERRIDE
 - node --test: reporters are allowed in NODE_OPTIONS; its JUnit reporter is there since 18.19, 20.10 and 21
@@ -16,16 +18,16 @@ not at all: then a trial rests on exit code and output.
 
 from __future__ import annotations
 
-import json
 import re
 import shlex
 from collections.abc import Mapping
 from typing import Literal, NamedTuple
-from urllib.parse import quote
 
 from devenv.model import npm
 from devenv.model.lock import Section
 from devenv.model.manifest import Pairs
+
+from . import calls
 
 FILES = ("package.json", "Makefile", "justfile", "Taskfile.yml", "tox.ini", "noxfile.py", "pyproject.toml", "setup.cfg")
 """Where a project says what its commands do: their text is `around`."""
@@ -43,7 +45,7 @@ class Written(NamedTuple):
 class Listener(NamedTuple):
     """`environment`: variables to be set, each with its whole value. `reports`: looked for in this order; one that the command
     wrote before it began is none of this run. `tools` were recognised; `deaf` too, but they tell no single tests.
-    `controlled`: what is held still, (what, value).
+    `controlled`: what is held still, (what, value). `files`: to be there inside before it begins, (path, text).
     """
 
     environment: Pairs = ()
@@ -51,6 +53,7 @@ class Listener(NamedTuple):
     tools: tuple[str, ...] = ()
     deaf: tuple[str, ...] = ()
     controlled: Pairs = ()
+    files: Pairs = ()
 
 
 class _Known(NamedTuple):
@@ -91,6 +94,7 @@ def recognise(
         tuple(tool for part in parts for tool in part.tools),
         (*(tool for part in parts for tool in part.deaf), *(tool for tool, word in _DEAF if known.says(word))),
         tuple(pair for part in parts for pair in part.controlled) + seed,
+        tuple(pair for part in parts for pair in part.files),
     )
 
 
@@ -136,15 +140,25 @@ def _pytest(known: _Known) -> Listener | None:
         for package, option in (("pytest-randomly", "--randomly-seed"), ("pytest-random-order", "--random-order-seed"))
         if package in known.packages
     ]
-    options = [f"--junitxml={shlex.quote(known.folder)}/pytest.xml", "-o", "junit_family=xunit1"]
+    report = f"{known.folder}/pytest.xml"
+    options = [f"--junitxml={shlex.quote(report)}", "-o", "junit_family=xunit1"]
     options.append("--continue-on-collection-errors")  # else one file that can't be imported hides all other tests
-    variables = [known.more("PYTEST_ADDOPTS", " ".join([*options, *(f"{option}={value}" for option, value in seeds)]))]
+    path = ":".join(filter(None, [known.environment.get("PYTHONPATH"), f"{known.folder}/{calls.LIBRARY}"]))
+    variables = [
+        known.more("PYTEST_ADDOPTS", " ".join([*options, *(f"{option}={value}" for option, value in seeds)])),
+        ("PYTHONPATH", path),
+    ]
     if known.says("tox") and _version(known.packages.get("tox", "")) >= (4, 11, 1):  # an older one can't add to a list
-        passed = [f"{section}.pass_env+=PYTEST_ADDOPTS" for section in ("testenv", "env_run_base")]
+        passed = [
+            f"{section}.pass_env+={name}" for section in ("testenv", "env_run_base") for name, _ in tuple(variables)
+        ]
         own = known.environment.get("TOX_OVERRIDE", "")
         variables.append(("TOX_OVERRIDE", ";".join((*filter(None, [own]), *passed))))
     return Listener(
-        tuple(variables), tools=("pytest",), controlled=tuple((f"pytest {name}", value) for name, value in seeds)
+        tuple(variables),
+        tools=("pytest",),
+        controlled=tuple((f"pytest {name}", value) for name, value in seeds),
+        files=calls.pytest_plugin(known.folder, report),
     )
 
 
@@ -155,7 +169,7 @@ def _node(known: _Known) -> Listener | None:
     own = known.says(r"node(?: \S+){0,9} --test|node:test")
     reporters = _reporters(known, version) if own or not runners else []
     asked = {} if not _imports(version) else {tool: _asking(tool, known) for tool in runners if _silent(tool, known)}
-    preload = [f"--import=data:text/javascript,{quote(_PRELOAD % json.dumps(asked), safe='')}"] if asked else []
+    preload = [calls.node_options(asked)] if asked else []
     options = " ".join((*reporters, *preload))
     heard = {**({"node --test": bool(reporters)} if own else {}), **{tool: tool in asked for tool in runners}}
     return Listener(
@@ -170,7 +184,7 @@ def _reporters(known: _Known, version: tuple[int, ...]) -> list[str]:
     if "--test-reporter" in known.words or not ((18, 19) <= version < (19,) or version >= (20, 10)):
         return []
     usual = ["--test-reporter=spec", "--test-reporter-destination=stdout"]
-    return [*usual, "--test-reporter=junit", f"--test-reporter-destination={known.folder}/node.xml"]
+    return [*usual, *calls.node_reporter(f"{known.folder}/node-CALL.xml")]
 
 
 def _imports(version: tuple[int, ...]) -> bool:
@@ -187,19 +201,15 @@ def _silent(tool: str, known: _Known) -> bool:
 
 
 _OPTIONS = {
-    "vitest": "--reporter=default --reporter=junit --outputFile.junit=FOLDER/vitest.xml",
-    "jest": "--json --outputFile=FOLDER/jest.json",
-    "mocha": "--reporter=xunit --reporter-option=output=FOLDER/mocha.xml",
+    "vitest": "--reporter=default --reporter=junit --outputFile.junit=FOLDER/vitest-CALL.xml",
+    "jest": "--json --outputFile=FOLDER/jest-CALL.json",
+    "mocha": "--reporter=xunit --reporter-option=output=FOLDER/mocha-CALL.xml",
 }
 _OWN = {
     "vitest": re.compile(r"--outputFile"),
     "jest": re.compile(r"--outputFile|--json\b"),
     "mocha": re.compile(r"--reporter\b|(?<![\w-])-R\b"),
 }
-_PRELOAD = (
-    "const asked=%s[(process.argv[1]||'').split('/').pop().replace(/\\.[cm]?js$/,'').replace(/^_/,'')];"
-    "if(Array.isArray(asked))process.argv.splice(2,0,...asked);"
-)
 
 
 def _go(known: _Known) -> Listener | None:

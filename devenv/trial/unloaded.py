@@ -70,11 +70,11 @@ def _above(name: str, names: set[str]) -> Iterator[str]:
     """What a test may be in, the largest first; the second of a name is in the second of that, if there is one."""
     numbered = _NUMBERED.fullmatch(name)
     stem, nth = (numbered[1], numbered[2]) if numbered else (name, "")
-    for one in _stems(stem):
+    for one in stems(stem):
         yield f"{one}{nth}" if f"{one}{nth}" in names else one
 
 
-def _stems(name: str) -> Iterator[str]:
+def stems(name: str) -> Iterator[str]:
     """`tests/test_a.py::TestB::test_c` → `tests`, `tests/test_a.py`, `tests/test_a.py::TestB`; of unittest `shop.Cart.test_a` → `shop`, …"""
     file, found, _ = name.partition("::")
     if file.endswith(".py"):  # a folder's conftest.py; a folder of Go's is a package beside those beneath it

@@ -8,7 +8,8 @@ from collections.abc import Callable
 import pytest
 
 from devenv.cli import document, tried
-from devenv.model.trial import Trial
+from devenv.model.trial import Difference, Trial
+from devenv.trial.report import markdown
 from tests import trials
 
 KINDS = [trials.django, trials.fine, trials.unbuilt, trials.matrix, trials.bisect, trials.smallest, trials.hostile]
@@ -99,3 +100,13 @@ def test_document_of_a_trial_has_all_of_it() -> None:
     assert found["baseline"]["runs"][0]["tests"][0]["outcome"] == "passed"
     assert found["baseline"]["runs"][0]["cpu"] == 4.31
     assert document.trial(trials.bisect())["tried"][3] == {"name": "2.3.2", "outcome": "skip"}  # type: ignore[index]
+
+
+def test_tried_says_where_the_tests_are_that_have_no_room(capsys: pytest.CaptureFixture[str]) -> None:
+    one = trials.django()
+    failing = tuple(Difference(f"t.py::t{n}", "newly failing", ("passed",), ("failed",)) for n in range(57))
+    many = one._replace(verdicts=(one.verdicts[0]._replace(differences=failing),))
+    assert f"… and 37 more, see devenv report {one.id} --html FILE" in shown(many, capsys).splitlines()
+    assert f"… and 27 more, see <code>devenv report {one.id} --html FILE</code>" in markdown(many).splitlines()
+    whole = many._replace(variants=(one.variants[0]._replace(moved=()),))
+    assert len(document.trial(whole)["variants"][0]["verdict"]["tests"]) == 57  # type: ignore[index]

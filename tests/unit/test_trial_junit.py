@@ -226,6 +226,20 @@ def test_junit_several_reports_are_one() -> None:
     assert junit.joined([]) == junit.Report()
 
 
+def test_junit_a_file_that_cant_be_loaded_in_one_report_counts_for_its_tests() -> None:
+    def of(*cases: Case) -> junit.Report:
+        return junit.Report(cases)
+
+    good, bad = Case("a.py::t", "passed"), Case("a.py::t", "failed")
+    torn, gone = Case("a.py::t", "error"), Case("a.py", "error")
+    for reports, names in (
+        ((good, gone, good), ["a.py::t", "a.py (2)", "a.py::t (3)"]),
+        ((gone, gone, good), ["a.py", "a.py (2)", "a.py::t (3)"]),
+        ((bad, torn), ["a.py::t", "a.py::t (2)"]),  # no tear-down of the same test
+    ):
+        assert [case.name for case in junit.joined(map(of, reports)).cases] == names
+
+
 def test_junit_of_a_run_that_was_killed_has_what_was_complete() -> None:
     whole = report(
         '<testsuite name="s"><testcase name="a"/><testcase name="b"><failure>é</failure></testcase></testsuite>'
@@ -322,7 +336,8 @@ JEST = b"""{"numTotalTests": 4, "success": false, "testResults": [
    "failureMessages": []},
   {"ancestorTitles": [], "title": "sums", "status": "failed", "duration": null, "failureMessages": ["Error: 1", "Error: 2"]},
   {"ancestorTitles": [], "title": "later", "status": "todo", "duration": null, "failureMessages": []}]},
- {"name": "/srv/shop/gone.test.js", "status": "failed", "message": "Cannot find module 'x'", "assertionResults": []}]}"""
+ {"name": "/srv/shop/gone.test.js", "status": "failed", "message": "  \\u25cf Test suite failed to run\\n\\n    Cannot find module 'x'\\n",
+  "assertionResults": []}]}"""
 
 
 def test_jest_tells_its_tests_with_their_file() -> None:

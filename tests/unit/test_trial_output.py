@@ -151,6 +151,8 @@ def test_go_names_tests_by_their_package() -> None:
         Case("shop/till", "error", 0.0, "[build failed]\n# shop/till\ntill/till.go:7:2: undefined: total"),
     )
     assert go_text.read("--- FAIL: TestSum (0.00s)\n") is None
+    twice = go_text.read("--- FAIL: TestA (0.00s)\nFAIL\tshop\t0.1s\n--- PASS: TestA (0.00s)\nok  \tshop\t0.1s\n") or ()
+    assert [(case.name, case.outcome) for case in twice] == [("shop::TestA", "failed"), ("shop::TestA (2)", "passed")]
 
 
 def test_heard_is_the_report_where_there_is_one_else_what_was_printed() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -41,6 +42,7 @@ def test_recognise_pytest_by_its_name(command: str) -> None:
     assert listener.tools == ("pytest",)
     assert variables(listener) == {
         "PYTEST_ADDOPTS": "--junitxml=/run/trial/pytest.xml -o junit_family=xunit1 --continue-on-collection-errors",
+        "PYTHONPATH": "/run/trial/python",
         "PYTHONHASHSEED": "0",
     }
     assert listener.reports[0] == Written("/run/trial/*.xml")
@@ -84,7 +86,8 @@ def test_recognise_tox_passes_on_what_pytest_is_told() -> None:
     environment = {"TOX_OVERRIDE": "testenv.deps+=x"}
     listener = recognise("tox", FOLDER, "pytest", {"tox": "4.11.1"}, environment)
     assert variables(listener)["TOX_OVERRIDE"] == (
-        "testenv.deps+=x;testenv.pass_env+=PYTEST_ADDOPTS;env_run_base.pass_env+=PYTEST_ADDOPTS"
+        "testenv.deps+=x;testenv.pass_env+=PYTEST_ADDOPTS;testenv.pass_env+=PYTHONPATH;"
+        "env_run_base.pass_env+=PYTEST_ADDOPTS;env_run_base.pass_env+=PYTHONPATH"
     )
     assert "TOX_OVERRIDE" not in variables(recognise("tox", FOLDER, "pytest", {"tox": "4.9.0"}))
     assert "TOX_OVERRIDE" not in variables(recognise("pytest", FOLDER))
@@ -159,6 +162,8 @@ def listened(command: list[str], folder: str, around: str = "", more: Pairs = ()
     """A command, run as it is with the variables of its listener; and what is heard of it."""
     os.mkdir(f"{folder}/heard")
     listener = recognise(" ".join(command), f"{folder}/heard", around, NODE)
+    for path, text in listener.files:
+        write("", path, text)
     environment = {"PATH": os.environ["PATH"], "HOME": folder, **dict(more), **variables(listener)}
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     reports = []
@@ -170,8 +175,9 @@ def listened(command: list[str], folder: str, around: str = "", more: Pairs = ()
 
 
 def write(folder: str, name: str, text: str) -> None:
-    os.makedirs(os.path.dirname(f"{folder}/{name}"), exist_ok=True)
-    with open(f"{folder}/{name}", "w", encoding="utf-8") as file:
+    path = os.path.join(folder, name)
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path, "w", encoding="utf-8") as file:
         file.write(text)
 
 
@@ -205,13 +211,66 @@ def test_recognise_node_is_heard_however_it_is_called(tmp_path: os.PathLike[str]
     assert "why" in (found.cases or ())[1].detail
 
 
+SHOP = """
+import os, subprocess, sys
+def test_good(): pass
+def test_bad(): assert 0
+def test_other_pytest():  # of the plugin's own making, say: no test of the project
+    os.makedirs("inner", exist_ok=True)
+    with open("inner/test_inner.py", "w") as file: file.write("def test_x(): assert 0")
+    assert subprocess.run([sys.executable, "-m", "pytest", "inner"]).returncode == 1
+"""
+TWICE = "PYTEST -k 'not bad' test_shop.py; PYTEST test_gone.py; PYTEST test_shop.py".replace(
+    "PYTEST", f"{sys.executable} -m pytest -q -p no:cacheprovider"
+)
+
+
+def test_recognise_each_of_several_calls_of_pytest_is_heard(tmp_path: os.PathLike[str]) -> None:
+    folder = os.fspath(tmp_path)
+    write(folder, "test_shop.py", SHOP)
+    write(folder, "test_gone.py", "import nothing_of_that_name\n")
+    assert named(listened(["sh", "-c", TWICE], folder, "pytest")) == [
+        ("test_shop.py::test_good", "passed"),
+        ("test_shop.py::test_other_pytest", "passed"),
+        ("test_gone.py", "error"),
+        ("test_shop.py::test_good (2)", "passed"),
+        ("test_shop.py::test_bad", "failed"),
+        ("test_shop.py::test_other_pytest (2)", "passed"),
+    ]
+
+
+def test_recognise_the_last_call_of_pytest_is_heard_where_no_variable_of_python_s_arrives(
+    tmp_path: os.PathLike[str],
+) -> None:
+    folder = os.fspath(tmp_path)
+    write(folder, "test_shop.py", "def test_good(): pass\n")
+    write(folder, "test_more.py", "def test_more(): pass\n")
+    calls = f"PYTHONPATH=src {sys.executable} -m pytest -p no:cacheprovider test_more.py; {sys.executable} -E -m pytest test_shop.py"
+    assert named(listened(["sh", "-c", calls], folder, "pytest")) == [("test_shop.py::test_good", "passed")]
+
+
+def test_recognise_each_of_several_calls_of_node_is_heard(tmp_path: os.PathLike[str]) -> None:
+    folder = os.fspath(tmp_path)
+    write(folder, "a.test.js", "const {test} = require('node:test'); test('good', () => {})")
+    write(folder, "b.test.js", "const {test} = require('node:test'); test('bad', () => {throw new Error('why')})")
+    calls = "node --test a.test.js && node a.test.js && node --test b.test.js"
+    assert named(listened(["sh", "-c", calls], folder)) == [
+        ("good", "passed"),
+        ("good (2)", "passed"),
+        ("bad", "failed"),
+    ]
+
+
 @pytest.mark.parametrize(
     ("program", "options"),
     [
-        ("vitest/vitest.mjs", "--reporter=default --reporter=junit --outputFile.junit=FOLDER/vitest.xml run --dir src"),
-        ("jest/bin/jest.js", "--json --outputFile=FOLDER/jest.json run --dir src"),
-        ("mocha/bin/_mocha", "--reporter=xunit --reporter-option=output=FOLDER/mocha.xml run --dir src"),
-        (".bin/jest", "--json --outputFile=FOLDER/jest.json run --dir src"),
+        (
+            "vitest/vitest.mjs",
+            "--reporter=default --reporter=junit --outputFile.junit=FOLDER/vitest-CALL.xml run --dir src",
+        ),
+        ("jest/bin/jest.js", "--json --outputFile=FOLDER/jest-CALL.json run --dir src"),
+        ("mocha/bin/_mocha", "--reporter=xunit --reporter-option=output=FOLDER/mocha-CALL.xml run --dir src"),
+        (".bin/jest", "--json --outputFile=FOLDER/jest-CALL.json run --dir src"),
         ("vite/bin/vite.js", "run --dir src"),
         ("odd/constructor", "run --dir src"),
     ],
@@ -226,7 +285,7 @@ def test_recognise_gives_options_to_programs_without_a_variable(
     environment = {"PATH": os.environ["PATH"], **variables(recognise("npm test", FOLDER, around, NODE))}
     command = ["node", f"node_modules/{program}", "run", "--dir", "src"]
     told = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=True)
-    assert json.loads(told.stdout) == options.replace("FOLDER", FOLDER).split()
+    assert json.loads(re.sub(r"-\d{13}-\d+\.", "-CALL.", told.stdout)) == options.replace("FOLDER", FOLDER).split()
 
 
 def test_recognise_go_is_heard_by_what_it_prints() -> None:

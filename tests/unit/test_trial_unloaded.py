@@ -146,6 +146,13 @@ def test_a_suite_that_fails_as_a_whole_after_its_tests_holds_none_back() -> None
     assert verdict.reasons[0] == "1 test fails in every run of the variant and in none of the baseline: a.test.js."
 
 
+def test_of_two_calls_only_the_one_that_can_t_load_it_is_lost() -> None:
+    twice: dict[str, Outcome] = {"a.py::one": "passed", "a.py::one (2)": "passed"}
+    verdict = judged(told(twice), told({"a.py::one": "passed", "a.py (2)": "error"}))
+    assert kinds(verdict) == {"a.py (2)": "newly failing", "a.py::one (2)": "newly failing"}
+    assert set(kinds(judged(told(twice), told({"a.py": "error"}))).values()) == {"newly failing"}
+
+
 def test_several_are_told_in_one_sentence() -> None:
     tests: dict[str, Outcome] = {f"t/test_{sign}.py::test_{n}": "passed" for sign in "abcdef" for n in range(3)}
     verdict = judged(told(tests), told({f"t/test_{sign}.py": "error" for sign in "abcdef"}))

@@ -94,7 +94,7 @@ class _Log:
 
 def attend(one: Standing, task: Task, machine: Machine, log: str, said: Callable[[str], None]) -> Told:
     """Run the command to its end; it is printed into the file `log`. From any thread."""
-    script = f"mkdir -p {REPORTS} && : > {REPORTS}/begun && sleep 0.01; {task.command}"
+    script = f"mkdir -p {REPORTS} && : > {REPORTS}/begun && sleep 0.01; {_laid(task.listener)}{task.command}"
     process = Process((*SHELL, script), env=task.listener.environment)
     late: list[bool] = []
     timer = Timer(task.timeout, _stop, (one, machine, late)) if task.timeout else None
@@ -114,6 +114,14 @@ def attend(one: Standing, task: Task, machine: Machine, log: str, said: Callable
     seconds, after = time.monotonic() - begun, _cpu(one.workspace, machine)
     used = None if before is None or after is None else after - before
     return Told(code, started, seconds, used, lines, printed.left > 0, bool(late), trouble)
+
+
+def _laid(listener: Listener) -> str:
+    """The shell commands that write the files it wants."""
+    return "".join(
+        f"mkdir -p {quote(posixpath.dirname(path))} && printf %s {quote(text)} > {quote(path)}; "
+        for path, text in listener.files
+    )
 
 
 def _stop(one: Standing, machine: Machine, late: list[bool]) -> None:

@@ -83,13 +83,13 @@ def _body(trial: Trial) -> Iterator[str]:
     told = pairs if trial.kind != "bisect" else [pair for pair in (culprit(trial),) if pair]
     for side, verdict in told:
         if alone:
-            yield from _side(side, verdict)
+            yield from _side(side, verdict, trial.id)
         elif verdict.outcome != "no regression" or trial.kind == "bisect":
             yield f"#### {OUTCOMES[verdict.outcome][0]} {_code(title(side))}"
-            yield from _side(side, verdict)
+            yield from _side(side, verdict, trial.id)
 
 
-def _side(side: Side, verdict: Verdict) -> Iterator[str]:
+def _side(side: Side, verdict: Verdict, trial: str) -> Iterator[str]:
     """One variant: what came of it, the tests that differ, the packages, and why tests fail."""
     if told := sentence(verdict):
         yield f"{_prose(told)}."
@@ -101,27 +101,34 @@ def _side(side: Side, verdict: Verdict) -> Iterator[str]:
     differences = gathered(ordered(verdict.differences))
     failing = [one for one in differences if breaks(one.test)]
     if failing:
-        yield _tests(failing)
+        yield _tests(failing, trial)
     if asked := [one for one in side.moved if one.direct]:
         yield _packages(asked)
     if came := [one for one in side.moved if not one.direct]:
         yield _folded(plural(len(came), "package") + f" that {'came with it' if asked else 'changed'}", _packages(came))
     if others := [one for one in differences if not breaks(one.test)]:
-        yield _folded(f"{plural(sum(one.inside or 1 for one in others), 'other test')} that differ", _tests(others))
+        yield _folded(
+            f"{plural(sum(one.inside or 1 for one in others), 'other test')} that differ", _tests(others, trial)
+        )
     if verdict.new or verdict.gone:
         yield _folded(_warned(verdict), _notices(verdict))
     if detailed := [one.test for one in failing if one.test.detail]:
         yield _folded("Why they fail", "\n\n".join(_failure(one) for one in detailed[:_DETAILED]))
 
 
-def _tests(found: Sequence[Gathered]) -> str:
+def _tests(found: Sequence[Gathered], trial: str) -> str:
     rows = []
     for one, inside in found[:_ROWS]:
         times = f"{duration(one.before)} → {duration(one.after)} {ratio(one.before, one.after)}"
         told = times if one.kind in ("slower", "faster") else _code(gist(one.detail))
         name = _code(one.name) + (f" ({plural(inside, 'test')})" if inside else "")
         rows.append((f"{SIGNS[one.kind]} {one.kind}", name, _runs(one.baseline), _runs(one.variant), told))
-    return _table(("", "test", "before", "after", ""), rows, len(found))
+    return _table(
+        ("", "test", "before", "after", ""),
+        rows,
+        len(found),
+        where=f", see <code>devenv report {_inert(trial)} --html FILE</code>",
+    )
 
 
 def _runs(outcomes: Iterable[str]) -> str:
@@ -188,10 +195,10 @@ def _foot(trial: Trial) -> str:
     return "\n\n".join(lines)
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]], count: int, most: int = _ROWS) -> str:
-    """A table of cells that are Markdown; `count` is of how many these rows are the first."""
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]], count: int, most: int = _ROWS, where: str = "") -> str:
+    """A table of cells that are Markdown; `count` is of how many these rows are the first, `where` tells where all of them are."""
     lines = [header, ["---"] * len(header), *rows[:most]]
-    more = f"\n\n… and {count - len(lines) + 2} more" if count > len(lines) - 2 else ""
+    more = f"\n\n… and {count - len(lines) + 2} more{where}" if count > len(lines) - 2 else ""
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + more
 
 

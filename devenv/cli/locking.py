@@ -7,6 +7,7 @@ import re
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
 from types import MappingProxyType
@@ -78,8 +79,10 @@ def expected(manifest: Manifest, machine: Window, options: BuildOptions) -> Sect
     return provisional(asking.wanted(manifest, machine, options, found), found, debian_arch())
 
 
-def settled(session: Session, manifest: Manifest, machine: Machine, options: BuildOptions) -> Section:
-    """What is locked for all that the manifest asks for: resolved and written down where it wasn't.
+def settled(
+    session: Session, manifest: Manifest, machine: Machine, options: BuildOptions, sink: Sink | None = None
+) -> Section:
+    """What is locked for all that the manifest asks for: resolved and written down where it wasn't. `sink`: who is told, if not stderr.
 
     Raises InputError where `options.locked` forbids that, naming what differs.
     """
@@ -90,13 +93,16 @@ def settled(session: Session, manifest: Manifest, machine: Machine, options: Bui
     section = lock.sections.get(debian_arch())
     missing = differs(asking.wanted(manifest, machine, options, section), section)
     if section is not None and not missing:
-        with console.progress(sys.stderr, session.env, time.monotonic) as sink:
-            return _filed(manifest, machine, options, lock, section, sink)
+        with _telling(session, sink) as told:
+            return _filed(manifest, machine, options, lock, section, told)
     if options.locked:
-        told = "; ".join(missing) or f"nothing is locked for {debian_arch()}"
-        raise _stale(manifest, told)
-    with console.progress(sys.stderr, session.env, time.monotonic) as sink:
-        return renewed(manifest, machine, options, lock, sink)
+        raise _stale(manifest, "; ".join(missing) or f"nothing is locked for {debian_arch()}")
+    with _telling(session, sink) as told:
+        return renewed(manifest, machine, options, lock, told)
+
+
+def _telling(session: Session, sink: Sink | None) -> AbstractContextManager[Sink]:
+    return nullcontext(sink) if sink else console.progress(sys.stderr, session.env, time.monotonic)
 
 
 def renewed(

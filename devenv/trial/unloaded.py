@@ -37,7 +37,7 @@ def gathered(found: Iterable[Difference]) -> list[Gathered]:
 def completed(runs: Sequence[Mapping[str, Case]]) -> tuple[tuple[Mapping[str, Case], ...], Mapping[str, str]]:
     """The runs of both sides, each with what it didn't tell: tests that fail as their file can't be loaded, files that could be.
 
-    And of each such test: what it is in.
+    And of each such test: what it is in. A file that several calls ran a part of each, and none could load, is told once.
     """
     names = {name for run in runs for name in run}
     above = {name: tuple(_above(name, names)) for name in names}
@@ -58,9 +58,13 @@ def _completed(
     within: dict[str, str],
 ) -> Mapping[str, Case]:
     loaded = {one for name in run for one in above[name] if one in held}
-    found = {one: Case(one, "passed") for one in loaded} | dict(run)
-    for holder in sorted(run.keys() & held.keys() - loaded):
-        for name in held[holder] if run[holder].outcome in BAD else ():
+    missing = {one for one in held if one in run and run[one].outcome in BAD} - loaded
+    again = {
+        name for name in run if name not in held and (numbered := _NUMBERED.fullmatch(name)) and numbered[1] in missing
+    }
+    found = {one: Case(one, "passed") for one in loaded} | {name: run[name] for name in run if name not in again}
+    for holder in sorted(missing):
+        for name in held[holder]:
             found.setdefault(name, Case(name, "error"))
             within.setdefault(name, holder)
     return found

@@ -238,7 +238,7 @@ def interrupted_early(notes: Place) -> list[str]:
         text=True,
     )
     assert running.stderr
-    while not running.stderr.readline().startswith("→ up pytest=8.3.4"):
+    while not running.stderr.readline().startswith("→ test baseline"):
         assert running.poll() is None, "it ended too early"
     running.send_signal(signal.SIGINT)
     running.stderr.read()
@@ -259,6 +259,36 @@ def test_a_variant_of_the_manifest_that_is_up_is_no_business_of_a_trial(notes: P
     for one in ("next", "baseline"):
         place("down", "--volumes", "--variant", one)
     assert left(place) == []
+
+
+def test_a_log_has_few_lines_each_of_which_tells_something(notes: Place) -> None:
+    notes.attempt("try", "jinja2=3.1.0", "--", "true")  # whatever must be built first is
+    lines = notes.attempt("try", "jinja2=3.1.0", "--", "pytest", "-q").err.splitlines()
+    assert {"→ test baseline", "→ test jinja2=3.1.0"} <= {*lines}
+    assert "· jinja2=3.1.0  differs from baseline: up to 2 more runs, to be sure" in lines
+    assert len(lines) < 12, lines  # six, where nothing takes long
+
+
+def test_a_file_that_cant_be_imported_any_more_is_one_regression_whichever_call_it_is_in(
+    notes: Place, new: New
+) -> None:
+    place = new("flask-upgrade")
+    place.write("devenv.lock.yml", notes.read("devenv.lock.yml"))
+    place.write(
+        "tests/test_text.py", "from jinja2 import Markup\ndef test_one(): pass\ndef test_two(): assert Markup\n"
+    )
+    calls = "pytest -q tests/test_text.py; pytest -q -k empty"
+    trial = judged(place, "try", "jinja2=3.1.0", "--", "sh", "-c", calls, code=1)
+    verdict = trial["variants"][0]["verdict"]
+    assert verdict["reasons"][0].startswith(
+        "tests/test_text.py can't be imported any more (ImportError: cannot import name"
+    )
+    assert {one["name"]: one["within"] for one in verdict["tests"] if one["kind"] == "newly failing"} == {
+        "tests/test_text.py": None,
+        "tests/test_text.py::test_one": "tests/test_text.py",
+        "tests/test_text.py::test_two": "tests/test_text.py",
+    }
+    assert verdict["passed"] == 1
 
 
 def test_a_command_that_leaves_something_running_ends_all_the_same(notes: Place) -> None:

@@ -153,6 +153,13 @@ def test_of_two_calls_only_the_one_that_can_t_load_it_is_lost() -> None:
     assert set(kinds(judged(told(twice), told({"a.py": "error"}))).values()) == {"newly failing"}
 
 
+def test_a_file_of_which_two_calls_run_a_part_each_is_one() -> None:
+    verdict = judged(
+        told({"a.py::slow": "passed", "a.py::fast": "passed"}), told({"a.py": "error", "a.py (2)": "error"})
+    )
+    assert kinds(verdict) == dict.fromkeys(("a.py", "a.py::slow", "a.py::fast"), "newly failing")
+
+
 def test_several_are_told_in_one_sentence() -> None:
     tests: dict[str, Outcome] = {f"t/test_{sign}.py::test_{n}": "passed" for sign in "abcdef" for n in range(3)}
     verdict = judged(told(tests), told({f"t/test_{sign}.py": "error" for sign in "abcdef"}))

@@ -10,19 +10,27 @@ from typing import NamedTuple
 from devenv.cli.session import Machine, Session
 from devenv.crew import Crew, Done
 from devenv.errors import DevenvError
-from devenv.model.events import Event, Sink
+from devenv.model.events import Event
 from devenv.model.trial import Run
 
 from .runs import Task, Told, attend, result
 from .sides import Setup, Standing, Unable, fall, named, stand
+from .voice import Voice
+
+_FEW = 2
+"""Runs at a time of which each is told when it begins."""
 
 
 class Due(NamedTuple):
-    """A run to be made: of which of the setups, the how many-th run of it; `alone`: while nothing else runs."""
+    """A run to be made: of which of the setups, the how many-th run of it; `alone`: while nothing else runs.
+
+    `before`: how the runs of it before this one ended, as codes.
+    """
 
     side: int
     number: int
     alone: bool = False
+    before: tuple[int | None, ...] = ()
 
 
 class Hall:
@@ -31,15 +39,15 @@ class Hall:
     """
 
     def __init__(
-        self, session: Session, machine: Machine, task: Callable[[Setup], Task], folder: str, mark: str, sink: Sink
+        self, session: Session, machine: Machine, task: Callable[[Setup], Task], folder: str, mark: str, voice: Voice
     ) -> None:
-        self.session, self.machine, self.task, self.folder, self.mark, self.sink = (
+        self.session, self.machine, self.task, self.folder, self.mark, self.voice = (
             session,
             machine,
             task,
             folder,
             mark,
-            sink,
+            voice,
         )
         self.up: dict[int, tuple[Due, Standing]] = {}
 
@@ -47,13 +55,13 @@ class Hall:
         """Make these runs, in this order; what came of each. An interruption passes through, with nothing left up."""
         found: dict[Due, Run | Unable] = {}
         waiting = deque(enumerate(dues))
-        crew = Crew(jobs)
+        crew, few = Crew(jobs), len(dues) <= _FEW
         try:
             while waiting or self.up:
                 while waiting and len(self.up) < jobs:
                     number, due = waiting.popleft()
                     try:
-                        self._begin(crew, number, due, setups[due.side])
+                        self._begin(crew, number, due, setups[due.side], first=few and due.number == 1)
                     except Unable as error:
                         found[due] = error
                 if self.up and (done := crew.take(None)):
@@ -66,18 +74,18 @@ class Hall:
             crew.dismiss()
         return found
 
-    def _begin(self, crew: Crew, number: int, due: Due, setup: Setup) -> None:
+    def _begin(self, crew: Crew, number: int, due: Due, setup: Setup, *, first: bool) -> None:
         name, task = self._name(due, setup), self.task(setup)
         here = named(setup.manifest, setup.party.slug, self.machine, f"{self.mark}-{due.side}")
-        one = stand(self.session, setup, here, self.machine, self.sink)
+        one = stand(self.session, setup, here, self.machine, self.voice)
         self.up[number] = (due, one)
-        self.sink(Event("started", name))
+        self.voice.begun(name, first=first)
 
         def work() -> Told:
             return attend(one, task, self.machine, self._log(due, setup), said)
 
         def said(line: str) -> None:
-            self.sink(Event("output", name, line))
+            self.voice(Event("output", name, line))
 
         crew.give(number, work)
 
@@ -94,9 +102,9 @@ class Hall:
             del self.up[done.number]
         name = self._name(due, one.setup)
         if told.trouble:
-            self.sink(Event("warning", name, told.trouble))
+            self.voice(Event("warning", name, told.trouble))
         text = "it took too long" if told.late else "" if told.code == 0 else f"exit code {told.code}"
-        self.sink(Event("done", name, text, run.seconds))
+        self.voice.ended(Event("done", name, text, run.seconds), same=run.code in due.before)
         return run
 
     def _fall(self, due: Due, one: Standing) -> None:
@@ -104,7 +112,7 @@ class Hall:
         try:
             fall(one.environment, self.machine)
         except DevenvError as error:
-            self.sink(Event("warning", self._name(due, one.setup), str(error)))
+            self.voice(Event("warning", self._name(due, one.setup), str(error)))
 
     def _name(self, due: Due, setup: Setup) -> str:
         again = f", run {due.number}" if due.number > 1 else ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 from devenv import desired as wanting
@@ -51,6 +51,8 @@ def first_bad(trying: Trying, wanted: Range) -> Found:
     trying.run([0, last])
     tried[wanted.good] = _sound(trying)
     tried[wanted.bad] = _answer(trying, last)
+    told = ", ".join(f"{version} {answer}" for version, answer in tried.items())
+    trying.say(wanted.name, f"{told}: {_left(candidates, tried)}")
     search = bisect.search(candidates)
     version = next(search)
     try:
@@ -59,6 +61,7 @@ def first_bad(trying: Trying, wanted: Range) -> Found:
                 number = trying.add(wanted.words(version))
                 trying.run([number])
                 tried[version] = _answer(trying, number)
+                trying.say(f"{wanted.name} {version}", f"{tried[version]}: {_left(candidates, tried)}")
             version = search.send(tried[version])
     except StopIteration as stop:
         found: bisect.Found = stop.value
@@ -66,6 +69,14 @@ def first_bad(trying: Trying, wanted: Range) -> Found:
         warning(found.trouble, trying.session.env)
     guilty = tuple(f"{wanted.name}={one}" for one in found.suspects)
     return Found(guilty, tuple((version, answer) for version, answer in tried.items()), candidates)
+
+
+def _left(candidates: Sequence[str], tried: Mapping[str, Answer]) -> str:
+    """How many there still are between the last good one and the first bad one."""
+    good = max((at for at, one in enumerate(candidates) if tried.get(one) == "good"), default=-1)
+    bad = min((at for at, one in enumerate(candidates) if tried.get(one) == "bad"), default=len(candidates))
+    number = sum(one not in tried for one in candidates[good + 1 : bad])
+    return f"{number} {'version' if number == 1 else 'versions'} left to look at"
 
 
 def guilty_of(trying: Trying, changes: Sequence[str]) -> Found:
@@ -80,6 +91,7 @@ def guilty_of(trying: Trying, changes: Sequence[str]) -> Found:
             trying.run([number])
             answer = _answer(trying, number)
             tried.append((" ".join(subset), answer))
+            trying.say(*tried[-1])
             subset = search.send(answer)
     except StopIteration as stop:
         found: smallest.Guilty = stop.value

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal, NamedTuple
@@ -27,6 +26,8 @@ from devenv.model.manifest import Manifest, Pairs
 from devenv.model.plan import Change, Desired
 from devenv.plan import plan, takedown
 from devenv.provision import provision
+
+from .voice import voice
 
 if TYPE_CHECKING:
     from devenv.build.prepare import Prepared
@@ -157,22 +158,22 @@ def seed(own: Manifest, section: Section) -> None:
 def ready(session: Session, one: Party, own: Manifest, machine: Machine, *, locked: bool = False) -> Setup:
     """Locked, and its images built. `locked`: as its lock says, or not at all. Raises Unable."""
     options = BuildOptions(locked=locked)
-    try:
-        section = locking.settled(session, own, machine, options)
-        prepared = prepare_all(own, section, machine, options)
-    except DevenvError as error:
-        raise Unable("lock", error) from error
-    home = named(own, one.slug, machine)
-    wanted = desire(own, prepared, section, home, machine)
-    images = observe(machine, wanted).images
-    due = {name: prepared[name] for name, image in images.items() if not image.digest}
-    try:
-        with console.progress(sys.stderr, session.env, time.monotonic) as sink:
+    with voice(session, one.name) as sink:
+        try:
+            section = locking.settled(session, own, machine, options, sink)
+            prepared = prepare_all(own, section, machine, options)
+        except DevenvError as error:
+            raise Unable("lock", error) from error
+        home = named(own, one.slug, machine)
+        wanted = desire(own, prepared, section, home, machine)
+        images = observe(machine, wanted).images
+        due = {name: prepared[name] for name, image in images.items() if not image.digest}
+        try:
             make = builder(due, machine, options, sink, tags(home, due))
             for name in due:
                 make(name)
-    except DevenvError as error:
-        raise Unable("build", error) from error
+        except DevenvError as error:
+            raise Unable("build", error) from error
     digest = observe(machine, wanted).images[PROJECT].digest
     config = next((image.config.env for image in machine.engine.images() if image.digest == digest), ())
     return Setup(one, own, section, prepared, digest, tuple({**dict(config), **dict(own.env)}.items()))

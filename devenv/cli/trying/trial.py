@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,12 +11,13 @@ from typing import Literal, NamedTuple
 
 from devenv import console
 from devenv import desired as wanting
+from devenv.changes import shortened
 from devenv.cli import asking, locking
 from devenv.cli.project import home, load
 from devenv.cli.session import Session
 from devenv.errors import Fault, InputError
 from devenv.model.container import Environment
-from devenv.model.events import ignore
+from devenv.model.events import Event, ignore
 from devenv.model.manifest import Manifest
 from devenv.model.trial import Run, Side, Trial, Verdict
 from devenv.trial.recognise import FILES, installed, recognise
@@ -29,6 +29,7 @@ from .packages import differing
 from .questions import relocked
 from .runs import REPORTS, Task
 from .sides import Party, Setup, Standing, Unable, called, fall, manifest, named, party, ready, seed, stand
+from .voice import voice
 
 BASELINE = "baseline"
 
@@ -203,20 +204,35 @@ class Trying:
         """
         wanted = sorted(numbers if numbers is not None else range(len(self.sides)))
         self._hold([*([0] if not self.sides[0].runs and 0 not in wanted else []), *wanted])
-        for _ in range(self.terms.again):
+        for number in range(self.terms.again):
             unclear = [one for one in wanted if one and undecided(self.sides[0], self.sides[one], self.terms.again)]
             if not unclear:
                 break
+            if not number:
+                self._differing([self.sides[one].name for one in unclear])
             fewest = min(len(self.sides[one].runs) for one in unclear)
             self._hold([*([0] if len(self.sides[0].runs) <= fewest else []), *unclear])
+        if self.terms.timed:
+            self.say("to compare times", f"{self.terms.timed} more of each, one at a time")
         for _ in range(self.terms.timed):
             self._hold([0, *(one for one in wanted if one)], alone=True)
 
+    def _differing(self, names: Sequence[str]) -> None:
+        one = len(names) == 1
+        runs = f"up to {self.terms.again} more {'run' if self.terms.again == 1 else 'runs'}{'' if one else ' of each'}"
+        self.say(shortened(names), f"{'differs' if one else 'differ'} from {self.sides[0].name}: {runs}, to be sure")
+
+    def say(self, what: str, text: str) -> None:
+        """A line on what comes next, and why."""
+        with voice(self.session) as told:
+            told(Event("note", what, text))
+
     def _hold(self, numbers: Sequence[int], *, alone: bool = False) -> None:
         able = [one for one in numbers if one in self.setups and not self.sides[one].failed]
-        dues = [Due(one, len(self.sides[one].runs) + 1, alone) for one in able]
-        with console.progress(sys.stderr, self.session.env, time.monotonic) as sink:
-            hall = Hall(self.session, self.machine, self._task, self.folder, self.mark, sink)
+        before = {one: tuple(run.code for run in self.sides[one].runs) for one in able}
+        dues = [Due(one, len(before[one]) + 1, alone, before[one]) for one in able]
+        with voice(self.session) as told:
+            hall = Hall(self.session, self.machine, self._task, self.folder, self.mark, told)
             came = hall.hold(dues, self.setups, 1 if alone else self._jobs())
         for due, what in came.items():
             side = self.sides[due.side]
@@ -287,12 +303,12 @@ class Trying:
     def keep(self) -> list[Environment]:
         """Bring all sides up once more, to stay, each with an environment called as it is; what was left so before goes."""
         kept = []
-        with console.progress(sys.stderr, self.session.env, time.monotonic) as sink:
+        with voice(self.session) as told:
             for setup in self.setups.values():
                 here = named(setup.manifest, setup.party.slug, self.machine)
                 fall(here, self.machine)
                 try:
-                    stand(self.session, setup, here, self.machine, sink)
+                    stand(self.session, setup, here, self.machine, told)
                     kept.append(here)
                 except Unable as error:
                     console.warning(f"{setup.party.name} isn't kept: {error}", self.session.env)

@@ -35,7 +35,7 @@ from devenv.cli.session import Machine, Session, here
 from devenv.desired import manifests, selected
 from devenv.engine import Observer
 from devenv.errors import DevenvError, Fault, InputError, NotFound
-from devenv.model.container import Container, Environment
+from devenv.model.container import KEPT, Container, Environment
 from devenv.model.image import Image
 from devenv.model.manifest import Manifest, Service
 from devenv.model.plan import Desired, Plan, Report
@@ -148,13 +148,30 @@ def take_down(session: Session, name: str = "", *, volumes: bool = False, as_jso
     if not name and untouched(session, machine.engine):  # again, or before the first `up`: a script may say it anyway
         if not as_json:
             print("nothing to take down")
-        return told(Report(home(machine, load(session)), ()), machine, session, as_json)
-    alone = _alone(session, machine.engine, name) if name else None
-    here = alone[0] if alone else known_home(session, machine.engine, name)
-    with machine.engine.turn(here.id, console.waiting):
-        decided = removal(*alone) if alone else takedown(look(machine, here), volumes=volumes)
-        report = _carry_out(decided, machine, session)
-    return told(report, machine, session, as_json)
+        report = Report(home(machine, load(session)), ())
+    else:
+        alone = _alone(session, machine.engine, name) if name else None
+        here = alone[0] if alone else known_home(session, machine.engine, name)
+        with machine.engine.turn(here.id, console.waiting):
+            decided = removal(*alone) if alone else takedown(look(machine, here), volumes=volumes)
+            report = _carry_out(decided, machine, session)
+    code = told(report, machine, session, as_json)
+    _say_kept(machine.engine, report.environment)
+    return code
+
+
+def _say_kept(engine: Observer, gone: Environment) -> None:
+    """What `try --keep` left of the same project is environments of their own."""
+    known = engine.environments()
+    found = [
+        one for one in known if (one.folder, one.variant[: len(KEPT)]) == (gone.folder, KEPT) and one.id != gone.id
+    ]
+    names = [one.name for one in known]
+    kept = [console.clean(one.name if names.count(one.name) == 1 else one.id) for one in found]
+    if kept:
+        be, which = ("is", kept[0]) if len(kept) == 1 else ("are", "NAME")
+        told = f"{', '.join(kept)} {be} still there, left by try --keep: devenv down --volumes {which}"
+        print(told, file=sys.stderr)
 
 
 def _alone(session: Session, engine: Observer, text: str) -> tuple[Environment, Container] | None:

@@ -407,6 +407,31 @@ def test_stop_then_down_and_again(shop: Shop) -> None:
     assert json.loads(shop("down", "--json").out)["actions"] == []
 
 
+def test_down_says_what_a_trial_left_up(shop: Shop) -> None:
+    shop.running()
+    engine, folder = shop.machine.engine, str(shop.folder)
+    for number, (where, variant) in enumerate(
+        (
+            (folder, "try:baseline"),
+            (folder, "try:six-2"),
+            (folder, "next"),
+            (folder, "run:t1-0.six"),
+            ("/x", "try:six-3"),
+            (folder, "try:six-3"),
+        )
+    ):
+        engine.register(Environment(f"kept{number}", f"shop.{variant.replace(':', '-')}", where, variant))
+    both = "shop.try-baseline, shop.try-six-2, kept5 are still there, left by try --keep: devenv down --volumes NAME\n"
+    assert shop("down").err.endswith(both)
+    assert shop("down").err == both  # again: there is nothing but these
+    assert json.loads(shop("down", "--json", "shop.try-baseline").out)["environment"]["variant"] == "try:baseline"
+    one = shop("down", "shop.try-six-2")
+    assert one.err.endswith(
+        "kept5 is still there, left by try --keep: devenv down --volumes kept5\n"
+    )  # two are called so
+    assert "left by try" not in shop("down", "kept5").err + shop("down").err
+
+
 def test_down_works_when_the_manifest_is_gone(shop: Shop) -> None:
     shop.running()
     (shop.folder / "devenv.yml").unlink()

@@ -25,10 +25,10 @@ class Paths:
 
     @property
     def unread(self) -> tuple[str, ...]:
-        """What no copy reads: the home, and the database in it. A process that closes one of its files, whoever opened it,
+        """What no copy reads: the home, the database in it, the run-time folder. A process that closes one of its files, whoever opened it,
         loses the locks that SQLite has on it (sqlite.org/howtocorrupt.html, 2.2).
         """
-        return (self.home, self.state, f"{self.state}-wal", f"{self.state}-shm")
+        return (self.home, self.state, f"{self.state}-wal", f"{self.state}-shm", self.run)
 
     @property
     def layout(self) -> str:

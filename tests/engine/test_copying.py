@@ -172,6 +172,35 @@ def test_copying_refuses_devices_and_leaves_them_out(copied: Project, out: str) 
     assert inside(copied, "ls /srv/n") == "fifo\nfile\n"
 
 
+# The store -------------------------------------------------------------------------------------------------------------
+
+
+def test_copying_never_reads_the_store(copied: Project, out: str) -> None:
+    """Whoever closes a file of an open database loses its locks (sqlite.org/howtocorrupt.html, 2.2)."""
+    home, run = copied.paths.home, copied.paths.run
+    os.link(copied.paths.state, f"{out}/other")
+    os.symlink(home, f"{out}/link")
+    places = (home, f"{home}/.", copied.paths.state, copied.paths.layers, f"{out}/other", f"{out}/link/key", run)
+    for path in (*places, f"{run}/bundles"):
+        told = refused(copied, path, "web:/srv/", code=2)
+        assert told.startswith(f"error: cp {path}: it is devenv's own store, or in it"), told
+        assert "CONTAINER:PATH" in told
+    assert "devenv's own store" in refused(copied, "web:/etc/hostname", copied.paths.state, code=2)
+    assert inside(copied, "ls /srv | grep -E 'h|key|other|state|run|layers' || true") == ""
+
+
+def test_copying_of_a_folder_above_leaves_the_store_out(copied: Project, out: str) -> None:
+    above = os.path.dirname(copied.paths.home)
+    done = copied.attempt("cp", f"{above}/.", "web:/srv/above")
+    assert done.returncode == 0, done.stderr
+    assert "left out h: it is devenv's own store" in done.stderr
+    assert "left out r: it is devenv's own store" in done.stderr
+    assert set(inside(copied, "ls /srv/above").split()) == {os.path.basename(out), os.path.basename(copied.folder)} | {
+        name for name in os.listdir(above) if name not in ("h", "r")
+    }
+    inside(copied, "rm -rf /srv/above")
+
+
 # Containers that put things in the way ----------------------------------------------------------------------------------
 
 

@@ -12,14 +12,14 @@ from typing import NamedTuple
 from devenv.archive import tar
 from devenv.archive.stream import Stream
 from devenv.beneath import IN_ROOT, NO_MAGICLINKS, NO_SYMLINKS, open_beneath
-from devenv.errors import EngineError, NotFound
+from devenv.errors import EngineError, Fault, InputError, NotFound
 from devenv.lives import process_start
 from devenv.model.seen import Copied
 
 from .. import mount
 from ..container import bundle, snapshot
 from ..container.given import Place, Rooted, attachments
-from ..records import record
+from ..records import record, vault
 from ..running import footing
 from ..running.ground import Ground
 from ..slot.ids import COUNT, host_start
@@ -85,8 +85,8 @@ def fetch(ground: Ground, container: str, path: str, target: str | Output, told:
         follow = 0 if not path.endswith("/") and not contents else os.O_DIRECTORY
         found = open_beneath(inside.root, path.lstrip("/"), os.O_PATH | (follow or os.O_NOFOLLOW), resolve=_WITHIN)
         try:
-            folder = _copyable(found, inside, path)
-            freight = done.counted(walk.walk(found, Origin(inside.start, inside.kernel, done.leave, made)))
+            folder, unread = _copyable(found, inside, path), _unread(ground)
+            freight = done.counted(walk.walk(found, Origin(inside.start, inside.kernel, done.leave, made, unread)))
             if not isinstance(target, str):
                 parcel.pack(freight, b"" if contents else name, target)
                 return done.copied
@@ -121,7 +121,7 @@ def send(
         with _opened(ground, source, follow=contents or source.endswith("/")) as found:
             folder = _copyable(found, None, source)
             aimed = _aim(there, path, name, folder=folder, contents=contents)
-            freight = done.counted(walk.walk(found, Origin(0, (), done.leave, made)))
+            freight = done.counted(walk.walk(found, Origin(0, (), done.leave, made, _unread(ground))))
             with mount.acting_as(*_owner(aimed, inside, within=aimed.base == there.base and there.is_folder())):
                 write.write(freight, aimed, made)
     return done.copied
@@ -184,6 +184,8 @@ def _outside(ground: Ground, path: str, *, follow: bool) -> Iterator[Target]:
     except OSError as error:
         raise NotFound(f"copy {path}: {error.strerror}") from error
     try:
+        if place.is_beneath(spot.folder, _unread(ground)):
+            raise _of_store(path)
         yield Target(spot.folder, b"" if spot.name == b"." else spot.name, NO_SYMLINKS)
     finally:
         os.close(spot.folder)
@@ -195,9 +197,21 @@ def _opened(ground: Ground, path: str, *, follow: bool) -> Iterator[int]:
         flags = os.O_PATH | os.O_NOFOLLOW | (os.O_DIRECTORY if follow else 0)
         found = open_beneath(there.root, there.base, flags, resolve=NO_SYMLINKS)
     try:
+        info = os.fstat(found)
+        if (info.st_dev, info.st_ino) in _unread(ground):
+            raise _of_store(path)
         yield found
     finally:
         os.close(found)
+
+
+def _unread(ground: Ground) -> frozenset[tuple[int, int]]:
+    return place.identities((*ground.paths.unread, *vault.places(ground.paths)))
+
+
+def _of_store(path: str) -> InputError:
+    hint = "a container's files are had by its name: devenv cp CONTAINER:PATH"
+    return InputError(Fault(f"cp {path}", 0, 0, f"it is {walk.STORE}, or in it", hint))
 
 
 def _shared(ground: Ground) -> set[str]:

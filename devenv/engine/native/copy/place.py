@@ -5,7 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
+from contextlib import suppress
 from typing import NamedTuple
 
 from devenv.errors import NotTrusted
@@ -60,6 +61,32 @@ def find(path: str, shared: Collection[str], *, follow: bool) -> Spot:
         return Spot(os.dup(folder), b".")
     finally:
         os.close(folder)
+
+
+def identities(paths: Iterable[str]) -> frozenset[tuple[int, int]]:
+    """Devices and inodes of those that are there."""
+    found = set()
+    for path in paths:
+        with suppress(OSError):
+            info = os.stat(path)
+            found.add((info.st_dev, info.st_ino))
+    return frozenset(found)
+
+
+def is_beneath(folder: int, unread: Collection[tuple[int, int]]) -> bool:
+    """Whether an open folder of the host, or one above it, is one of these, by whatever name."""
+    here, before = os.dup(folder), (-1, -1)
+    try:
+        while True:
+            info = os.fstat(here)
+            now = (info.st_dev, info.st_ino)
+            if now in unread or now == before:
+                return now in unread
+            above = os.open("..", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=here)
+            os.close(here)
+            here, before = above, now
+    finally:
+        os.close(here)
 
 
 def _trusted(here: bytes, name: bytes, shared: Collection[str], links: int) -> None:

@@ -31,14 +31,18 @@ class Freight(NamedTuple):
 Made = set[tuple[int, int]]
 """Devices and inodes of the folders that a copy makes: a folder isn't copied into itself for ever."""
 
+STORE = "devenv's own store"
+
 
 class Origin(NamedTuple):
-    """Where things come from: root's id there, devices of file systems that are the kernel's, who is told what is left out."""
+    """Where things come from: root's id there, devices of file systems that are the kernel's, who is told what is left out,
+    devices and inodes of what is never read."""
 
     start: int
     kernel: Collection[int]
     left: Callable[[bytes, str], None]
     made: Made
+    unread: Collection[tuple[int, int]] = ()
 
 
 def walk(found: int, origin: Origin) -> Iterator[Freight]:
@@ -76,6 +80,8 @@ def _barred(info: os.stat_result, origin: Origin, depth: int) -> str:
         return "the kernel's"
     if (info.st_dev, info.st_ino) in origin.made:
         return "it is where the copy goes"
+    if (info.st_dev, info.st_ino) in origin.unread:
+        return f"it is {STORE}"
     return f"more than {_DEPTH} folders deep" if depth > _DEPTH else ""
 
 

@@ -54,11 +54,16 @@ def forget(paths: Paths, environment: str) -> None:
     """No secret of the environment is kept any more, nor a folder that has none."""
     if not environment:
         return
-    for place in (paths.secrets(), paths.secrets(_MEMORY)):
+    for place in places(paths):
         if os.path.isdir(f"{place}/{environment}"):
             remove_tree(f"{place}/{environment}")
             with suppress(OSError):
                 os.rmdir(place)  # others have some
+
+
+def places(paths: Paths) -> tuple[str, str]:
+    """Where secrets may be: in the run-time folder, or beside it."""
+    return paths.secrets(), paths.secrets(_MEMORY)
 
 
 def fingerprint(paths: Paths, secret: bytes) -> str:

@@ -22,6 +22,7 @@ from devenv.model.container import (
     ContainerSpec,
     Environment,
     Health,
+    Heard,
     ObservedImage,
     Probe,
     Process,
@@ -70,6 +71,7 @@ class FakeEngine:
         self.refuses: dict[str, str] = {}
         self.secrets: dict[str, dict[str, bytes]] = {}
         self.happened: list[Happening] = []
+        self.hears: dict[tuple[str, int], Heard] = {}
         self.touches: dict[str, tuple[Touched, ...]] = {}
         self.supervisors: dict[str, Supervisor] = {}
         self.copies = Copied()
@@ -134,6 +136,9 @@ class FakeEngine:
     def tasks(self, container: str) -> tuple[Task, ...]:
         known = self._container(container)
         return (Task(1, known.pid, "root", 61.0, 1000, "init"),) if known.pid else ()
+
+    def heard(self, container: Container) -> tuple[Heard, ...]:
+        return tuple(self.hears.get((container.name, port.container), "all") for port in container.ports)
 
     def spec(self, container: str) -> ContainerSpec:
         return self.specs[self._container(container).id]

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from devenv import console
 from devenv.cli import caches, receipt, secrets, show, telling
 from devenv.cli.known import find_container, known_home, untouched
-from devenv.cli.listing import rank
+from devenv.cli.listing import listening, rank
 from devenv.cli.locking import settled
 from devenv.cli.project import (
     BuildOptions,
@@ -205,7 +205,7 @@ def told(report: Report, machine: Machine, session: Session, as_json: bool, warn
         told = document.report(report, containers, gone=gone, watching=watching)
         console.json({**told, "warnings": [*warnings]}, sys.stdout)
     else:
-        show.report(report, containers, session.env)
+        show.report(report, containers, session.env, listening(machine.engine, containers))
     return report.code
 
 

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Collection, Iterable, Mapping
+from typing import TYPE_CHECKING
 
 from devenv.console import colours, table
-from devenv.model.container import Container, Environment, Supervisor
+from devenv.model.container import Container, Environment, Heard, Supervisor
 from devenv.model.manifest import Port
 
+if TYPE_CHECKING:
+    from devenv.engine import Observer
+
 Pair = tuple[Environment, Container]
+Listening = Mapping[tuple[str, Port], Heard]
+"""Of a container (its id) and a published port of it."""
 
 _MAIN = "workspace"
 """As desired.MAIN, whose module takes longer to import than all that is done here."""
@@ -17,6 +23,20 @@ _HEADER = ("ENVIRONMENT", "CONTAINER", "STATUS", "HEALTH", "RESTARTS", "PORTS", 
 _ALIVE = ("running", "restarting")
 _OPTIONAL = (3, 4)
 """Columns that are there when somebody has something in them."""
+
+
+def listening(engine: Observer, containers: Iterable[Container]) -> dict[tuple[str, Port], Heard]:
+    """Who listens to what comes to published ports of those that run; not where a health check says how it is."""
+    found: dict[tuple[str, Port], Heard] = {}
+    for one in containers:
+        if asked(one):
+            found |= {(one.id, port): heard for port, heard in zip(one.ports, engine.heard(one), strict=True)}
+    return found
+
+
+def asked(one: Container) -> bool:
+    """Whether it has to be looked at to know if it answers."""
+    return one.status == "running" and bool(one.ports) and not one.health
 
 
 def shown(pairs: Iterable[Pair], everything: bool, here: str) -> list[Pair]:

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING
 from devenv import quick
 from devenv.build.observed import ABSENT, fingerprint
 from devenv.cli import asking, locking, secrets, show
+from devenv.cli.listing import Listening, asked, listening
 from devenv.cli.project import observe
 from devenv.cli.session import Machine, Session
 from devenv.desired import MAIN, manifests
 from devenv.engine import Engine, Pulse
 from devenv.lives import held
 from devenv.model import plain
-from devenv.model.container import Environment, State
+from devenv.model.container import Container, Environment, State
 from devenv.model.image import PROJECT
 from devenv.model.lock import Section
 from devenv.model.manifest import Manifest
@@ -150,18 +151,25 @@ def _answer(engine: Engine, wanted: Desired, state: State, pulse: Pulse | None) 
     if not all(pulses):
         return None
     report = Report(wanted.environment, tuple(Result(action, 0.0) for action in decided.actions))
+    heard = listening(engine, state.containers)
     return {
         "containers": [quick.vital(one) for one in (pulse, *filter(None, pulses))],
+        "heard": [_heard(one, heard) for one in state.containers if asked(one)],
         "events": [],
         "supervisor": "",
-        "plain": _printed(report, state, {"NO_COLOR": "1"}),
-        "coloured": _printed(report, state, {"FORCE_COLOR": "1"}),
+        "plain": _printed(report, state, {"NO_COLOR": "1"}, heard),
+        "coloured": _printed(report, state, {"FORCE_COLOR": "1"}, heard),
     }
 
 
-def _printed(report: Report, state: State, env: dict[str, str]) -> str:
+def _heard(one: Container, heard: Listening) -> tuple[int | None, list[tuple[int, str]], list[str]]:
+    """(pid, ports as listening.heard() takes them, what it said)."""
+    return one.pid, [(port.container, port.protocol) for port in one.ports], [heard[one.id, port] for port in one.ports]
+
+
+def _printed(report: Report, state: State, env: dict[str, str], heard: Listening) -> str:
     with redirect_stdout(io.StringIO()) as text:
-        show.report(report, state.containers, env)
+        show.report(report, state.containers, env, heard)
     return text.getvalue()
 
 

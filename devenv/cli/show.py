@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from devenv import changes
 from devenv.build.caption import caption
-from devenv.cli.listing import address
+from devenv.cli.listing import Listening, address
 from devenv.cli.listing import age as age
 from devenv.cli.ways import Way, planned, span, ways
 from devenv.cli.ways import verb as way_verb
 from devenv.console import clean, colours, error, fold, paint, seconds, size, table
 from devenv.lock.compare import Moved, Outdated
-from devenv.model.container import Container
+from devenv.model.container import Container, Heard
 from devenv.model.host import Check, Garbage
 from devenv.model.image import Image, Unlike
 from devenv.model.manifest import Port
@@ -55,7 +55,7 @@ def plan(one: Plan, env: Mapping[str, str], *, diff: bool = False) -> None:
         print(f"next: {paint('devenv up', 'bold', colour)}")
 
 
-def report(one: Report, containers: Sequence[Container], env: Mapping[str, str]) -> None:
+def report(one: Report, containers: Sequence[Container], env: Mapping[str, str], heard: Listening) -> None:
     """What was done, where it answers, what to do next; errors go to stderr."""
     colour = colours(sys.stdout, env)
     found = ways(one.results)
@@ -66,10 +66,10 @@ def report(one: Report, containers: Sequence[Container], env: Mapping[str, str])
             more = f"\n  the same of {span(way.names[1:])}" if len(way.names) > 1 else ""
             error(way.failed.error + more, env)
     if one.ok:
-        _addresses(containers, colour)
+        _addresses(containers, colour, heard)
 
 
-def _addresses(containers: Sequence[Container], colour: bool) -> None:
+def _addresses(containers: Sequence[Container], colour: bool, heard: Listening) -> None:
     running = [known for known in containers if known.status == "running"]
     shared: dict[tuple[str, Port], list[Container]] = {}
     for known in running:
@@ -77,9 +77,20 @@ def _addresses(containers: Sequence[Container], colour: bool) -> None:
             shared.setdefault((known.service or known.name, port), []).append(known)
     for (service, port), found in shared.items():
         name = found[0].name if len(found) == 1 else service
-        print(f"{paint(address(port), 'cyan', colour)}  → port {port.container} of {clean(name)}")
+        deaf = _deaf(port, {heard.get((one.id, port), "all") for one in found})
+        style = "dim" if deaf else "cyan"
+        print(f"{paint(address(port), style, colour)}  → port {port.container} of {clean(name)}{deaf}")
     if running:
         print(f"next: {paint('devenv shell', 'bold', colour)}")
+
+
+def _deaf(port: Port, heard: Collection[Heard]) -> str:
+    """Why nobody answers at a published port, "" when somebody does: of replicas, one will do."""
+    if "all" in heard:
+        return ""
+    if "loopback" in heard:
+        return f": what listens on {port.container} does so on 127.0.0.1, inside only; bind it to 0.0.0.0"
+    return f": nothing listens on {port.container} yet"
 
 
 def unlike(found: Sequence[Unlike], online: Sequence[str], env: Mapping[str, str]) -> None:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:  # nothing here runs, and the hot verbs must not wait for the 
         ContainerSpec,
         Environment,
         Health,
+        Heard,
         Probe,
         Process,
         State,
@@ -131,6 +132,9 @@ class Observer(Protocol):
 
     def tasks(self, container: str) -> tuple[Task, ...]:
         """The processes of a container, by their pids inside; none when it doesn't run."""
+
+    def heard(self, container: Container) -> tuple[Heard, ...]:
+        """Whom it listens to on each of its `ports`; "all" of one that doesn't run."""
 
     def spec(self, container: str) -> ContainerSpec:
         """What a container was made from."""

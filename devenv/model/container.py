@@ -13,6 +13,10 @@ Health = Literal["", "starting", "healthy", "unhealthy"]
 """What the health check says; "" without one, or for what doesn't run."""
 
 
+Heard = Literal["", "loopback", "all"]
+"""Whom something in a container listens to, on a port: nobody, others in there, everybody."""
+
+
 class Process(NamedTuple):
     """A process in a container (runtime-spec, process). `user` is `name|uid[:group|gid]` as in USER, "" for the image's."""
 

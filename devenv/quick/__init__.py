@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     Receipt = dict[str, Any]
 
-VERSION = 6
+VERSION = 7
 """Of the receipt's format: another one is not read."""
 
 _DOOR = "door 2"
@@ -232,6 +232,7 @@ def _stands(answer: Receipt, env: Mapping[str, str]) -> bool:
         unchanged(answer["events"])
         and (not answer["supervisor"] or held(answer["supervisor"]))
         and all(_runs(one, paths.bundle(one["container"]), boot) for one in answer["containers"])
+        and all(_hears(*one) for one in answer["heard"])
         and all(_connected(bridge) for bridge in {one["bridge"] for one in answer["containers"]} if bridge)
     )
 
@@ -243,6 +244,13 @@ def _runs(one: Receipt, bundle: str, boot: str) -> bool:
         and watched(bundle)
         and all(identity(path) == (device, inode) for path, device, inode in one["sources"])
     )
+
+
+def _hears(pid: int, ports: list[tuple[int, str]], told: list[str]) -> bool:
+    """Whether the same listen in a container as did."""
+    from devenv.engine.native.slot.listening import heard
+
+    return [*heard(pid, [(port, protocol) for port, protocol in ports])] == told
 
 
 def project() -> str | None:

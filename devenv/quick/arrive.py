@@ -34,6 +34,7 @@ def _up(engine: Native, receipt: Receipt, env: Mapping[str, str]) -> int | None:
     from devenv import console
     from devenv.cli import receipt as receipts
     from devenv.cli import show, telling
+    from devenv.cli.listing import listening
     from devenv.plan import plan
     from devenv.provision import provision
 
@@ -50,7 +51,8 @@ def _up(engine: Native, receipt: Receipt, env: Mapping[str, str]) -> int | None:
             engine.supervise(wanted.environment.id)
         if report.ok:
             receipts.renew(env, engine, receipt, wanted)
-    show.report(report, engine.containers(wanted.environment.id), env)
+    found = engine.containers(wanted.environment.id)
+    show.report(report, found, env, listening(engine, found))
     return report.code
 
 

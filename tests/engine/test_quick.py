@@ -11,6 +11,7 @@ import time
 import pytest
 
 from devenv import quick
+from tests.engine.conftest import eventually
 from tests.engine.project import Project
 
 pytestmark = pytest.mark.engine
@@ -75,6 +76,28 @@ def test_up_when_nothing_changed_says_what_the_long_way_says(project: Project) -
     assert quick_answer is not None
     assert "kept" in quick_answer
     assert quick_answer == project.run("up", "--verbose")  # an option: the long way
+
+
+LISTEN = """perl -e 'use Socket; socket(S, PF_INET, SOCK_STREAM, 0); bind(S, sockaddr_in(8000, inet_aton(shift))) or die;
+listen(S, 9); system "touch ready"; while (! -e "end") { select undef, undef, undef, 0.02 }' $0"""
+
+
+def test_up_says_as_it_is_whether_anything_listens(project: Project) -> None:
+    """Another server in the workspace is another answer, though no container was touched."""
+    project.manifest("ports: ['8000']\n")
+    settle(project)
+    said = quickly(project, "up")
+    assert said is not None and "→ port 8000 of workspace: nothing listens on 8000 yet\n" in said
+    for address, told in (("127.0.0.1", ": what listens on 8000 does so on 127.0.0.1"), ("0.0.0.0", "\n")):
+        with project.start("exec", "--", "sh", "-c", LISTEN, address) as server:
+            assert eventually(lambda: os.path.exists(f"{project.folder}/ready"))
+            assert f"→ port 8000 of workspace{told}" in project.run("up")
+            assert f"→ port 8000 of workspace{told}" in (quickly(project, "up") or "")
+            project.write("end", "")
+            assert server.wait(10) == 0
+        assert "nothing listens on 8000 yet" in project.run("up")
+        for name in ("ready", "end"):
+            os.remove(f"{project.folder}/{name}")
 
 
 def test_build_when_nothing_changed_says_what_the_long_way_says(project: Project) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from devenv.engine import Pulse
+from devenv.model.container import Heard
 from devenv.quick import door, names_container
 from tests.unit.test_cli import Shop
 
@@ -69,6 +70,27 @@ def test_up_brings_all_up_and_has_a_line_for_each_service(shop: Shop) -> None:
     assert "✓ web  0.1 s" in err and "web-1" not in err
     assert running(shop) == ["db-1", "web-1", "web-2", "web-3", "workspace"]
     assert ("supervise", next(iter(shop.machine.engine.known))) in shop.machine.engine.did
+
+
+@pytest.mark.parametrize(
+    ("told", "line"),
+    [
+        ({"web-1": "", "web-2": "", "web-3": ""}, "http://127.0.0.1:8080  → port 80 of web: nothing listens on 80 yet"),
+        (
+            {"web-1": "", "web-2": "loopback", "web-3": ""},
+            "http://127.0.0.1:8080  → port 80 of web: what listens on 80 does so on 127.0.0.1, inside only; bind it to 0.0.0.0",
+        ),
+        ({"web-1": "", "web-2": "loopback"}, "http://127.0.0.1:8080  → port 80 of web"),
+    ],
+    ids=["nobody", "loopback", "one-does"],
+)
+def test_up_says_where_nobody_answers(shop: Shop, told: dict[str, Heard], line: str) -> None:
+    hears = shop.machine.engine.hears
+    hears |= {(name, 80): heard for name, heard in told.items()}
+    hears["db-1", 5432] = ""  # it has a health check, and that is well
+    for _ in range(2):
+        lines = shop("up").out.splitlines()
+        assert line in lines and "http://127.0.0.1:5432  → port 5432 of db-1" in lines
 
 
 def test_up_again_keeps_all(shop: Shop) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 from devenv.engine import Happening, LogLine, Output, Pulse, Source
 from devenv.errors import DevenvError, EngineError
 from devenv.lives import alive, watched
-from devenv.model.container import Container, ContainerSpec, Environment, Health, Probe, Process, Supervisor
+from devenv.model.container import Container, ContainerSpec, Environment, Health, Heard, Probe, Process, Supervisor
 from devenv.model.container import State as Observed
 from devenv.model.image import PROJECT, Image
 from devenv.model.manifest import Healthcheck, Pairs
@@ -129,6 +129,9 @@ class Native:
 
     def tasks(self, container: str) -> tuple[Task, ...]:
         return seeing.tasks_of(self.ground, container)
+
+    def heard(self, container: Container) -> tuple[Heard, ...]:
+        return seeing.heard(container)
 
     def spec(self, container: str) -> ContainerSpec:
         self.ground.container(container)

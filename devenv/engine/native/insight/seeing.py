@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from devenv.engine import LogLine
 from devenv.errors import EngineError, NotFound
 from devenv.lives import watched
-from devenv.model.container import Container, Supervisor
+from devenv.model.container import Container, Heard, Supervisor
 
 from ..container import log, owning, snapshot
 from ..records import observe
@@ -70,6 +70,14 @@ def tasks_of(ground: Ground, container: str) -> tuple[Task, ...]:
 
     found, (_, slot) = ground.container(container), ground.spec(container)
     return () if found.pid is None else tasks.tasks(sweep.members(container), found.pid, host_start(slot))
+
+
+def heard(container: Container) -> tuple[Heard, ...]:
+    from ..slot import listening
+
+    if container.pid is None:
+        return tuple("all" for _ in container.ports)
+    return listening.heard(container.pid, [(port.container, port.protocol) for port in container.ports])
 
 
 def touched_by(ground: Ground, container: str) -> tuple[Touched, ...]:

@@ -104,7 +104,7 @@ def _base(files: Mapping[str, str], container: str, images: list[str], found: Dr
     if foreign:
         found.notes.append(f"say in `contexts:` where {shown} comes from (oci:DIRECTORY, bootstrap:SUITE)")
     # What the Containerfile installs is in the image already.
-    found.python, found.node, found.apt, found.hooks, found.later = [], [], [], [], []
+    found.python, found.node, found.apt, found.hooks, found.later, found.server = [], [], [], [], [], None
 
 
 def _languages(files: Mapping[str, str], found: Draft) -> None:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from . import clues
+from . import clues, detect_servers
 from .detected import Draft, comment, listed, within
 
 _MANAGERS = {
@@ -18,8 +18,8 @@ _MANAGERS = {
 }
 """Whose lock file it is, and what installs from it."""
 
-FILES = ("package.json", "package-lock.json", *_MANAGERS, ".nvmrc", ".node-version")
-NESTED = ("package.json", "package-lock.json", *_MANAGERS)
+FILES = ("package.json", "package-lock.json", *_MANAGERS, ".nvmrc", ".node-version", *detect_servers.NODE)
+NESTED = ("package.json", "package-lock.json", *_MANAGERS, *detect_servers.NODE)
 
 _PORTS = {"next": "3000", "vite": "5173", "express": "3000", "fastify": "3000", "@angular/cli": "4200"}
 
@@ -46,6 +46,9 @@ def detect(files: Mapping[str, str], images: list[str], found: Draft) -> None:
         found.test = f"{go}{runner} test"
     wanted = {**clues.table(package, "dependencies"), **clues.table(package, "devDependencies")}
     found.usual += [port for name, port in _PORTS.items() if name in wanted][:1]
+    if "express" in wanted and found.server is None:
+        installed = "package-lock.json" in own
+        found.server = detect_servers.express(own, package, runner, go, installed)
     if others := homes[1:] if not package.get("workspaces") else []:
         found.notes.append(f"there is more of Node.js in {', '.join(comment(home) + '/' for home in others[:5])}")
 

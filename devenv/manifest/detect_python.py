@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from . import clues
+from . import clues, detect_servers
 from .detected import DEBIAN, PYTHON, Draft, comment, listed, within
 
 REQUIREMENTS = (
@@ -17,9 +17,12 @@ REQUIREMENTS = (
 _SAYING = (*REQUIREMENTS, "pyproject.toml", "uv.lock", "Pipfile", "setup.py", "manage.py")
 FILES = (
     *(*_SAYING, "setup.cfg", "poetry.lock", "Pipfile.lock", "environment.yml", ".python-version"),
-    *("pytest.ini", "conftest.py", "tests/conftest.py"),
+    *("pytest.ini", "conftest.py", "tests/conftest.py", *detect_servers.PYTHON),
 )
-NESTED = ("requirements.txt", "requirements-dev.txt", "pyproject.toml", "uv.lock", "manage.py", ".python-version")
+NESTED = (
+    *("requirements.txt", "requirements-dev.txt", "pyproject.toml", "uv.lock", "manage.py", ".python-version"),
+    *detect_servers.PYTHON,
+)
 
 _NATIVE = {
     "psycopg2": ("build-essential", "libpq-dev"),
@@ -142,11 +145,16 @@ def _commands(own: Mapping[str, str], pyproject: dict[str, Any], said: str, fold
     packaged = isinstance(pyproject.get("project"), dict) and str(backend).startswith(_PURE)
     if packaged or ("setup.py" in own and not pyproject):
         found.hooks.append(f"{go}pip install {'--no-deps ' if packaged else ''}--editable .")
+    mentioned = {name: _mentions(name, said) for name in ("fastapi", "flask")}
+    mentioned["uvicorn"] = _mentions(r"uvicorn|fastapi\[(?:standard|all)\]", said)
+    found.server = None if django else detect_servers.python(own, mentioned, go, found)
     migrate = f"{go}python manage.py migrate"
     if django and _mentions(_DATABASES, said):
         found.later.append(f"{migrate}  # once its database answers: `services:` is where that belongs")
     elif django:
         found.hooks.append(migrate)
+    if django:
+        found.server = detect_servers.django(go, migrate in found.hooks)
     if re.search(r"\bpytest\b", said) or _configured_pytest(own, pyproject):
         found.test = f"{go}pytest -q"
     elif django:

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 DEBIAN = {"bullseye": "11", "bookworm": "12", "trixie": "13", "forky": "14"}
 PYTHON = {"bullseye": "3.9", "bookworm": "3.11", "trixie": "3.13"}
@@ -15,6 +16,15 @@ _HEAD = """\
 # `devenv up` builds and starts this environment, `devenv shell` goes inside; there this folder is /workspace.
 """
 _NOTHING = "nothing that devenv knows was found here: say below what the project needs"
+
+
+class Server(NamedTuple):
+    """A framework's own server: its command, what it is, its port, and what it lacks to go on once it is started."""
+
+    command: str
+    what: str
+    port: str
+    lacks: str = ""
 
 
 @dataclass(slots=True)
@@ -34,6 +44,7 @@ class Draft:
     """Ports of the frameworks used, for when no file names any."""
     command: tuple[str, str] = ("", "")
     """A command that the project's own files run, and where it stands there."""
+    server: Server | None = None
     hooks: list[str] = field(default_factory=list)
     later: list[str] = field(default_factory=list)
     """Hooks that would fail today, each with the reason, as a comment."""
@@ -54,6 +65,7 @@ def within(files: Mapping[str, str], folder: str) -> dict[str, str]:
 
 def write(name: str, found: Draft) -> str:
     """The text of the manifest."""
+    ports = _distinct(found.ports or found.usual)
     notes = [_NOTHING] if found.nothing and not found.notes else found.notes
     lines = [
         *(f"# Note: {note}." for note in notes),
@@ -64,8 +76,8 @@ def write(name: str, found: Draft) -> str:
         *_block("python", found.python),
         *_block("node", found.node),
         *_block("env", [f"{key}: {quote(value)}" for key, value in found.env.items()]),
-        *_ports(_distinct(found.ports or found.usual)),
-        *_command(found),
+        *_ports(ports),
+        *_command(found, ports),
         *_hooks(found),
         f"test: {quote(found.test)}" if found.test else "# test: make test  # what `devenv test` runs",
     ]
@@ -86,11 +98,14 @@ def _ports(ports: list[str]) -> list[str]:
     return [f"ports: {listed(ports)}  # what listens on 0.0.0.0 inside; `devenv ps` shows the address outside"]
 
 
-def _command(found: Draft) -> list[str]:
-    command, source = found.command
-    if not command:
-        return []
-    return [f"# command: {quote(command)}  # {source}; without it, the container waits for you"]
+def _command(found: Draft, ports: list[str]) -> list[str]:
+    (command, source), server = found.command, found.server
+    if server and not server.lacks and server.port in [port.rpartition(":")[2] for port in ports]:
+        own = [f"command: {quote(server.command)}  # {server.what}; without it, the container waits for you"]
+        return own + ([f"# command: {quote(command)}  # {source}"] if command else [])
+    if not command and server:
+        command, source = server.command, server.what + (f", once {server.lacks}" if server.lacks else "")
+    return [f"# command: {quote(command)}  # {source}; without it, the container waits for you"] if command else []
 
 
 def _hooks(found: Draft) -> list[str]:

@@ -246,6 +246,100 @@ def test_draft_mentions_what_a_containerfile_runs(dockerfile: str, command: str)
     assert shown == ([f"# command: {command}"] if command else [])
 
 
+def without(files: dict[str, str], gone: str) -> dict[str, str]:
+    return {name: text for name, text in files.items() if name != gone}
+
+
+EXPRESS = {
+    "package.json": '{"scripts": {"start": "node server.js"}, "dependencies": {"express": "4"}}',
+    "package-lock.json": "{}",
+    "server.js": "app.listen(process.env.PORT || 3000);",
+}
+FASTAPI = {"requirements.txt": "fastapi\nuvicorn\n", "main.py": "import fastapi\napi: FastAPI = FastAPI()\n"}
+
+
+@pytest.mark.parametrize(
+    ("files", "command"),
+    [
+        ({"manage.py": "", "requirements.txt": "django\n"}, "exec python manage.py runserver 0.0.0.0:8000"),
+        (
+            {"api/manage.py": "", "api/requirements.txt": "django\n"},
+            "cd api && exec python manage.py runserver 0.0.0.0:8000",
+        ),
+        (
+            {"requirements.txt": "Flask==3.1\n", "app.py": "app = Flask(__name__)\n"},
+            "exec flask run --debug --host 0.0.0.0",
+        ),
+        ({"requirements.txt": "flask", "wsgi.py": "def create_app():\n"}, "exec flask run --debug --host 0.0.0.0"),
+        (FASTAPI, "exec uvicorn main:api --reload --host 0.0.0.0"),
+        (
+            {"requirements.txt": "fastapi[standard]\n", "app/main.py": "app = FastAPI(\n"},
+            "exec uvicorn app.main:app --reload --host 0.0.0.0",
+        ),
+        (EXPRESS, "exec npm start"),
+    ],
+    ids=["django", "folder", "flask", "factory", "fastapi", "package", "express"],
+)
+def test_draft_runs_the_server_of_a_framework(files: dict[str, str], command: str) -> None:
+    """As its documentation does while one works on it, for everybody who reaches the container; its port is published."""
+    manifest = drafted(files)
+    assert manifest.command == command
+    assert len(manifest.ports) == 1
+    procfile = draft({**files, "Procfile": "web: gunicorn x\n"}, "x").splitlines()
+    assert any(line.startswith("command: ") for line in procfile)
+    assert "# command: gunicorn x  # Procfile's web" in procfile
+
+
+DEFAULT = "without it, the container waits for you"
+
+
+@pytest.mark.parametrize(
+    ("files", "mention"),
+    [
+        (
+            {"manage.py": "", "requirements.txt": "django\npsycopg2-binary\n"},
+            f'"exec python manage.py runserver 0.0.0.0:8000"  # Django\'s own server, once its database answers; {DEFAULT}',
+        ),
+        (
+            {"requirements.txt": "flask\n", "app.py": "import flask\n"},
+            f"exec flask run --debug --host 0.0.0.0  # Flask's own server, once `env:` has FLASK_APP; {DEFAULT}",
+        ),
+        (
+            {**FASTAPI, "setup.py": ""},
+            f'"exec uvicorn main:api --reload --host 0.0.0.0"  # what FastAPI runs with, once the project is installed; {DEFAULT}',
+        ),
+        (
+            {**FASTAPI, ".devcontainer.json": '{"forwardPorts": [9000]}'},
+            f'"exec uvicorn main:api --reload --host 0.0.0.0"  # what FastAPI runs with; {DEFAULT}',
+        ),
+        ({"requirements.txt": "fastapi\n", "main.py": FASTAPI["main.py"]}, ""),
+        (
+            {**without(EXPRESS, "package-lock.json"), "yarn.lock": ""},
+            f"exec yarn start  # package.json's start, once its packages are installed; {DEFAULT}",
+        ),
+        (
+            {**EXPRESS, "server.js": "app.listen(80)"},
+            f"exec npm start  # package.json's start, once it listens on 3000; {DEFAULT}",
+        ),
+        (
+            without(EXPRESS, "server.js"),
+            f"exec npm start  # package.json's start, once it listens on 3000; {DEFAULT}",
+        ),
+        ({**EXPRESS, "package.json": '{"dependencies": {"express": "4"}}'}, ""),
+    ],
+    ids=["database", "which", "install", "port", "no-uvicorn", "yarn", "other-port", "elsewhere", "no-start"],
+)
+def test_draft_only_mentions_a_server_that_might_end_at_once(files: dict[str, str], mention: str) -> None:
+    """Nobody could go into a container whose command has ended."""
+    lines = draft(files, "x").splitlines()
+    assert [line for line in lines if "command" in line] == ([f"# command: {mention}"] if mention else [])
+
+
+def test_draft_has_no_server_where_a_containerfile_says_all() -> None:
+    files = {"Dockerfile": "FROM debian:12\n", "manage.py": "", "requirements.txt": "django\n"}
+    assert "command" not in draft(files, "x")
+
+
 def test_draft_takes_the_packages_of_a_containerfile_that_it_cannot_use() -> None:
     dockerfile = "FROM python:3.12\nRUN apt-get update && apt-get install -y --no-install-recommends \\\n  libxml2-dev gcc && true\n"
     assert drafted({"Dockerfile": dockerfile, "requirements.txt": ""}).apt == ("libxml2-dev", "gcc")

@@ -16,7 +16,7 @@ from devenv import console
 from devenv.cli import caches, receipt, secrets, show, telling
 from devenv.cli.known import find_container, known_home, untouched
 from devenv.cli.listing import listening, rank
-from devenv.cli.locking import settled
+from devenv.cli.locking import locked
 from devenv.cli.project import (
     BuildOptions,
     builder,
@@ -79,7 +79,7 @@ def bring_up(
     manifest, machine = load(session, asked.scale), session.machine()
     here = home(machine, manifest)
     services = chosen_services(session, manifest, asked)
-    section = settled(session, manifest, machine, options)
+    section, lockings = locked(session, manifest, machine, options)
     prepared = prepare_all(manifest._replace(services=services), section, machine, options)
     called = tags(here, prepared)
     warnings = warn(prepared.values(), session)
@@ -113,6 +113,7 @@ def bring_up(
         elif report.ok and not (options.contexts or options.arguments):
             receipt.write(session, machine, manifest, section, prepared, wanted)
     late = told_late(prepared, manifest, taken, session)
+    report = report._replace(results=(*lockings, *report.results))  # the user waited for that, too
     return told(report, machine, session, as_json, (*warnings, *late))
 
 

@@ -23,6 +23,7 @@ from devenv.errors import DevenvError, Fault, InputError, StepFailed
 from devenv.model.events import Event, Sink
 from devenv.model.lock import Lock, Section
 from devenv.model.manifest import Lending, Manifest
+from devenv.model.plan import Action, Result
 
 if TYPE_CHECKING:
     from devenv.lock.resolve import Desk
@@ -86,6 +87,25 @@ def settled(
 
     Raises InputError where `options.locked` forbids that, naming what differs.
     """
+    return _settled(session, manifest, machine, options, sink)[1]
+
+
+def locked(
+    session: Session, manifest: Manifest, machine: Machine, options: BuildOptions
+) -> tuple[Section, tuple[Result, ...]]:
+    """The same, and what was done for it, if anything was: with all that had to be built to know what is to be locked."""
+    begun = time.monotonic()
+    before, made, reason = _settled(session, manifest, machine, options, None)
+    if made == before:
+        return made, ()
+    action = Action("lock", "lock", reason or "ADD fetches something else")
+    return made, (Result(action, time.monotonic() - begun),)
+
+
+def _settled(
+    session: Session, manifest: Manifest, machine: Machine, options: BuildOptions, sink: Sink | None
+) -> tuple[Section | None, Section, str]:
+    """What was locked, what is, and why it isn't the same, "" where nothing of the manifest's own differed."""
     from devenv.lock.together import differs
 
     machine.workshop.lend(lending(manifest))
@@ -94,11 +114,12 @@ def settled(
     missing = differs(asking.wanted(manifest, machine, options, section), section)
     if section is not None and not missing:
         with _telling(session, sink) as told:
-            return _filed(manifest, machine, options, lock, section, told)
+            return section, _filed(manifest, machine, options, lock, section, told), ""
     if options.locked:
         raise _stale(manifest, "; ".join(missing) or f"nothing is locked for {debian_arch()}")
     with _telling(session, sink) as told:
-        return renewed(manifest, machine, options, lock, told)
+        reason = "; ".join(missing) if section is not None else "there is none yet"
+        return section, renewed(manifest, machine, options, lock, told), reason
 
 
 def _telling(session: Session, sink: Sink | None) -> AbstractContextManager[Sink]:

@@ -20,6 +20,7 @@ from devenv.model.manifest import Port
 from devenv.model.plan import Action, Change, Plan, Report, Result
 
 _DONE = {
+    "lock": "wrote",
     "build": "built",
     "keep": "kept",
     "create": "created",

@@ -80,17 +80,17 @@ def resolve(
         parts |= {"apt"}
     if wanted.apt and ("apt" in parts or _named(upgrade, section.apt.packages if section.apt else ())):
         debs = _apt_alike(wanted.apt, section, alike)
-        debs = debs or _timed("apt", desk, lambda: _apt(wanted.apt or (), section, desk, upgrade))
+        debs = debs or _timed("apt", desk, lambda timed: _apt(wanted.apt or (), section, timed, upgrade))
         section = section._replace(apt=debs)
     if wanted.python is not None and ("python" in {*parts, *upgrade} or _named(upgrade, _of_python(section))):
         asked = wanted.python
         dists = _python_alike(asked, section, alike)
-        dists = dists or _timed("python", desk, lambda: _python(asked, section, desk, upgrade))
+        dists = dists or _timed("python", desk, lambda timed: _python(asked, section, timed, upgrade))
         section = section._replace(python=dists)
     if wanted.node is not None and ("node" in parts or _renewed(upgrade, section.node)):
         wishes = wanted.node
         modules = _node_alike(wishes, section, alike)
-        modules = modules or _timed("node", desk, lambda: _node(wishes, section, desk, upgrade))
+        modules = modules or _timed("node", desk, lambda timed: _node(wishes, section, timed, upgrade))
         section = section._replace(node=modules)
     return section
 
@@ -183,12 +183,22 @@ def _of_python(section: Section) -> tuple[Dist | Repository, ...]:
     return (*section.python.packages, *section.python.repositories) if section.python else ()
 
 
-def _timed(part: str, desk: Desk, work: Callable[[], T]) -> T:
+def _timed(part: str, desk: Desk, work: Callable[[Desk], T]) -> T:
+    """Do it and tell how long that took by itself: what is built for it meanwhile is told of by its own steps."""
     name = f"lock {group(desk.manifest.service or PROJECT, part)}"
     desk.sink(Event("started", name))
     begun = desk.clock()
+
+    def root(section: Section, stage: str) -> Rootfs:
+        nonlocal begun
+        before = desk.clock()
+        try:
+            return desk.root(section, stage)
+        finally:
+            begun += desk.clock() - before
+
     try:
-        found = work()
+        found = work(desk._replace(root=root))
     except DevenvError as error:
         desk.sink(Event("failed", name, str(error), desk.clock() - begun))
         if isinstance(error, StepFailed) and error.output:

@@ -22,7 +22,7 @@ DEPENDS_ON = "depends_on"
 UNREAD = "unread"
 """The input that a secret is as long as nobody can read it: what was given another one before keeps that."""
 
-Verb = Literal["build", "keep", "create", "replace", "start", "wait", "stop", "remove", "forget", "run-hook"]
+Verb = Literal["build", "keep", "create", "replace", "start", "wait", "stop", "remove", "forget", "run-hook", "lock"]
 
 
 class WantedImage(NamedTuple):

@@ -73,7 +73,8 @@ def test_up_builds_each_image_and_each_service_runs_its_own(shop: Shop) -> None:
     code, out, err = shop("up")
     assert code == 0, err
     told = [line.split("  ")[0] for line in out.splitlines() if line.startswith("built")]
-    assert [" ".join(line.split()) for line in out.splitlines()][:2] == [
+    assert out.startswith("wrote    lock ")
+    assert [" ".join(line.split()) for line in out.splitlines()][1:3] == [
         "built image all 2 steps: there is none yet",
         "built image db its one step: there is none yet",
     ]
@@ -113,7 +114,8 @@ def test_a_change_of_one_image_replaces_its_services_only(shop: Shop) -> None:
     assert "build    image cache  1 of 2 steps: apt +valkey" in out
     assert "+ apt: valkey  devenv.yml:9:18" in out
     out = shop("up").out
-    assert [line for line in out.splitlines() if not line.startswith(("kept", "next", "http"))] == [
+    assert "wrote     lock         services.cache: apt +valkey" in out
+    assert [line for line in out.splitlines() if not line.startswith(("wrote", "kept", "next", "http"))] == [
         "built     image cache  1 of 2 steps: apt +valkey",
         "replaced  cache-1      another image",
     ]

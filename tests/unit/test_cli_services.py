@@ -57,7 +57,9 @@ def running(shop: Shop) -> list[str]:
 def test_up_brings_all_up_and_has_a_line_for_each_service(shop: Shop) -> None:
     code, out, err = shop("up")
     assert code == 0, err
+    assert out.startswith("wrote    lock       there is none yet")  # which may have taken its time
     assert out.splitlines()[1:] == [
+        "built    image      its one step: there is none yet",
         "created  workspace  there is none yet",
         "started  workspace  it is new",
         "created  db-1       there is none yet; healthy",

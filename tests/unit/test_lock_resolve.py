@@ -11,6 +11,7 @@ from devenv.errors import DevenvError, EngineError, StepFailed
 from devenv.lock.resolve import EVERYTHING, Desk, resolve
 from devenv.lock.wants import Wants, wants
 from devenv.model import npm
+from devenv.model.events import Event
 from devenv.model.image import Rootfs
 from devenv.model.lock import BaseLock, NodeLock, PythonLock, Remote, Repository, Section
 from devenv.model.manifest import Manifest, Node, Python
@@ -55,6 +56,8 @@ class Office:
         self.workshop.suites = {"bookworm": BASE}
         self.contents = {name.replace("_", "."): content for name, content in contents.items()}
         self.stages: list[str] = []
+        self.now = 1_764_000_000.0
+        self.events: list[Event] = []
 
     def wanted(self) -> Wants:
         needs = ("python3",) if self.given.python and self.given.base.kind == "bootstrap" else ()
@@ -64,12 +67,13 @@ class Office:
     def resolve(self, known: Section, *upgrade: str) -> Section:
         def root(_: Section, stage: str) -> Rootfs:
             self.stages.append(stage)
+            self.now += 60
             return Rootfs(stage, (1,))
 
         def blamed(part: str, error: StepFailed) -> DevenvError:
             return EngineError(f"{part}: {error.message}")
 
-        desk = Desk(self.given, self.workshop, root, self.contents, lambda: 1_764_000_000.0, lambda _: None, blamed)
+        desk = Desk(self.given, self.workshop, root, self.contents, lambda: self.now, self.events.append, blamed)
         return resolve(self.wanted(), known, desk, frozenset(upgrade))
 
     def asked(self, words: str) -> list[str]:
@@ -94,6 +98,17 @@ def test_from_nothing_each_part_is_resolved_upon_the_one_before(tmp_path: Path) 
     assert found.python and found.python.packages == (dist("six==1.17.0"),)
     assert (found.python.version, found.python.command, found.python.libc) == ("3.11.2", "/usr/bin/python3", "2.36")
     assert office.stages == ["base", "apt"]
+
+
+def test_what_is_built_for_a_part_is_no_time_of_its_own(tmp_path: Path) -> None:
+    """That has steps of its own, each with the time it took: nobody's are told twice."""
+    office = Office(tmp_path, GIVEN, {"--print-uris": apt("curl=7", "python3"), "pip compile": uv("six==1.17.0")})
+    office.resolve(Section("amd64"))
+    ended = {one.object: one.seconds for one in office.events if one.kind == "done"}
+    assert {name: seconds for name, seconds in ended.items() if name.startswith("lock")} == {
+        "lock apt": 0.0,
+        "lock python": 0.0,
+    }
 
 
 def test_what_is_up_to_date_is_not_asked_about(tmp_path: Path) -> None:

@@ -9,10 +9,12 @@ import os
 import struct
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
-
-from devenv.model.container import Heard
+from typing import TYPE_CHECKING
 
 from ..mount import CLONE_NEWNET, setns
+
+if TYPE_CHECKING:  # the quick door comes here
+    from devenv.model.container import Heard
 
 _SOCK_DIAG, _BY_FAMILY, _REQUEST_DUMP = 4, 20, 0x301  # linux/netlink.h, linux/sock_diag.h
 _ERROR, _DONE = 2, 3

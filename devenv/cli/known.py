@@ -9,7 +9,7 @@ from devenv.cli.session import Session
 from devenv.console import warning
 from devenv.desired import MAIN
 from devenv.engine import Observer
-from devenv.errors import DevenvError, NotFound
+from devenv.errors import DevenvError, InputError, NotFound
 from devenv.model.container import KEPT, Container, Environment
 from devenv.model.image import Image
 
@@ -54,6 +54,17 @@ def _there(session: Session, engine: Observer, where: str) -> Environment | None
     """The environment of a project folder that the command is about: of a variant, its own before what `try --keep` left."""
     found = engine.environment(where, session.variant)
     return found or (engine.environment(where, f"{KEPT}{session.variant}") if session.variant else None)
+
+
+def project_folder(session: Session, engine: Observer) -> str:
+    """The folder of the project we are in, also of one whose manifest is gone; "" when we are in none."""
+    try:
+        return folder(session)
+    except NotFound:
+        here = os.path.realpath(session.folder)
+        return here if known_id(session, engine) else ""
+    except InputError:
+        return ""
 
 
 def known_id(session: Session, engine: Observer) -> str:

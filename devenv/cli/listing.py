@@ -39,9 +39,13 @@ def asked(one: Container) -> bool:
     return one.status == "running" and bool(one.ports) and not one.health
 
 
-def shown(pairs: Iterable[Pair], everything: bool, here: str) -> list[Pair]:
-    """Those to be listed: what runs, and all of this environment (an id); grouped by service."""
-    found = [pair for pair in pairs if everything or pair[1].status in _ALIVE or pair[0].id == here]
+def shown(pairs: Iterable[Pair], everything: bool, here: str, folder: str) -> list[Pair]:
+    """Those to be listed: what runs of a project's folder ("": of all), and all of this environment (an id); grouped by service."""
+    found = [
+        (home, one)
+        for home, one in pairs
+        if everything or home.id == here or (one.status in _ALIVE and folder in ("", home.folder))
+    ]
     return sorted(found, key=lambda pair: (pair[0].name, pair[0].folder, pair[0].id, rank(pair[1])))
 
 
@@ -57,10 +61,12 @@ def containers(
     supervisors: Mapping[str, Supervisor],
     now: float,
     env: Mapping[str, str],
+    *,
+    others: bool = False,
 ) -> None:
     """A line for each container, for each further port of it, and for who watches over them, by environment.
 
-    `gone` are the folders that aren't there any more.
+    `gone` are the folders that aren't there any more. `others`: where nothing is listed, there is something elsewhere.
     """
     rows: list[tuple[str, ...]] = []
     last: Environment | None = None
@@ -81,6 +87,8 @@ def containers(
     cells = [tuple(row[at] for at in kept) for row in rows]
     shrink = (len(kept) - 1, 0)
     table([_HEADER[at] for at in kept], cells, sys.stdout, colour=colours(sys.stdout, env), shrink=shrink)
+    if others and not rows:
+        print("nothing of this project is there; of others: devenv ps --all", file=sys.stderr)
 
 
 def _rows(

@@ -13,7 +13,7 @@ import typer
 from devenv import console
 from devenv.cli import complete, document, listing, options
 from devenv.cli.chosen import choose
-from devenv.cli.known import known_id
+from devenv.cli.known import known_id, project_folder
 from devenv.cli.session import Session
 from devenv.desired import MAIN
 from devenv.engine import Engine, Observer
@@ -30,24 +30,27 @@ def register(app: typer.Typer) -> None:
 
 def ps(
     context: typer.Context,
-    everything: Annotated[bool, typer.Option("--all", "-a", help="Those that don't run too.")] = False,
+    everything: Annotated[
+        bool, typer.Option("--all", "-a", help="Of all projects, and those that don't run too.")
+    ] = False,
     as_json: options.Json = False,
 ) -> None:
     """List containers: how they are, and the addresses where they answer.
 
-    Those that run, of all your environments, and this folder's own.
+    Of the project we are in; outside of any, those that run of all projects.
 
     Example:  devenv ps --all
     """
     session: Session = context.obj
     engine = session.engine()
-    found = listing.shown(homed(engine), everything, known_id(session, engine))
+    pairs, folder = list(homed(engine)), project_folder(session, engine)
+    found = listing.shown(pairs, everything, known_id(session, engine), folder)
     gone = {home.folder for home, _ in found if not os.path.isdir(home.folder)}
     watching = watched(engine, found)
     if as_json:
         console.json(document.containers(found, gone, watching), sys.stdout)
     else:
-        listing.containers(found, gone, watching, time.time(), session.env)
+        listing.containers(found, gone, watching, time.time(), session.env, others=bool(pairs))
     _mend(session, engine, (home for home, _ in found), watching)
 
 

@@ -69,10 +69,19 @@ def _ps(words: list[str], env: Mapping[str, str]) -> int | None:
     from .listing import ps
 
     try:
-        folder = project() or os.path.realpath(os.getcwd())
+        here = os.path.realpath(os.getcwd())
     except FileNotFoundError:
         return None
-    return ps(folder, env, everything=bool({*words} - {"--json"}), as_json="--json" in words)
+    folder = project()
+    if folder is None and _nearest(here) is not None:
+        return None  # it is less than certain that it counts
+    return ps(
+        folder or here,
+        env,
+        inside=folder is not None,
+        everything=bool({*words} - {"--json"}),
+        as_json="--json" in words,
+    )
 
 
 # exec ------------------------------------------------------------------------------------------------------------------
@@ -260,11 +269,16 @@ def project() -> str | None:
     except FileNotFoundError:
         return None
     trusted = {0, os.geteuid(), os.stat(folder).st_uid}
+    found = _nearest(folder)
+    return found if found is not None and os.lstat(f"{found}/devenv.yml").st_uid in trusted else None
+
+
+def _nearest(folder: str) -> str | None:
     while not os.path.lexists(f"{folder}/devenv.yml"):
         if folder == "/":
             return None
         folder = os.path.dirname(folder)
-    return folder if os.lstat(f"{folder}/devenv.yml").st_uid in trusted else None
+    return folder
 
 
 def _connected(bridge: str) -> bool:

@@ -22,15 +22,17 @@ class _Seen(NamedTuple):
 
     pairs: list[listing.Pair]
     watching: dict[str, Supervisor]
+    others: bool
+    """Whether there is anything at all."""
 
 
-def ps(folder: str, env: Mapping[str, str], *, everything: bool, as_json: bool) -> int | None:
-    """`folder` is the project we are in, or just where we are."""
+def ps(folder: str, env: Mapping[str, str], *, inside: bool, everything: bool, as_json: bool) -> int | None:
+    """`folder` is the project we are in or, not `inside` of any, just where we are."""
     paths = locate(env, os.geteuid())
     if not os.path.exists(paths.state):
         return None
     with trouble("list containers"):
-        seen = _seen(paths, folder, everything=everything)
+        seen = _seen(paths, folder, inside=inside, everything=everything)
     if not all(one.running for one in seen.watching.values()):
         return None
     gone = {home.folder for home, _ in seen.pairs if not os.path.isdir(home.folder)}
@@ -40,11 +42,11 @@ def ps(folder: str, env: Mapping[str, str], *, everything: bool, as_json: bool) 
 
         console.json(document.containers(seen.pairs, gone, seen.watching), sys.stdout)
     else:
-        listing.containers(seen.pairs, gone, seen.watching, time.time(), env)
+        listing.containers(seen.pairs, gone, seen.watching, time.time(), env, others=seen.others)
     return 0
 
 
-def _seen(paths: Paths, folder: str, *, everything: bool) -> _Seen:
+def _seen(paths: Paths, folder: str, *, inside: bool, everything: bool) -> _Seen:
     state = State(paths.state)
     subnet = state.setting("subnet")
     network = Network(bridge_name(paths.run), parse_subnet(subnet)) if subnet else None
@@ -54,6 +56,7 @@ def _seen(paths: Paths, folder: str, *, everything: bool) -> _Seen:
         (homes.get(one.environment, Environment(one.environment, one.environment or "-", "-")), one)
         for one in observe.containers(state, paths, network)
     ]
-    found = listing.shown(pairs, everything, here)
+    found = listing.shown(pairs, everything, here, folder if inside or here else "")
     shown = {home.id for home, _ in found}
-    return _Seen(found, {home: one for home in shown if (one := observe.supervisor(paths, home))})
+    watching = {home: one for home in shown if (one := observe.supervisor(paths, home))}
+    return _Seen(found, watching, bool(pairs))

@@ -96,7 +96,8 @@ def test_down_by_name_takes_down_what_lost_its_folder(project: Project) -> None:
     lost.up(f"name: {name}\nports: ['8000']\n")
     os.rename(folder, f"{folder}-on")
     try:
-        assert f"{folder} (gone)" in project.run("ps")
+        assert f"{folder} (gone)" in project.run("ps", "--all")
+        assert f"{folder} (gone)" not in project.run("ps")
         assert project.run("logs", name) == ""
         project.run("stop", name)
         project.run("down", name)

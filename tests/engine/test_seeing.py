@@ -64,6 +64,13 @@ def listed(project: Project, *words: str) -> Any:
 def test_seeing_ps_says_the_same_by_both_ways(seen: Project) -> None:
     quick, long = seen.run("ps", "--json"), seen.run("-C", ".", "ps", "--json")
     assert quick == long
+    seen.write("sub/devenv.yml", "from: bootstrap:bookworm\n")
+    for words in (["--json"], ["--json", "--all"]):  # another project, and none
+        for folder in (f"{seen.folder}/sub", os.path.dirname(seen.folder)):
+            told = subprocess.run(seen.argv("ps", *words), cwd=folder, env=seen.env(), check=True, capture_output=True)
+            assert told.stdout.decode() == seen.run("-C", folder, "ps", *words)
+            elsewhere = folder == f"{seen.folder}/sub" and "--all" not in words
+            assert (told.stdout == b"[]\n") is elsewhere, told.stdout
     assert [one["name"] for one in json.loads(quick)] == ["workspace", "burn-1", "db-1", "web-1", "web-2"]
     head, *rows = seen.run("ps").splitlines()
     assert head.split()[:4] == ["ENVIRONMENT", "CONTAINER", "STATUS", "HEALTH"]

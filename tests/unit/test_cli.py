@@ -262,6 +262,45 @@ def test_ps_shows_what_is_stopped_here_and_elsewhere_with_all(shop: Shop) -> Non
     assert "stopped (143)" in shop("-C", "/", "ps", "--all").out
 
 
+def test_ps_shows_the_project_we_are_in_or_all_from_elsewhere(shop: Shop) -> None:
+    """As `docker compose ps` does."""
+    shop.running()
+    engine = shop.machine.engine
+    others = (
+        Environment("e2", "other", "/elsewhere"),
+        Environment("e3", "shop.next", str(shop.folder), "next"),
+        Environment("e4", "shop.old", str(shop.folder), "old"),
+    )
+    for one in others:
+        engine.register(one)
+        (made,) = engine.create([engine.specs["c1"]._replace(environment=one.id, image=next(iter(engine.pictures)))])
+        if one.id != "e4":
+            engine.start(made.id)
+    (shop.folder / "sub").mkdir()
+
+    def names(*words: str) -> list[str]:
+        listed = [one["environment"]["name"] for one in json.loads(shop(*words, "--json").out)]
+        assert [line.split()[0] for line in shop(*words).out.splitlines()[1:]] == listed
+        return listed
+
+    assert names("ps") == names("-C", f"{shop.folder}/sub", "ps") == ["shop", "shop.next"]
+    assert names("-C", "/", "ps") == ["other", "shop", "shop.next"]
+    assert names("ps", "--all") == names("-C", "/", "ps", "-a") == ["other", "shop", "shop.next", "shop.old"]
+
+
+def test_ps_of_a_project_without_containers_mentions_the_others(shop: Shop) -> None:
+    shop.running()
+    other = shop.folder / "other"
+    other.mkdir()
+    (other / "devenv.yml").write_text("from: bootstrap:bookworm\n")
+    told = shop("-C", str(other), "ps")
+    assert (told.code, len(told.out.splitlines())) == (0, 1)
+    assert told.err == "nothing of this project is there; of others: devenv ps --all\n"
+    assert shop("-C", str(other), "ps", "--json")[:3] == (0, "[]\n", "")
+    shop("down")
+    assert shop("-C", str(other), "ps").err == ""
+
+
 def test_ps_of_what_is_stopped_shows_no_address_and_of_what_is_gone_says_so(shop: Shop) -> None:
     shop.machine.engine.stop(shop.running())
     shop.env["HOME"] = str(shop.folder.parent)

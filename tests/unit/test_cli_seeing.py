@@ -84,7 +84,9 @@ def test_ps_says_when_what_died_is_started_again(shop: Shop) -> None:
     change(shop, "db-1", again=time.time() - 5)
     assert "restarting (1), next in 0 s" in shop("ps").out
     home = shop.machine.engine.known["e1"]
-    assert listing.shown([(home, container(shop, "db-1"))], everything=False, here="")  # as what runs, wherever one is
+    assert listing.shown(
+        [(home, container(shop, "db-1"))], everything=False, here="", folder=""
+    )  # as what runs, wherever one is
 
 
 def test_ps_marks_health_that_nobody_looks_after(shop: Shop) -> None:

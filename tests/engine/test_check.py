@@ -65,3 +65,16 @@ def test_digest_refuses_a_lock_that_is_of_another_manifest(project: Project) -> 
     done = project.attempt("digest", "--locked")
     assert done.returncode == 2
     assert "apt +tree" in done.stderr and "hint:" in done.stderr
+
+
+def test_check_names_files_from_where_we_are(project: Project) -> None:
+    """Also once a thread of the builds has made the mount namespace, which the main thread then comes into."""
+    project.write("Containerfile", "FROM base\nRUN echo one > /one\n")
+    project.write("db/Containerfile", "FROM base\nRUN echo two > /two\n")
+    project.write(
+        "devenv.yml",
+        f"from: file:Containerfile\ncontexts: {{base: '{project.base}'}}\n"
+        f"services: {{db: {{from: 'file:db/Containerfile', contexts: {{base: '{project.base}'}}, command: sleep 9}}}}\n",
+    )
+    told = project.run("build", "--check").splitlines()[2:]
+    assert [line.partition(": ")[0] for line in told] == ["network  Containerfile:2", "network  db/Containerfile:2"]

@@ -11,7 +11,7 @@ import fcntl
 import os
 import struct
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC = 1, 2, 4, 8
 MS_REMOUNT, MS_BIND, MS_REC = 32, 4096, 16384
@@ -165,9 +165,14 @@ def enter_private_namespace() -> int:
 
 
 def join(namespace: int) -> None:
-    """Take this thread into a mount namespace, where `/` is its current folder."""
+    """Take this thread into a mount namespace. Its current folder stays the one of this name; `/` where that isn't there."""
     unshare(CLONE_FS)  # setns(2): root and current folder may not be shared with other threads
-    setns(namespace, CLONE_NEWNS)
+    here = ""
+    with suppress(OSError):
+        here = os.getcwd()
+    setns(namespace, CLONE_NEWNS)  # which makes it /: the main thread's relative paths would lead elsewhere
+    with suppress(OSError):
+        os.chdir(here or "/")
 
 
 class _Capabilities(ctypes.Structure):

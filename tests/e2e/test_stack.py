@@ -160,7 +160,11 @@ def test_one_more_package_of_a_service_is_that_service_s_alone(stack: Place) -> 
     before, digests = containers(stack), images(stack)
     stack.change("devenv.yml", "apt: [redis-server]", "apt: [redis-server, jq]")
     done = {(one["object"], one["verb"]) for one in stack.json("up")["actions"] if one["verb"] != "keep"}
-    assert done == {("image cache", "build"), *(("cache-1", verb) for verb in ("replace", "start", "wait"))}
+    assert done == {
+        ("lock", "lock"),
+        ("image cache", "build"),
+        *(("cache-1", verb) for verb in ("replace", "start", "wait")),
+    }
     # The worker, which lost its queue, may have ended and been started again.
     assert {name for name, one in containers(stack).items() if one["created"] != before[name]["created"]} == {"cache-1"}
     assert {name for name, digest in images(stack).items() if digest != digests[name]} == {"cache"}

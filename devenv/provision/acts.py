@@ -14,6 +14,9 @@ from devenv.model.plan import Action, Plan, PlannedImage
 GRACE = 0.1
 """Seconds for which a container that was just started is watched: a command that is wrong ends within them."""
 
+_KILLED = 128 + 9
+"""A shell's exit code of what SIGKILL ended."""
+
 _WORDS = 10
 """Lines that are shown of what a container said last."""
 
@@ -150,17 +153,23 @@ class Acts:
         self.workspace = action.container or self.workspace
         process = Process(argv=("/bin/sh", "-c", action.command))
         name = title(action)
-        found = self.engine.watch(self.workspace, 0)
-        if found.status != "running":
-            raise self.ended(action._replace(verb="start", object=found.name), found, "ended at once")
+        self._goes_on(action, 0, "ended at once")
         code = self.engine.execute(self.workspace, process, lambda line: self.sink(Event("output", name, line)))
         if code:
+            # With a container all that runs in it is killed: then the hook has done nothing wrong.
+            self._goes_on(action, GRACE if code == _KILLED else 0, f"ended, while {name} ran,")
             raise CommandFailed(
                 f"{name}: exit code {code}",
                 code=code,
                 hint="mend the command and run `devenv up` again; `devenv shell` gets you inside meanwhile",
             )
         self._after(number, action.object)
+
+    def _goes_on(self, hook: Action, seconds: float, how: str) -> None:
+        """The workspace's own command runs still. Raises EngineError."""
+        found = self.engine.watch(self.workspace, seconds)
+        if found.status != "running":
+            raise self.ended(hook._replace(verb="start", object=found.name), found, how)
 
     def _after(self, number: int, what: str) -> None:
         """Remember which hooks are done when no more of their kind follow."""

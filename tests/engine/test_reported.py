@@ -28,6 +28,16 @@ def test_up_fails_when_its_command_ends_at_once(project: Project) -> None:
     assert "run -- sh" in done.stderr
 
 
+def test_up_blames_the_command_that_ends_while_a_hook_runs_and_not_the_hook(project: Project) -> None:
+    project.manifest("command: echo no database; sleep 0.6; exit 3\nhooks: {on_create: ['sleep 30']}\n")
+    done = project.attempt("up")
+    assert done.returncode == 1
+    assert "start workspace: its command ended, while on_create: sleep 30 ran, with exit code 3" in done.stderr
+    assert "no database" in done.stderr
+    assert "mend `command:`" in done.stderr
+    assert "mend the command" not in done.stderr
+
+
 def test_up_runs_on_start_again_after_it_failed(project: Project) -> None:
     project.manifest("hooks: {on_start: ['test -e /workspace/there', 'echo ran >> /workspace/ran']}\n")
     assert project.attempt("up").returncode == 1

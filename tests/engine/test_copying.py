@@ -201,6 +201,21 @@ def test_copying_of_a_folder_above_leaves_the_store_out(copied: Project, out: st
     inside(copied, "rm -rf /srv/above")
 
 
+@pytest.mark.parametrize("way", ["h", "."])
+def test_copying_into_a_folder_above_never_writes_into_the_store(copied: Project, way: str) -> None:
+    """A container has a folder of the store's name, with a database of its own making."""
+    above, name = os.path.dirname(copied.paths.home), os.path.basename(copied.paths.home)
+    inside(
+        copied,
+        f"mkdir -p /srv/like/{name}/layers && echo planted | tee /srv/like/{name}/state.db /srv/like/{name}/layers/x",
+    )
+    told = refused(copied, f"web:/srv/like/{way}", f"{above}/", code=2)
+    assert f"error: cp {name}: it is devenv's own store, or in it" in told
+    assert not os.path.exists(f"{copied.paths.layers}/x")
+    assert "web-1" in copied.run("ps")
+    inside(copied, "rm -rf /srv/like")
+
+
 # Containers that put things in the way ----------------------------------------------------------------------------------
 
 

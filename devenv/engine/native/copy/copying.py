@@ -12,7 +12,7 @@ from typing import NamedTuple
 from devenv.archive import tar
 from devenv.archive.stream import Stream
 from devenv.beneath import IN_ROOT, NO_MAGICLINKS, NO_SYMLINKS, open_beneath
-from devenv.errors import EngineError, Fault, InputError, NotFound
+from devenv.errors import EngineError, NotFound
 from devenv.lives import process_start
 from devenv.model.seen import Copied
 
@@ -185,8 +185,8 @@ def _outside(ground: Ground, path: str, *, follow: bool) -> Iterator[Target]:
         raise NotFound(f"copy {path}: {error.strerror}") from error
     try:
         if place.is_beneath(spot.folder, _unread(ground)):
-            raise _of_store(path)
-        yield Target(spot.folder, b"" if spot.name == b"." else spot.name, NO_SYMLINKS)
+            raise place.of_store(path)
+        yield Target(spot.folder, b"" if spot.name == b"." else spot.name, NO_SYMLINKS, _unread(ground))
     finally:
         os.close(spot.folder)
 
@@ -199,7 +199,7 @@ def _opened(ground: Ground, path: str, *, follow: bool) -> Iterator[int]:
     try:
         info = os.fstat(found)
         if (info.st_dev, info.st_ino) in _unread(ground):
-            raise _of_store(path)
+            raise place.of_store(path)
         yield found
     finally:
         os.close(found)
@@ -207,11 +207,6 @@ def _opened(ground: Ground, path: str, *, follow: bool) -> Iterator[int]:
 
 def _unread(ground: Ground) -> frozenset[tuple[int, int]]:
     return place.identities((*ground.paths.unread, *vault.places(ground.paths)))
-
-
-def _of_store(path: str) -> InputError:
-    hint = "a container's files are had by its name: devenv cp CONTAINER:PATH"
-    return InputError(Fault(f"cp {path}", 0, 0, f"it is {walk.STORE}, or in it", hint))
 
 
 def _shared(ground: Ground) -> set[str]:

@@ -11,6 +11,8 @@ from typing import NamedTuple
 from devenv.archive import tar
 from devenv.beneath import NO_SYMLINKS, open_beneath
 
+from . import place
+
 _CHUNK = 1 << 20
 _DEPTH = 256
 """Folders in folders; a descriptor each."""
@@ -30,8 +32,6 @@ class Freight(NamedTuple):
 
 Made = set[tuple[int, int]]
 """Devices and inodes of the folders that a copy makes: a folder isn't copied into itself for ever."""
-
-STORE = "devenv's own store"
 
 
 class Origin(NamedTuple):
@@ -81,7 +81,7 @@ def _barred(info: os.stat_result, origin: Origin, depth: int) -> str:
     if (info.st_dev, info.st_ino) in origin.made:
         return "it is where the copy goes"
     if (info.st_dev, info.st_ino) in origin.unread:
-        return f"it is {STORE}"
+        return f"it is {place.STORE}"
     return f"more than {_DEPTH} folders deep" if depth > _DEPTH else ""
 
 

@@ -5,24 +5,29 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import NamedTuple
 
 from devenv.archive import tar
 from devenv.beneath import NO_SYMLINKS, NO_XDEV, open_beneath
 
+from . import place
 from .walk import Freight, Made, Pieces
 
 Acting = Callable[[tar.Entry], AbstractContextManager[object]]
 
 
 class Target(NamedTuple):
-    """Where things go: to the path `base` beneath the folder `root` (a descriptor), found as `resolve` says (openat2(2))."""
+    """Where things go: to the path `base` beneath the folder `root` (a descriptor), found as `resolve` says (openat2(2)).
+
+    `barred` are devices and inodes of folders that nothing is put into.
+    """
 
     root: int
     base: bytes
     resolve: int
+    barred: Collection[tuple[int, int]] = ()
 
     def at(self, path: bytes) -> bytes:
         return b"/".join(part for part in (self.base, path) if part)
@@ -81,19 +86,24 @@ class _Tree:
         above = path.rpartition(b"/")[0]
         if above != self._path:
             self.close()
-            self._parent = self._open(above)
+            self._parent = self.open(above)
             self._path = above
         return self._parent
 
-    def _open(self, path: bytes) -> int:
-        """A folder, made with those above where there is none yet: an archive may leave them out."""
+    def open(self, path: bytes) -> int:
+        """A folder, made with those above where there is none yet: an archive may leave them out. InputError for the store's."""
         try:
-            return open_beneath(self.target.root, path, os.O_PATH | os.O_DIRECTORY, resolve=self.target.resolve)
+            found = open_beneath(self.target.root, path, os.O_PATH | os.O_DIRECTORY, resolve=self.target.resolve)
+            info = os.fstat(found)
+            if (info.st_dev, info.st_ino) in self.target.barred:
+                os.close(found)
+                raise place.of_store(tar.show(path))
+            return found
         except FileNotFoundError:
             if self.target.base and not (path + b"/").startswith(self.target.base + b"/"):
                 raise  # what is above was to be there
             above, _, name = path.rpartition(b"/")
-            folder = self._open(above)
+            folder = self.open(above)
         try:
             os.mkdir(name, 0o755, dir_fd=folder)
         finally:
@@ -153,7 +163,8 @@ def _make_folder(tree: _Tree, path: bytes, entry: tar.Entry) -> None:
     except FileExistsError:
         if not _is_folder(tree.target, path):
             raise
-        return  # it stays as it is
+        os.close(tree.open(path))  # it stays as it is
+        return
     # It may be a link by now.
     made = open_beneath(tree.parent(path), name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, resolve=NO_SYMLINKS)
     try:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from devenv.engine.native import collect
+from devenv.engine.native.building.site import Site
 from devenv.engine.native.building.workshop import Shop
 from devenv.engine.native.container import owning
 from devenv.engine.native.facade import Native
@@ -105,17 +106,17 @@ def test_receipt_that_cant_be_written_fails_nothing_and_leaves_nothing(native: N
 
 
 def test_cancel_goes_on_when_one_step_cant_be_killed(native: Native) -> None:
-    shop = Shop(native.paths, {"PATH": os.environ["PATH"]}, native.stage, native.begin, "amd64")
+    site = Site(native.paths, {"PATH": os.environ["PATH"]}, native.stage, native.begin, "amd64")
     for runtime in ("crun", "runc"):
         os.makedirs(f"{native.paths.runtime}/{runtime}/broken")
         for name in ("status", "state.json"):
             with open(f"{native.paths.runtime}/{runtime}/broken/{name}", "w", encoding="ascii") as file:
                 file.write("{")
-    shop.running.add("broken")
-    with subprocess.Popen(["sleep", "60"]) as sleeper, shop.ending.programs() as started:
+    site.running.add("broken")
+    with subprocess.Popen(["sleep", "60"]) as sleeper, site.ending.programs() as started:
         try:
             started(sleeper.pid)
-            shop.cancel()
+            Shop(site).cancel()
             assert sleeper.wait(timeout=5) == -9
         finally:
             sleeper.kill()

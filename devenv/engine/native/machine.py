@@ -10,6 +10,7 @@ from devenv.model.host import Check, Garbage
 from devenv.paths import locate
 
 from . import collect
+from .building.site import Site
 from .building.workshop import Shop
 from .facade import Native
 from .host import archives, doctor, lent
@@ -32,7 +33,7 @@ class Host:
 
     @cached_property
     def workshop(self) -> Shop:
-        return Shop(self.paths, self.env, self.engine.stage, self.engine.begin, architecture())
+        return Shop(Site(self.paths, self.env, self.engine.stage, self.engine.begin, architecture()))
 
     def certificates(self, choice: str) -> str:
         """Path of the bundle that `certificates:` chooses (`host`, `none` or a path), "" for none."""

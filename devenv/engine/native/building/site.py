@@ -7,8 +7,9 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import copy
 
-from devenv.model.lock import BaseLock
+from devenv.model.lock import BaseLock, Section
 from devenv.model.manifest import Lending, Pairs
 from devenv.paths import Paths
 
@@ -33,12 +34,12 @@ class Site:
         begin: Callable[[], None],
         architecture: str,
     ) -> None:
-        self.paths, self.unread = paths, paths.unread
+        self.paths = paths
         self.env = env
         self.architecture = architecture
         self.lending = Lending()
         self.stage = stage
-        self._begin = begin
+        self.begin = begin
         self._local = threading.local()
         self.running: set[str] = set()
         self.ending = Ending()
@@ -53,9 +54,23 @@ class Site:
         found: State = self._local.state
         return found
 
+    def use(self, section: Section) -> None:
+        """Packages and bases are those of this lock."""
+        self.bases = {lock.suite: lock for lock in section.bases}
+        debs = (section.apt, *(service.apt for service in section.services))
+        resolved = (*(one.release for one in debs if one), *(lock.release for lock in section.bases))
+        self.moments = tuple(sorted({moment for moment in resolved if moment}))
+
+    def apart(self) -> Site:
+        """The same for one of several builds: what is under way there is its own."""
+        other = copy(self)
+        other.running, other.ending = set(), Ending()
+        return other
+
     @trouble("look up a layer")
     def layer(self, key: str) -> int | None:
-        self._begin()
+        """The layer of this key, whole."""
+        self.begin()
         found = self.state.layer(key)
         if found is None:
             return None
@@ -65,16 +80,15 @@ class Site:
         self.state.layer_used(found)
         return found
 
-    def folder(self, layer: int) -> str:
-        return self.paths.layer(layer)
-
     @contextmanager
     def view(self, layers: Sequence[int]) -> Iterator[str]:
+        """A merged root, to be read."""
         with self.stage().staging() as staging:
             yield snapshot.merged(staging, self.paths.layers, [str(number) for number in layers])
 
     @contextmanager
     def slot(self) -> Iterator[int]:
+        """Ids and a network for a container, as long as the context lasts."""
         slot = pool.claim(self.paths, self.state, this_process(), mount_namespace=self.stage().host_namespace)
         try:
             yield slot
@@ -83,6 +97,7 @@ class Site:
 
     @trouble("make a cache")
     def cache(self, identifier: str, mode: int, owner: tuple[int, int]) -> str:
+        """The folder of a cache mount; made where there is none, then with this mode and owner."""
         folder = self.paths.cache(hashlib.sha256(identifier.encode()).hexdigest()[:32])
         if not os.path.isdir(folder):
             os.makedirs(os.path.dirname(folder), 0o700, exist_ok=True)
@@ -102,6 +117,7 @@ class Site:
 
     @trouble("fetch a tool")
     def tool(self, name: str) -> str:
+        """The path of a program of ours, fetched at first use."""
         bundle = lent.bundle("host")
         # uv knows the usual authorities only, unless it is told; a host may have one of its own.
         env = {"SSL_CERT_FILE": bundle, **self.env} if bundle else self.env
@@ -109,4 +125,5 @@ class Site:
         return f"{self.paths.tools}/{name}"
 
     def proxies(self) -> Pairs:
+        """Variables for what goes through the host's proxies, where they are lent."""
         return lent.proxy_variables(self.env) if self.lending.proxy == "host" else ()

@@ -185,7 +185,7 @@ def _outside(ground: Ground, path: str, *, follow: bool) -> Iterator[Target]:
         raise NotFound(f"copy {path}: {error.strerror}") from error
     try:
         if place.is_beneath(spot.folder, _unread(ground)):
-            raise place.of_store(path)
+            raise walk.of_store(path)
         yield Target(spot.folder, b"" if spot.name == b"." else spot.name, NO_SYMLINKS, _unread(ground))
     finally:
         os.close(spot.folder)
@@ -199,7 +199,7 @@ def _opened(ground: Ground, path: str, *, follow: bool) -> Iterator[int]:
     try:
         info = os.fstat(found)
         if (info.st_dev, info.st_ino) in _unread(ground):
-            raise place.of_store(path)
+            raise walk.of_store(path)
         yield found
     finally:
         os.close(found)

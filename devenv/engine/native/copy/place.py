@@ -9,11 +9,9 @@ from collections.abc import Collection, Iterable
 from contextlib import suppress
 from typing import NamedTuple
 
-from devenv.errors import Fault, InputError, NotTrusted
+from devenv.errors import NotTrusted
 
 _LINKS = 40
-
-STORE = "devenv's own store"
 
 
 class Spot(NamedTuple):
@@ -89,12 +87,6 @@ def is_beneath(folder: int, unread: Collection[tuple[int, int]]) -> bool:
             here, before = above, now
     finally:
         os.close(here)
-
-
-def of_store(path: str) -> InputError:
-    """The error that something is of the store."""
-    hint = "a container's files are had by its name: devenv cp CONTAINER:PATH"
-    return InputError(Fault(f"cp {path}", 0, 0, f"it is {STORE}, or in it", hint))
 
 
 def _trusted(here: bytes, name: bytes, shared: Collection[str], links: int) -> None:

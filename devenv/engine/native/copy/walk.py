@@ -10,8 +10,7 @@ from typing import NamedTuple
 
 from devenv.archive import tar
 from devenv.beneath import NO_SYMLINKS, open_beneath
-
-from . import place
+from devenv.errors import Fault, InputError
 
 _CHUNK = 1 << 20
 _DEPTH = 256
@@ -32,6 +31,9 @@ class Freight(NamedTuple):
 
 Made = set[tuple[int, int]]
 """Devices and inodes of the folders that a copy makes: a folder isn't copied into itself for ever."""
+
+
+STORE = "devenv's own store"
 
 
 class Origin(NamedTuple):
@@ -75,13 +77,19 @@ def _all(
             yield from _file(found, path, info, origin)
 
 
+def of_store(path: str) -> InputError:
+    """The error that something is of the store."""
+    hint = "a container's files are had by its name: devenv cp CONTAINER:PATH"
+    return InputError(Fault(f"cp {path}", 0, 0, f"it is {STORE}, or in it", hint))
+
+
 def _barred(info: os.stat_result, origin: Origin, depth: int) -> str:
     if info.st_dev in origin.kernel:
         return "the kernel's"
     if (info.st_dev, info.st_ino) in origin.made:
         return "it is where the copy goes"
     if (info.st_dev, info.st_ino) in origin.unread:
-        return f"it is {place.STORE}"
+        return f"it is {STORE}"
     return f"more than {_DEPTH} folders deep" if depth > _DEPTH else ""
 
 

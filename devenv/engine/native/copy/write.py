@@ -12,8 +12,7 @@ from typing import NamedTuple
 from devenv.archive import tar
 from devenv.beneath import NO_SYMLINKS, NO_XDEV, open_beneath
 
-from . import place
-from .walk import Freight, Made, Pieces
+from .walk import Freight, Made, Pieces, of_store
 
 Acting = Callable[[tar.Entry], AbstractContextManager[object]]
 
@@ -97,7 +96,7 @@ class _Tree:
             info = os.fstat(found)
             if (info.st_dev, info.st_ino) in self.target.barred:
                 os.close(found)
-                raise place.of_store(tar.show(path))
+                raise of_store(tar.show(path))
             return found
         except FileNotFoundError:
             if self.target.base and not (path + b"/").startswith(self.target.base + b"/"):

@@ -63,10 +63,12 @@ def containers(
     env: Mapping[str, str],
     *,
     others: bool = False,
+    inside: bool = False,
 ) -> None:
     """A line for each container, for each further port of it, and for who watches over them, by environment.
 
-    `gone` are the folders that aren't there any more. `others`: where nothing is listed, there is something elsewhere.
+    `gone` are the folders that aren't there any more. `others`: where nothing is listed, there is something elsewhere,
+    than in the project that we are `inside` of, or stopped.
     """
     rows: list[tuple[str, ...]] = []
     last: Environment | None = None
@@ -88,7 +90,8 @@ def containers(
     shrink = (len(kept) - 1, 0)
     table([_HEADER[at] for at in kept], cells, sys.stdout, colour=colours(sys.stdout, env), shrink=shrink)
     if others and not rows:
-        print("nothing of this project is there; of others: devenv ps --all", file=sys.stderr)
+        told = "nothing of this project is there; of others" if inside else "nothing runs; what is stopped"
+        print(f"{told}: devenv ps --all", file=sys.stderr)
 
 
 def _rows(

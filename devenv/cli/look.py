@@ -50,7 +50,7 @@ def ps(
     if as_json:
         console.json(document.containers(found, gone, watching), sys.stdout)
     else:
-        listing.containers(found, gone, watching, time.time(), session.env, others=bool(pairs))
+        listing.containers(found, gone, watching, time.time(), session.env, others=bool(pairs), inside=bool(folder))
     _mend(session, engine, (home for home, _ in found), watching)
 
 

@@ -90,7 +90,7 @@ def _deaf(port: Port, heard: Collection[Heard]) -> str:
     if "all" in heard:
         return ""
     if "loopback" in heard:
-        return f": what listens on {port.container} does so on 127.0.0.1, inside only; bind it to 0.0.0.0"
+        return f": what listens on {port.container} is reached from inside only; bind it to 0.0.0.0"
     return f": nothing listens on {port.container} yet"
 
 

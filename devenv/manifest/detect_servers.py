@@ -17,10 +17,10 @@ PYTHON = ("app.py", "wsgi.py", "main.py", "app/main.py")
 NODE = ("app.js", "index.js", "server.js", "src/app.js", "src/index.js", "src/server.js", "bin/www")
 """Where applications are."""
 
-_FLASK = re.compile(
-    r"^(?:app|application)(?: *:[^=\n]*)? *= *(?:Flask|create_app|make_app)\(|^def (?:create|make)_app\(", re.M
-)
-_FASTAPI = re.compile(r"^(\w+)(?: *:[^=\n]*)? *= *(?:fastapi\.)?FastAPI\(", re.M)
+_SET = r" {0,9}(?::[^=\n]{0,200})?= {0,9}"
+_FLASK = re.compile(rf"^(?:app|application){_SET}(?:Flask|create_app|make_app)\(", re.M)
+_FACTORY = re.compile(r"^def (?:create|make)_app\(([^()]{0,500})\)", re.M)
+_FASTAPI = re.compile(rf"^(\w{{1,100}}){_SET}(?:fastapi\.)?FastAPI\(", re.M)
 
 
 def django(go: str, migrated: bool) -> Server:
@@ -42,11 +42,21 @@ def python(own: Mapping[str, str], mentioned: Mapping[str, bool], go: str, found
         command = f"{go}exec uvicorn {module}:{variable} --reload --host 0.0.0.0"
         return Server(command, "what FastAPI runs with", "8000", "the project is installed" if installs else "")
     if mentioned["flask"]:
-        there = any(_FLASK.search(text) for name, text in files if name in ("app.py", "wsgi.py"))
+        there = any(_flask(text) for name, text in files if name in ("app.py", "wsgi.py"))
         lacks = "" if there else "`env:` has FLASK_APP"
         command = f"{go}exec flask run --debug --host 0.0.0.0"
         return Server(command, "Flask's own server", "5000", lacks or ("the project is installed" if installs else ""))
     return None
+
+
+def _flask(text: str) -> bool:
+    """Whether `flask run` finds its application there: a variable, or a factory that it can call without anything."""
+    factory = _FACTORY.search(text)
+    given = factory[1].split(",") if factory else ()
+    return bool(_FLASK.search(text)) or (
+        factory is not None
+        and all("=" in one or one.strip() in ("", "*", "/") or one.strip()[0] == "*" for one in given)
+    )
 
 
 def express(own: Mapping[str, str], package: dict[str, Any], runner: str, go: str, installed: bool) -> Server | None:

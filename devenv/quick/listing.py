@@ -24,6 +24,8 @@ class _Seen(NamedTuple):
     watching: dict[str, Supervisor]
     others: bool
     """Whether there is anything at all."""
+    inside: bool
+    """Whether we are in a project, or in the folder of what was one."""
 
 
 def ps(folder: str, env: Mapping[str, str], *, inside: bool, everything: bool, as_json: bool) -> int | None:
@@ -42,7 +44,7 @@ def ps(folder: str, env: Mapping[str, str], *, inside: bool, everything: bool, a
 
         console.json(document.containers(seen.pairs, gone, seen.watching), sys.stdout)
     else:
-        listing.containers(seen.pairs, gone, seen.watching, time.time(), env, others=seen.others)
+        listing.containers(seen.pairs, gone, seen.watching, time.time(), env, others=seen.others, inside=seen.inside)
     return 0
 
 
@@ -59,4 +61,4 @@ def _seen(paths: Paths, folder: str, *, inside: bool, everything: bool) -> _Seen
     found = listing.shown(pairs, everything, here, folder if inside or here else "")
     shown = {home.id for home, _ in found}
     watching = {home: one for home in shown if (one := observe.supervisor(paths, home))}
-    return _Seen(found, watching, bool(pairs))
+    return _Seen(found, watching, bool(pairs), bool(inside or here))

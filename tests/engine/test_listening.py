@@ -39,6 +39,15 @@ def test_a_port_is_listened_on(family: socket.AddressFamily, kind: str, address:
 
 
 @pytest.mark.usefixtures("machine")
+def test_what_takes_ipv6_only_takes_nothing_from_outside() -> None:
+    with socket.socket(socket.AF_INET6) as server:
+        server.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        server.bind(("::", 8000))
+        server.listen()
+        assert heard(os.getpid(), [(8000, "tcp")]) == ("loopback",)
+
+
+@pytest.mark.usefixtures("machine")
 def test_who_is_connected_listens_to_nobody_else() -> None:
     with socket.create_server(("0.0.0.0", 8000)) as server, socket.create_connection(("127.0.0.1", 8000)) as client:
         server.accept()[0].close()

@@ -88,7 +88,7 @@ def test_up_says_as_it_is_whether_anything_listens(project: Project) -> None:
     settle(project)
     said = quickly(project, "up")
     assert said is not None and "→ port 8000 of workspace: nothing listens on 8000 yet\n" in said
-    for address, told in (("127.0.0.1", ": what listens on 8000 does so on 127.0.0.1"), ("0.0.0.0", "\n")):
+    for address, told in (("127.0.0.1", ": what listens on 8000 is reached from inside only"), ("0.0.0.0", "\n")):
         with project.start("exec", "--", "sh", "-c", LISTEN, address) as server:
             assert eventually(lambda: os.path.exists(f"{project.folder}/ready"))
             assert f"→ port 8000 of workspace{told}" in project.run("up")

@@ -297,6 +297,8 @@ def test_ps_of_a_project_without_containers_mentions_the_others(shop: Shop) -> N
     assert (told.code, len(told.out.splitlines())) == (0, 1)
     assert told.err == "nothing of this project is there; of others: devenv ps --all\n"
     assert shop("-C", str(other), "ps", "--json")[:3] == (0, "[]\n", "")
+    shop("stop")
+    assert shop("-C", "/", "ps").err == "nothing runs; what is stopped: devenv ps --all\n"
     shop("down")
     assert shop("-C", str(other), "ps").err == ""
 

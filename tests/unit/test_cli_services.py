@@ -80,7 +80,7 @@ def test_up_brings_all_up_and_has_a_line_for_each_service(shop: Shop) -> None:
         ({"web-1": "", "web-2": "", "web-3": ""}, "http://127.0.0.1:8080  → port 80 of web: nothing listens on 80 yet"),
         (
             {"web-1": "", "web-2": "loopback", "web-3": ""},
-            "http://127.0.0.1:8080  → port 80 of web: what listens on 80 does so on 127.0.0.1, inside only; bind it to 0.0.0.0",
+            "http://127.0.0.1:8080  → port 80 of web: what listens on 80 is reached from inside only; bind it to 0.0.0.0",
         ),
         ({"web-1": "", "web-2": "loopback"}, "http://127.0.0.1:8080  → port 80 of web"),
     ],

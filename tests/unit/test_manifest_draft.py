@@ -270,7 +270,10 @@ FASTAPI = {"requirements.txt": "fastapi\nuvicorn\n", "main.py": "import fastapi\
             {"requirements.txt": "Flask==3.1\n", "app.py": "app = Flask(__name__)\n"},
             "exec flask run --debug --host 0.0.0.0",
         ),
-        ({"requirements.txt": "flask", "wsgi.py": "def create_app():\n"}, "exec flask run --debug --host 0.0.0.0"),
+        (
+            {"requirements.txt": "flask", "wsgi.py": "def create_app(*, test=False, **more):\n"},
+            "exec flask run --debug --host 0.0.0.0",
+        ),
         (FASTAPI, "exec uvicorn main:api --reload --host 0.0.0.0"),
         (
             {"requirements.txt": "fastapi[standard]\n", "app/main.py": "app = FastAPI(\n"},
@@ -300,6 +303,13 @@ DEFAULT = "without it, the container waits for you"
             {"manage.py": "", "requirements.txt": "django\npsycopg2-binary\n"},
             f'"exec python manage.py runserver 0.0.0.0:8000"  # Django\'s own server, once its database answers; {DEFAULT}',
         ),
+        *(
+            (
+                {"requirements.txt": "flask\n", "app.py": f"def create_app({needs}):\n"},
+                f"exec flask run --debug --host 0.0.0.0  # Flask's own server, once `env:` has FLASK_APP; {DEFAULT}",
+            )
+            for needs in ("config", "config: Config, test=False")
+        ),
         (
             {"requirements.txt": "flask\n", "app.py": "import flask\n"},
             f"exec flask run --debug --host 0.0.0.0  # Flask's own server, once `env:` has FLASK_APP; {DEFAULT}",
@@ -327,7 +337,19 @@ DEFAULT = "without it, the container waits for you"
         ),
         ({**EXPRESS, "package.json": '{"dependencies": {"express": "4"}}'}, ""),
     ],
-    ids=["database", "which", "install", "port", "no-uvicorn", "yarn", "other-port", "elsewhere", "no-start"],
+    ids=[
+        "database",
+        "config",
+        "typed",
+        "which",
+        "install",
+        "port",
+        "no-uvicorn",
+        "yarn",
+        "other-port",
+        "elsewhere",
+        "no-start",
+    ],
 )
 def test_draft_only_mentions_a_server_that_might_end_at_once(files: dict[str, str], mention: str) -> None:
     """Nobody could go into a container whose command has ended."""
@@ -469,3 +491,11 @@ def test_draft_can_be_read_whatever_files_claim() -> None:
         files = {name: json.dumps(value(4)) for name in chance.sample(DETECTED, 6)}
         files["Dockerfile"] = f"FROM {chance.choice(values)}\nEXPOSE {chance.choice(values)}\nFROM\nARG\nCOPY --from= x"
         drafted(files, str(chance.choice(values)))
+
+
+@pytest.mark.parametrize("line", ["app:" + " " * 4_000_000, "a" * 4_000_000, "def create_app(" + "a," * 2_000_000])
+@pytest.mark.parametrize("framework", ["flask", "fastapi\nuvicorn"])
+def test_draft_of_a_hostile_application_is_written_at_once(framework: str, line: str) -> None:
+    """It took hours. With what is quadratic, this test doesn't end."""
+    lines = draft({"requirements.txt": framework, "app.py": line}, "x").splitlines()
+    assert not [one for one in lines if one.startswith("command:")]

@@ -85,8 +85,8 @@ def connect(
     """The containers of an environment reach each other, and its ports lead to them, as `look` finds them once it is our turn.
 
     `group` is the environment's number, from 1 to 2^20 - 1. Who was a member and isn't any more loses all its doors. Of two
-    services with the same port the later member's has it. One run of nft at most, none when nothing is to be changed.
-    EngineError when a port is somebody else's; nothing is changed then.
+    services with the same port the later member's has it. A run of nft or three (ruleset.difference), none when
+    nothing is to be changed. EngineError when a port is somebody else's; nothing is changed then.
     """
     if not 0 < group < 1 << 20:
         raise ValueError(f"{group} can't be a group")

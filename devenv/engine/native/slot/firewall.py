@@ -1,6 +1,6 @@
 """A store's nft tables (ruleset.py) in the kernel: made, changed, looked at, taken away; and the passes through others' firewalls.
 
-The tables are replaced whole in one transaction, so there is no moment without them; so is whatever changes at once.
+The tables are replaced whole in one transaction, so there is no moment without them.
 """
 
 from __future__ import annotations

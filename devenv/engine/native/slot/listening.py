@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # the quick door comes here
 
 _SOCK_DIAG, _BY_FAMILY, _REQUEST_DUMP = 4, 20, 0x301  # linux/netlink.h, linux/sock_diag.h
 _ERROR, _DONE = 2, 3
+_SKV6ONLY = 11  # linux/inet_diag.h
 _STATES = {"tcp": (_socket.IPPROTO_TCP, 1 << 10), "udp": (_socket.IPPROTO_UDP, 1 << 7)}
 """Of sockets that wait for somebody (net/tcp_states.h): TCP's listen; UDP's have a port, and nobody at the other end."""
 
@@ -45,8 +46,8 @@ def _waiting(pid: int, protocols: Iterable[str]) -> Iterator[tuple[tuple[int, st
     with closing(_within(pid)) as kernel:
         for protocol in protocols:
             for family in (_socket.AF_INET, _socket.AF_INET6):
-                for port, address in _dump(kernel, family, *_STATES[protocol]):
-                    yield (port, protocol), address.startswith(_LOOPBACK)
+                for port, near in _dump(kernel, family, *_STATES[protocol]):
+                    yield (port, protocol), near
 
 
 def _within(pid: int) -> _socket.socket:
@@ -68,8 +69,8 @@ def _within(pid: int) -> _socket.socket:
     return made
 
 
-def _dump(kernel: _socket.socket, family: int, protocol: int, states: int) -> Iterator[tuple[int, bytes]]:
-    """(port, address) of all sockets in these states (struct inet_diag_req_v2, struct inet_diag_msg)."""
+def _dump(kernel: _socket.socket, family: int, protocol: int, states: int) -> Iterator[tuple[int, bool]]:
+    """(port, whether reached from inside only) of all sockets in these states (struct inet_diag_req_v2, struct inet_diag_msg)."""
     body = struct.pack("=BBBxI", family, protocol, 0, states) + bytes(48)
     kernel.send(struct.pack("=IHHII", 16 + len(body), _BY_FAMILY, _REQUEST_DUMP, 1, 0) + body)
     while True:
@@ -81,5 +82,17 @@ def _dump(kernel: _socket.socket, family: int, protocol: int, states: int) -> It
             if kind == _DONE:
                 return
             (port,) = struct.unpack_from(">H", data, at + 20)
-            yield port, data[at + 24 : at + 24 + (4 if family == _socket.AF_INET else 16)]
+            address = data[at + 24 : at + 24 + (4 if family == _socket.AF_INET else 16)]
+            yield port, address.startswith(_LOOPBACK) or _only_ipv6(data[at + 88 : at + length])
             at += length + 3 & ~3
+
+
+def _only_ipv6(attributes: bytes) -> bool:
+    """Whether these of a socket (rtnetlink(7)) say so: what comes from outside comes to IPv4."""
+    at = 0
+    while at < len(attributes):
+        length, kind = struct.unpack_from("=HH", attributes, at)
+        if kind == _SKV6ONLY:
+            return attributes[at + 4] == 1
+        at += max(length, 4) + 3 & ~3
+    return False

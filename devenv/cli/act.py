@@ -206,7 +206,7 @@ def told(report: Report, machine: Machine, session: Session, as_json: bool, warn
         told = document.report(report, containers, gone=gone, watching=watching)
         console.json({**told, "warnings": [*warnings]}, sys.stdout)
     else:
-        show.report(report, containers, session.env, listening(machine.engine, containers))
+        show.report(report, containers, session.env, listening(machine.engine, containers, report))
     return report.code
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection, Iterable, Mapping
+import time
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from devenv.console import colours, table
@@ -12,6 +13,7 @@ from devenv.model.manifest import Port
 
 if TYPE_CHECKING:
     from devenv.engine import Observer
+    from devenv.model.plan import Report
 
 Pair = tuple[Environment, Container]
 Listening = Mapping[tuple[str, Port], Heard]
@@ -21,17 +23,32 @@ _MAIN = "workspace"
 """As desired.MAIN, whose module takes longer to import than all that is done here."""
 _HEADER = ("ENVIRONMENT", "CONTAINER", "STATUS", "HEALTH", "RESTARTS", "PORTS", "IMAGE", "FOLDER")
 _ALIVE = ("running", "restarting")
+_MOMENT, _PAUSE = 1.0, 0.02
+"""Seconds that a server gets to listen, and between two looks."""
 _OPTIONAL = (3, 4)
 """Columns that are there when somebody has something in them."""
 
 
-def listening(engine: Observer, containers: Iterable[Container]) -> dict[tuple[str, Port], Heard]:
-    """Who listens to what comes to published ports of those that run; not where a health check says how it is."""
-    found: dict[tuple[str, Port], Heard] = {}
-    for one in containers:
-        if asked(one):
+def listening(engine: Observer, containers: Sequence[Container], report: Report | None = None) -> Listening:
+    """Who listens to what comes to published ports of those that run; not where a health check says how it is.
+
+    A command that has just begun, as the report says, gets a moment to do so: whoever reads the address goes there.
+    """
+    begun = {one.id for one in containers if report and one.name in _begun(report)}
+    late = time.monotonic() + _MOMENT
+    while True:
+        found: dict[tuple[str, Port], Heard] = {}
+        for one in filter(asked, containers):
             found |= {(one.id, port): heard for port, heard in zip(one.ports, engine.heard(one), strict=True)}
-    return found
+        if time.monotonic() > late or all(heard or one not in begun for (one, _), heard in found.items()):
+            return found
+        time.sleep(_PAUSE)
+
+
+def _begun(report: Report) -> set[str]:
+    """The containers that were started with a command of the manifest's."""
+    starts = [one.action for one in report.results if one.action.verb == "start" and not one.error]
+    return {one.object for one in starts if one.spec is not None and one.spec.process.argv}
 
 
 def asked(one: Container) -> bool:

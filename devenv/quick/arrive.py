@@ -52,7 +52,7 @@ def _up(engine: Native, receipt: Receipt, env: Mapping[str, str]) -> int | None:
         if report.ok:
             receipts.renew(env, engine, receipt, wanted)
     found = engine.containers(wanted.environment.id)
-    show.report(report, found, env, listening(engine, found))
+    show.report(report, found, env, listening(engine, found, report))
     return report.code
 
 

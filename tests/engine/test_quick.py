@@ -100,6 +100,14 @@ def test_up_says_as_it_is_whether_anything_listens(project: Project) -> None:
             os.remove(f"{project.folder}/{name}")
 
 
+def test_up_gives_a_server_that_it_started_a_moment_to_listen(project: Project) -> None:
+    project.write("serve.pl", LISTEN.split("'")[1].replace("shift", '"0.0.0.0"'))
+    project.manifest("ports: ['8000']\ncommand: sleep 0.4; exec perl serve.pl\n")
+    assert "→ port 8000 of workspace\n" in project.run("up")
+    project.run("stop")
+    assert "→ port 8000 of workspace\n" in project.run("up")
+
+
 def test_build_when_nothing_changed_says_what_the_long_way_says(project: Project) -> None:
     project.manifest()
     time.sleep(0.1)

@@ -1,8 +1,9 @@
 """What makes each call of a tool write a report of its own, where one command calls it several times. Pure: texts.
 
-pytest takes one path from PYTEST_ADDOPTS, whatever calls it. A plugin changes it where pytest finds it: PYTHONPATH has a folder
-with an installed package, as `importlib.metadata` sees it. Where that variable doesn't arrive (`python -E`, `PYTHONPATH=src pytest`)
-all goes on without it, and the last call's report counts.
+pytest takes one path from PYTEST_ADDOPTS, whatever calls it. A plugin changes it where pytest finds it: an installed package, as
+`importlib.metadata` sees it, in a folder that a .pth file in each Python's library puts last on its path. No variable of Python's
+is touched, as projects look whether one is set (`PYTHONPATH ?= src`), nor a package that an installer knows of. Where a command
+makes its Python itself (tox, nox) all goes on without it, and the last call's report counts.
 Node.js: code in the variable itself makes names, of the moment and of the process.
 """
 
@@ -14,8 +15,16 @@ from urllib.parse import quote
 
 from devenv.model.manifest import Pairs
 
-LIBRARY = "python"
-"""The folder for PYTHONPATH, in that of the reports."""
+_LIBRARIES = (
+    "/opt/*/lib/python3*/site-packages",  # /opt/venv is ours
+    "/usr/local/lib/python3*/*-packages",
+    "/usr/lib/python3*/dist-packages",
+    "/root/.local/lib/python3*/site-packages",
+    "/home/*/.local/lib/python3*/site-packages",
+    ".venv/lib/python3*/site-packages",
+    "venv/lib/python3*/site-packages",
+)
+"""Where the packages of a container's Pythons are, and of one in the project's folder."""
 
 _DIST = "devenv_trial-1.dist-info"
 _CALL = "CALL"
@@ -47,11 +56,12 @@ _REPORTER = (
 
 def pytest_plugin(folder: str, path: str) -> Pairs:
     """The files of a plugin, (path, text), by which each pytest that is told to write `path` writes one beside it."""
-    library = f"{folder}/{LIBRARY}"
+    library = f"{folder}/python"
     return (
         (f"{library}/devenv_trial.py", _PLUGIN.format(path=path)),
         (f"{library}/{_DIST}/METADATA", "Metadata-Version: 2.1\nName: devenv-trial\nVersion: 1\n"),
         (f"{library}/{_DIST}/entry_points.txt", "[pytest11]\ndevenv_trial = devenv_trial\n"),
+        *((f"{packages}/devenv_trial.pth", library) for packages in _LIBRARIES),
     )
 
 

@@ -4,7 +4,8 @@ Commands hide their tools (`make test`, `npm test`, `sh -c '… && pytest'`), so
 which do nothing where the tool isn't called. Those who have no such variable are heard by what they write or print anyway, or
 not at all: then a trial rests on exit code and output.
 
-Each call of one writes a report of its own (`calls`), but for gotestsum, whose variable is one path.
+Each call of one writes a report of its own (`calls`), but for gotestsum, whose variable is one path, and pytest in a Python that
+the command makes itself.
 
 - pytest: PYTEST_ADDOPTS (https://docs.pytest.org/en/stable/reference/reference.html#environment-variables)
   tox keeps it to itself unless its configuration is overridden by TOX_OVERRIDE
@@ -45,7 +46,8 @@ class Written(NamedTuple):
 class Listener(NamedTuple):
     """`environment`: variables to be set, each with its whole value. `reports`: looked for in this order; one that the command
     wrote before it began is none of this run. `tools` were recognised; `deaf` too, but they tell no single tests.
-    `controlled`: what is held still, (what, value). `files`: to be there inside before it begins, (path, text).
+    `controlled`: what is held still, (what, value). `files`: to be there inside before it begins, (path, text); one whose folder is
+    a pattern, in each that there is.
     """
 
     environment: Pairs = ()
@@ -143,15 +145,10 @@ def _pytest(known: _Known) -> Listener | None:
     report = f"{known.folder}/pytest.xml"
     options = [f"--junitxml={shlex.quote(report)}", "-o", "junit_family=xunit1"]
     options.append("--continue-on-collection-errors")  # else one file that can't be imported hides all other tests
-    path = ":".join(filter(None, [known.environment.get("PYTHONPATH"), f"{known.folder}/{calls.LIBRARY}"]))
-    variables = [
-        known.more("PYTEST_ADDOPTS", " ".join([*options, *(f"{option}={value}" for option, value in seeds)])),
-        ("PYTHONPATH", path),
-    ]
+    told = known.more("PYTEST_ADDOPTS", " ".join([*options, *(f"{option}={value}" for option, value in seeds)]))
+    variables = [told]
     if known.says("tox") and _version(known.packages.get("tox", "")) >= (4, 11, 1):  # an older one can't add to a list
-        passed = [
-            f"{section}.pass_env+={name}" for section in ("testenv", "env_run_base") for name, _ in tuple(variables)
-        ]
+        passed = [f"{section}.pass_env+=PYTEST_ADDOPTS" for section in ("testenv", "env_run_base")]
         own = known.environment.get("TOX_OVERRIDE", "")
         variables.append(("TOX_OVERRIDE", ";".join((*filter(None, [own]), *passed))))
     return Listener(

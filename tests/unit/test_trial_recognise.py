@@ -6,11 +6,13 @@ import glob
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 
 import pytest
 
+from devenv.cli.trying.runs import laid, spread
 from devenv.model.manifest import Pairs
 from devenv.model.trial import Case
 from devenv.trial import heard
@@ -42,7 +44,6 @@ def test_recognise_pytest_by_its_name(command: str) -> None:
     assert listener.tools == ("pytest",)
     assert variables(listener) == {
         "PYTEST_ADDOPTS": "--junitxml=/run/trial/pytest.xml -o junit_family=xunit1 --continue-on-collection-errors",
-        "PYTHONPATH": "/run/trial/python",
         "PYTHONHASHSEED": "0",
     }
     assert listener.reports[0] == Written("/run/trial/*.xml")
@@ -86,8 +87,7 @@ def test_recognise_tox_passes_on_what_pytest_is_told() -> None:
     environment = {"TOX_OVERRIDE": "testenv.deps+=x"}
     listener = recognise("tox", FOLDER, "pytest", {"tox": "4.11.1"}, environment)
     assert variables(listener)["TOX_OVERRIDE"] == (
-        "testenv.deps+=x;testenv.pass_env+=PYTEST_ADDOPTS;testenv.pass_env+=PYTHONPATH;"
-        "env_run_base.pass_env+=PYTEST_ADDOPTS;env_run_base.pass_env+=PYTHONPATH"
+        "testenv.deps+=x;testenv.pass_env+=PYTEST_ADDOPTS;env_run_base.pass_env+=PYTEST_ADDOPTS"
     )
     assert "TOX_OVERRIDE" not in variables(recognise("tox", FOLDER, "pytest", {"tox": "4.9.0"}))
     assert "TOX_OVERRIDE" not in variables(recognise("pytest", FOLDER))
@@ -162,10 +162,13 @@ def listened(command: list[str], folder: str, around: str = "", more: Pairs = ()
     """A command, run as it is with the variables of its listener; and what is heard of it."""
     os.mkdir(f"{folder}/heard")
     listener = recognise(" ".join(command), f"{folder}/heard", around, NODE)
-    for path, text in listener.files:
-        write("", path, text)
-    environment = {"PATH": os.environ["PATH"], "HOME": folder, **dict(more), **variables(listener)}
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    path = f"{folder}/.venv/bin:{os.environ['PATH']}"
+    environment = {"PATH": path, "HOME": folder, **dict(more), **variables(listener)}
+    own = tuple(pair for pair in listener.files if pair[0].startswith((f"{folder}/", ".venv/")))
+    script = f"{spread(own)}{laid(own)}exec {shlex.join(command)}"
+    done = subprocess.run(
+        ["sh", "-c", script], cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
     reports = []
     for report in listener.reports:
         for path in sorted(glob.glob(report.pattern, root_dir=folder, recursive=True)):
@@ -179,6 +182,13 @@ def write(folder: str, name: str, text: str) -> None:
     os.makedirs(os.path.dirname(path), exist_ok=True)
     with open(path, "w", encoding="utf-8") as file:
         file.write(text)
+
+
+def interpreter(folder: str, name: str = ".venv") -> None:
+    """A Python of its own with this one's packages, which nobody writes into."""
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", f"{folder}/{name}"], check=True)
+    (library,) = glob.glob(f"{folder}/{name}/lib/python3*/site-packages")
+    write(library, "ours.pth", os.path.dirname(os.path.dirname(pytest.__file__)))
 
 
 def named(found: heard.Heard) -> list[tuple[str, str]]:
@@ -220,13 +230,13 @@ def test_other_pytest():  # of the plugin's own making, say: no test of the proj
     with open("inner/test_inner.py", "w") as file: file.write("def test_x(): assert 0")
     assert subprocess.run([sys.executable, "-m", "pytest", "inner"]).returncode == 1
 """
-TWICE = "PYTEST -k 'not bad' test_shop.py; PYTEST test_gone.py; PYTEST test_shop.py".replace(
-    "PYTEST", f"{sys.executable} -m pytest -q -p no:cacheprovider"
-)
+PYTEST = "python -m pytest -q -p no:cacheprovider"
+TWICE = f"{PYTEST} -k 'not bad' test_shop.py; {PYTEST} test_gone.py; {PYTEST} test_shop.py"
 
 
 def test_recognise_each_of_several_calls_of_pytest_is_heard(tmp_path: os.PathLike[str]) -> None:
     folder = os.fspath(tmp_path)
+    interpreter(folder)
     write(folder, "test_shop.py", SHOP)
     write(folder, "test_gone.py", "import nothing_of_that_name\n")
     assert named(listened(["sh", "-c", TWICE], folder, "pytest")) == [
@@ -239,14 +249,48 @@ def test_recognise_each_of_several_calls_of_pytest_is_heard(tmp_path: os.PathLik
     ]
 
 
-def test_recognise_the_last_call_of_pytest_is_heard_where_no_variable_of_python_s_arrives(
+def test_recognise_each_call_of_pytest_is_heard_whatever_it_does_to_python_s_variables(
     tmp_path: os.PathLike[str],
 ) -> None:
     folder = os.fspath(tmp_path)
+    interpreter(folder)
     write(folder, "test_shop.py", "def test_good(): pass\n")
     write(folder, "test_more.py", "def test_more(): pass\n")
-    calls = f"PYTHONPATH=src {sys.executable} -m pytest -p no:cacheprovider test_more.py; {sys.executable} -E -m pytest test_shop.py"
+    calls = f"PYTHONPATH=src {PYTEST} test_more.py; python -E -m pytest test_shop.py"
+    assert named(listened(["sh", "-c", calls], folder, "pytest")) == [
+        ("test_more.py::test_more", "passed"),
+        ("test_shop.py::test_good", "passed"),
+    ]
+
+
+def test_recognise_the_last_call_of_pytest_is_heard_in_a_python_that_the_command_makes_itself(
+    tmp_path: os.PathLike[str],
+) -> None:
+    folder = os.fspath(tmp_path)
+    interpreter(folder, "made/here")
+    write(folder, "test_shop.py", "def test_good(): pass\n")
+    write(folder, "test_more.py", "def test_more(): pass\n")
+    calls = f"{PYTEST} test_more.py; {PYTEST} test_shop.py".replace("python", "made/here/bin/python")
     assert named(listened(["sh", "-c", calls], folder, "pytest")) == [("test_shop.py::test_good", "passed")]
+
+
+@pytest.mark.parametrize(
+    "makefile",
+    [
+        "export PYTHONPATH ?= src\ntest:\n\tPYTEST",
+        "test:\n\tPYTHONPATH=$${PYTHONPATH:-src} PYTEST",
+        'test:\n\tpython -c \'import os; os.environ.setdefault("PYTHONPATH", "src"); os.system("PYTEST")\'',
+    ],
+)
+def test_recognise_leaves_what_a_project_does_unless_a_variable_of_python_s_is_set(
+    makefile: str, tmp_path: os.PathLike[str]
+) -> None:
+    folder = os.fspath(tmp_path)
+    interpreter(folder)
+    write(folder, "src/shopmod.py", "")
+    write(folder, "test_shop.py", "import shopmod\ndef test_good(): pass\n")
+    write(folder, "Makefile", f"{makefile}\n".replace("PYTEST", PYTEST))
+    assert named(listened(["make", "test"], folder, "pytest")) == [("test_shop.py::test_good", "passed")]
 
 
 def test_recognise_each_of_several_calls_of_node_is_heard(tmp_path: os.PathLike[str]) -> None:

@@ -19,6 +19,7 @@ from devenv.cli.session import Machine
 from devenv.desired import SHELL
 from devenv.errors import DevenvError, EngineError
 from devenv.model.container import Container, Process
+from devenv.model.manifest import Pairs
 from devenv.model.trial import Notice, Run
 from devenv.trial import notices
 from devenv.trial.heard import Heard, heard
@@ -94,7 +95,8 @@ class _Log:
 
 def attend(one: Standing, task: Task, machine: Machine, log: str, said: Callable[[str], None]) -> Told:
     """Run the command to its end; it is printed into the file `log`. From any thread."""
-    script = f"mkdir -p {REPORTS} && : > {REPORTS}/begun && sleep 0.01; {_laid(task.listener)}{task.command}"
+    _spread(one, task.listener.files, machine)
+    script = f"mkdir -p {REPORTS} && : > {REPORTS}/begun && sleep 0.01; {laid(task.listener.files)}{task.command}"
     process = Process((*SHELL, script), env=task.listener.environment)
     late: list[bool] = []
     timer = Timer(task.timeout, _stop, (one, machine, late)) if task.timeout else None
@@ -116,12 +118,29 @@ def attend(one: Standing, task: Task, machine: Machine, log: str, said: Callable
     return Told(code, started, seconds, used, lines, printed.left > 0, bool(late), trouble)
 
 
-def _laid(listener: Listener) -> str:
-    """The shell commands that write the files it wants."""
+def laid(files: Pairs) -> str:
+    """The shell commands that write these, (path, text), but for those of all folders of a pattern."""
     return "".join(
         f"mkdir -p {quote(posixpath.dirname(path))} && printf %s {quote(text)} > {quote(path)}; "
-        for path, text in listener.files
+        for path, text in files
+        if "*" not in path
     )
+
+
+def spread(files: Pairs) -> str:
+    """The shell commands that write into each folder of a pattern of ours; where nothing may be written, it goes without."""
+    return "".join(
+        f'for one in {folder}; do [ -d "$one" ] && printf %s {quote(text)} > "$one/{name}"; done 2>/dev/null; '
+        for (folder, name), text in ((posixpath.split(path), text) for path, text in files)
+        if "*" in folder
+    )
+
+
+def _spread(one: Standing, files: Pairs, machine: Machine) -> None:
+    """Into folders that are root's, whoever the command runs as."""
+    if script := spread(files):
+        with suppress(DevenvError):  # the trial goes on without them
+            machine.engine.execute(one.workspace.id, Process((*SHELL, script), user="0:0"), list[str]().append)
 
 
 def _stop(one: Standing, machine: Machine, late: list[bool]) -> None:

@@ -7,7 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from devenv.console import clean, colours, paint, table
 from devenv.model.trial import Difference, Side, Trial, Verdict
+from devenv.trial.gist import gist
 from devenv.trial.report import overview, words
+from devenv.trial.unloaded import gathered
 
 _STYLES = {"good": "green", "bad": "red", "odd": "yellow", "new": "cyan", "dim": "dim"}
 _ROWS = 20
@@ -60,7 +62,7 @@ def _side(side: Side, verdict: Verdict, trial: str, colour: bool) -> None:
 
 def _tests(found: Sequence[Difference], trial: str, colour: bool) -> None:
     """Those that differ; those that failed before and do still are only counted."""
-    shown = [(one.test, words.named(one)) for one in words.gathered(found) if one.test.kind != "still failing"]
+    shown = [(one.test, words.named(one)) for one in gathered(found) if one.test.kind != "still failing"]
     if not shown:
         return
     rows = [
@@ -79,7 +81,7 @@ def _outcomes(found: Iterable[str]) -> str:
 def _why(one: Difference) -> str:
     if one.kind in ("slower", "faster"):
         return f"{words.duration(one.before)} → {words.duration(one.after)} {words.ratio(one.before, one.after)}"
-    return words.gist(one.detail)
+    return gist(one.detail)
 
 
 def _packages(side: Side, colour: bool) -> None:
@@ -127,9 +129,9 @@ def _brief(side: Side, verdict: Verdict, trial: str, colour: bool) -> None:
     """One variant among many: why it is no good, in a few lines."""
     sign, style = words.OUTCOMES[verdict.outcome]
     print(f"\n{paint(f'{sign} {clean(words.title(side))}', _STYLES[style], colour)}")
-    failing = words.gathered(one for one in words.ordered(verdict.differences) if words.breaks(one))
+    failing = gathered(one for one in words.ordered(verdict.differences) if words.breaks(one))
     if failing:
-        rows = [(f"  {words.named(one)}", words.gist(one.test.detail)) for one in failing[:_FAILING]]
+        rows = [(f"  {words.named(one)}", gist(one.test.detail)) for one in failing[:_FAILING]]
         table((), rows, sys.stdout, shrink=(1, 0))
         _more(len(failing) - _FAILING, trial)
     for line in side.failed.split("\n") if side.failed else verdict.reasons[: 0 if failing else _REASONS]:

@@ -81,11 +81,14 @@ def joined(reports: Iterable[Report]) -> Report:
     A file that couldn't be loaded in one of them counts for all of its tests: they are as many in every run.
     """
     known = tuple(reports)
+    if len(known) == 1:
+        return known[0]
+    names = {case.name for report in known for case in report.cases}
     found: dict[str, Case] = {}
     told: Counter[str] = Counter()
     lost: Counter[str] = Counter()
     for report in known:
-        above = {one for case in report.cases for one in stems(case.name)}
+        above = {one for case in report.cases for one in stems(case.name) if one in names}
         for case in report.cases:
             nth = 1 + told[case.name] + sum(lost[one] for one in stems(case.name))
             name = case.name if nth == 1 else f"{case.name} ({nth})"

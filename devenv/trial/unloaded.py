@@ -15,6 +15,9 @@ from devenv.model.trial import Case, Difference, Outcome
 
 BAD: tuple[Outcome, ...] = ("failed", "error")
 
+_PARTS = 32
+"""Of a name that are looked at: who writes a report may make them as many as it has characters."""
+
 _NUMBERED = re.compile(r"(.*)( \(\d{1,9}\))")
 
 
@@ -39,35 +42,42 @@ def completed(runs: Sequence[Mapping[str, Case]]) -> tuple[tuple[Mapping[str, Ca
 
     And of each such test: what it is in. A file that several calls ran a part of each, and none could load, is told once.
     """
+    bad = {name: name for run in runs for name, case in run.items() if case.outcome in BAD}
+    if not bad:
+        return tuple(runs), {}
     names = {name for run in runs for name in run}
-    above = {name: tuple(_above(name, names)) for name in names}
-    bad = {name for run in runs for name, case in run.items() if case.outcome in BAD}
+    above = {name: found for name in names if (found := tuple(bad[one] for one in _above(name, names) if one in bad))}
     held: dict[str, list[str]] = {}
-    for name in sorted(names):
+    for name in sorted(above):
         for one in above[name]:
-            if one in bad:
-                held.setdefault(one, []).append(name)
-    within: dict[str, str] = {}
-    return tuple(_completed(run, held, above, within) for run in runs), within
+            held.setdefault(one, []).append(name)
+    told = [_completed(run, held, above) for run in runs]
+    within = {name: holder for one in reversed(told) for name, holder in one.within.items()}  # the first run's counts
+    return tuple(one.cases for one in told), within
+
+
+class _Completed(NamedTuple):
+    """A run with what it didn't tell; and of each test that it didn't: what it is in."""
+
+    cases: Mapping[str, Case]
+    within: Mapping[str, str]
 
 
 def _completed(
-    run: Mapping[str, Case],
-    held: Mapping[str, Sequence[str]],
-    above: Mapping[str, Sequence[str]],
-    within: dict[str, str],
-) -> Mapping[str, Case]:
-    loaded = {one for name in run for one in above[name] if one in held}
+    run: Mapping[str, Case], held: Mapping[str, Sequence[str]], above: Mapping[str, Sequence[str]]
+) -> _Completed:
+    loaded = {one for name in run for one in above.get(name, ())}
     missing = {one for one in held if one in run and run[one].outcome in BAD} - loaded
     again = {
         name for name in run if name not in held and (numbered := _NUMBERED.fullmatch(name)) and numbered[1] in missing
     }
     found = {one: Case(one, "passed") for one in loaded} | {name: run[name] for name in run if name not in again}
+    within: dict[str, str] = {}
     for holder in sorted(missing):
         for name in held[holder]:
             found.setdefault(name, Case(name, "error"))
             within.setdefault(name, holder)
-    return found
+    return _Completed(found, within)
 
 
 def _above(name: str, names: set[str]) -> Iterator[str]:
@@ -91,5 +101,5 @@ def stems(name: str) -> Iterator[str]:
 
 
 def _begun(text: str, sign: str) -> Iterator[str]:
-    parts = text.split(sign)
+    parts = text.split(sign, _PARTS)
     return (sign.join(parts[:count]) for count in range(1, len(parts)))

@@ -26,8 +26,9 @@ from .unloaded import Gathered, gathered
 RERUNS = 2
 """How many times both sides run again before anything is called a regression."""
 
-_PYTHON = re.compile(r"\.py(::|$)")
-_FILE = re.compile(r"\.[a-z]{1,4}$")
+_NTH = r"(?: \(\d{1,9}\))?$"  # of several calls
+_PYTHON = re.compile(rf"\.py(?:::|{_NTH})")
+_FILE = re.compile(rf"\.(?:py|[cm]?[jt]sx?|vue|svelte|php|rb){_NTH}")
 
 _STAGES = {"": "tried", "lock": "resolved", "build": "built", "start": "started"}
 
@@ -139,7 +140,7 @@ def _by_tests(both: _Both) -> _Findings:
         return _weighed(found, both, (*remarks, *passed))
     doubts = [f"No test ran in the {name}." for name in empty]
     for name, runs in (("baseline", both.baseline), ("variant", both.variant)):
-        doubts += [f"The report of the tests ends in the middle in every run of the {name}."] if _broken(runs) else []
+        doubts += [f"The report of the tests isn't whole in any run of the {name}."] if _broken(runs) else []
     return _Findings(doubts=tuple(doubts), remarks=(*passed, *remarks))
 
 
@@ -300,7 +301,9 @@ def _loading(found: Sequence[Gathered], can: str, *, why: bool = False) -> str:
 
 def _inside(found: Sequence[Gathered], one: str = "fails", several: str = "fail") -> str:
     number = sum(each.inside for each in found)
-    return f"{'its' if len(found) == 1 else 'their'} {_counted(number, 'test')} {one if number == 1 else several}"
+    if number == 1:  # there may be others in it that always failed, or were skipped
+        return f"one test {one}"
+    return f"{'its' if len(found) == 1 else 'their'} {number} tests {several}"
 
 
 def _them(found: Sequence[Gathered]) -> str:

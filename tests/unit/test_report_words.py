@@ -6,6 +6,7 @@ import pytest
 
 from devenv.model.plan import Change
 from devenv.model.trial import Case, Difference, Moved, Run, Side, Trial, Verdict
+from devenv.trial.gist import gist
 from devenv.trial.report import charts, overview, words
 from tests import trials
 
@@ -51,7 +52,7 @@ def test_words_of_a_change_tell_no_secret(change: Change, text: str) -> None:
     ],
 )
 def test_words_gist_is_the_line_that_says_the_most(detail: str, text: str) -> None:
-    assert words.gist(detail) == text
+    assert gist(detail) == text
 
 
 def test_words_order_what_matters_most_first() -> None:
@@ -204,9 +205,7 @@ def test_overview_of_a_bisect_leads_to_each_variant_and_to_the_good_one() -> Non
 def test_words_of_a_run_count_tests_without_a_name_and_say_what_is_cut() -> None:
     cases = (Case("a", "failed"), Case("b", "passed"))
     assert words.tally(Run(1, 0.0, 1.0, cases=cases, unnamed=40)) == "1 failed, 41 passed"
-    assert (
-        words.tally(Run(1, 0.0, 1.0, cases=cases, partial=True)) == "1 failed, 1 passed, its report ends in the middle"
-    )
+    assert words.tally(Run(1, 0.0, 1.0, cases=cases, partial=True)) == "1 failed, 1 passed, its report isn't whole"
     assert words.tally(Run(0, 0.0, 1.0)) == ""
 
 

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import tracemalloc
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,9 +14,10 @@ import pytest
 
 from devenv.cli import document
 from devenv.model.trial import Case, Outcome, Run, Side, Verdict
-from devenv.trial import heard
+from devenv.trial import heard, junit
 from devenv.trial.gist import gist
-from devenv.trial.report.words import gathered, named, sentence
+from devenv.trial.report.words import named, sentence
+from devenv.trial.unloaded import completed, gathered
 from devenv.trial.verdict import judge
 
 CART = """
@@ -160,6 +162,27 @@ def test_a_file_of_which_two_calls_run_a_part_each_is_one() -> None:
     assert kinds(verdict) == dict.fromkeys(("a.py", "a.py::slow", "a.py::fast"), "newly failing")
 
 
+@pytest.mark.parametrize("outcome", ["passed", "failed"])
+def test_names_of_very_many_parts_cost_no_more_than_others(outcome: Outcome) -> None:
+    names = [f"{number}.{'.'.join('a' * 498)}" for number in range(200)]
+    cases = tuple(Case(name, outcome) for name in names)
+    run = {case.name: case for case in cases}
+    tracemalloc.start()
+    try:
+        assert completed([run, run]) == ((run, run), {})
+        assert junit.joined([junit.Report(cases)]).cases == cases
+        assert len(junit.joined([junit.Report(cases)] * 2).cases) == 400
+        assert tracemalloc.get_traced_memory()[1] < 8 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_file_is_known_however_deep_it_is_among_the_parts_that_are_looked_at() -> None:
+    holder = ".".join(["shop"] * 20)
+    found = kinds(judged(told({f"{holder}.Cart.test_a": "passed"}), told({holder: "error"})))
+    assert found == {holder: "newly failing", f"{holder}.Cart.test_a": "newly failing"}
+
+
 def test_several_are_told_in_one_sentence() -> None:
     tests: dict[str, Outcome] = {f"t/test_{sign}.py::test_{n}": "passed" for sign in "abcdef" for n in range(3)}
     verdict = judged(told(tests), told({f"t/test_{sign}.py": "error" for sign in "abcdef"}))
@@ -167,6 +190,21 @@ def test_several_are_told_in_one_sentence() -> None:
         "6 files can't be imported any more: t/test_a.py (why), t/test_b.py (why), t/test_c.py (why) and 3 more: "
         "their 18 tests fail with them."
     )
+
+
+def test_what_several_calls_and_other_tools_tell_has_its_own_words() -> None:
+    again = judged(
+        told({"a.py::one": "passed", "a.py::one (2)": "passed"}), told({"a.py::one": "passed", "a.py (2)": "error"})
+    )
+    assert again.reasons[0] == "a.py (2) can't be imported any more (why): one test fails with it."
+    back = judged(told({"a.py": "error"}), told({"a.py::one": "passed"}))
+    assert "a.py can be imported now: one test is fixed with it." in back.reasons
+    classes = {"shop.cart", "shop.till"}
+    verdict = judged(told({f"{one}.Test.test_a": "passed" for one in classes}), told(dict.fromkeys(classes, "error")))
+    assert verdict.reasons[0].startswith("2 suites can't be loaded any more: shop.cart (why), shop.till (why): ")
+    files = ("a.test.mjs", "b.spec.tsx (2)")
+    verdict = judged(told({f"{one}::t": "passed" for one in files}), told(dict.fromkeys(files, "error")))
+    assert verdict.reasons[0].startswith("2 files can't be loaded any more: ")
 
 
 def test_gist_of_what_can_t_be_parsed_or_compiled_is_the_fault() -> None:

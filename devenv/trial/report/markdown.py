@@ -11,6 +11,8 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 
 from devenv.model.trial import Difference, Moved, Side, Trial, Verdict
+from devenv.trial.gist import gist
+from devenv.trial.unloaded import Gathered, gathered
 
 from .overview import culprit
 from .words import (
@@ -19,13 +21,10 @@ from .words import (
     OUTCOMES,
     SIGNS,
     STAGES,
-    Gathered,
     Headline,
     breaks,
     cleaned,
     duration,
-    gathered,
-    gist,
     groups,
     headline,
     ordered,

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from devenv import render
 from devenv.model.trial import Difference, Kind, Moved, Notice, Run, Side, Trial, Verdict
+from devenv.trial.gist import gist
 
 from . import charts, overview
 from .logs import Log, bounded
@@ -21,7 +22,6 @@ from .words import (
     counts,
     duration,
     ending,
-    gist,
     groups,
     headline,
     least,

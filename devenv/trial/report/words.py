@@ -12,9 +12,7 @@ from devenv.clean import clean_lines
 from devenv.model.plan import Change
 from devenv.model.trial import Case, Difference, Kind, Moved, Outcome, Run, Side, Trial, Verdict
 from devenv.trial.compared import fails
-from devenv.trial.gist import gist as gist
-from devenv.trial.unloaded import Gathered as Gathered
-from devenv.trial.unloaded import gathered as gathered
+from devenv.trial.unloaded import Gathered, gathered
 
 SIGNS: dict[Kind, str] = {
     "newly failing": "✗",
@@ -264,7 +262,7 @@ def tally(run: Run) -> str:
         ("skipped", "skipped"),
     )
     parts = [f"{found[outcome]} {word}" for outcome, word in words if found[outcome]]
-    return ", ".join([*parts, *(["its report ends in the middle"] if run.partial else [])])
+    return ", ".join([*parts, *(["its report isn't whole"] if run.partial else [])])
 
 
 def duration(value: float | None) -> str:

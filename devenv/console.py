@@ -177,6 +177,11 @@ def size(value: float) -> str:
     return f"{value:.1f} TB"
 
 
+def live(stream: TextIO, env: Mapping[str, str]) -> bool:
+    """Whether somebody watches it, on a terminal that can draw anew what is there; else it is a log."""
+    return stream.isatty() and env.get("TERM") != "dumb"
+
+
 @contextmanager
 def progress(
     stream: TextIO, env: Mapping[str, str], clock: Callable[[], float], *, verbose: bool = False
@@ -185,8 +190,7 @@ def progress(
 
     `verbose` shows every line of output, not only the last ones of what failed. Threads may share the sink.
     """
-    live = stream.isatty() and env.get("TERM") != "dumb"
-    show = _Progress(stream, colours(stream, env), clock, verbose, live)
+    show = _Progress(stream, colours(stream, env), clock, verbose, live(stream, env))
     try:
         yield show
     finally:

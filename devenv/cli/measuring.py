@@ -49,7 +49,7 @@ def stats(
     chosen = choose(session, observer, names or ())
     if as_json:
         console.json([seen.measured(one) for one in next(_looks(observer, chosen, _APART))], sys.stdout)
-    elif no_stream or not sys.stdout.isatty() or session.env.get("TERM") == "dumb":
+    elif no_stream or not console.live(sys.stdout, session.env):
         colour = console.colours(sys.stdout, session.env)
         seen.usage(next(_looks(observer, chosen, _APART)), sys.stdout, colour=colour)
     else:

@@ -261,12 +261,11 @@ def test_a_variant_of_the_manifest_that_is_up_is_no_business_of_a_trial(notes: P
     assert left(place) == []
 
 
-def test_a_log_has_few_lines_each_of_which_tells_something(notes: Place) -> None:
+def test_a_log_says_what_is_tested_and_why_once_more(notes: Place) -> None:
     notes.attempt("try", "jinja2=3.1.0", "--", "true")  # whatever must be built first is
     lines = notes.attempt("try", "jinja2=3.1.0", "--", "pytest", "-q").err.splitlines()
     assert {"→ test baseline", "→ test jinja2=3.1.0"} <= {*lines}
     assert "· jinja2=3.1.0  differs from baseline: up to 2 more runs, to be sure" in lines
-    assert len(lines) < 12, lines  # six, where nothing takes long
 
 
 def test_a_file_that_cant_be_imported_any_more_is_one_regression_whichever_call_it_is_in(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 
 from devenv.cli.trying.voice import Voice
@@ -54,6 +55,16 @@ def test_what_is_waited_for_is_told_while_it_is() -> None:
     assert sorted(heard) == sorted(
         [started("lock apt"), started("test a, run 2"), done("lock apt"), done("test a, run 2")]
     )
+
+
+def test_who_begins_twice_is_waited_for_once() -> None:
+    before = set(threading.enumerate())
+    voice = Voice(list[Event]().append, terse=True, patience=600)
+    for _ in range(2):
+        voice(started("lock apt"))
+    begun = [one for one in threading.enumerate() if one not in before and isinstance(one, threading.Timer)]
+    voice(done("lock apt"))
+    assert begun and all(one.finished.is_set() for one in begun)
 
 
 def test_a_run_that_ends_as_one_before_it_is_in_the_log_already() -> None:

@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from threading import RLock, Timer
+from threading import RLock, Timer, current_thread
 
 from devenv import console
 from devenv.cli.session import Session
@@ -71,12 +71,15 @@ class Voice:
         timer = Timer(self.patience, self._announce, (event,))
         timer.daemon = True
         with self.lock:
-            self.waiting[event.object] = timer
+            before, self.waiting[event.object] = self.waiting.get(event.object), timer
+        if before:
+            before.cancel()
         timer.start()
 
     def _announce(self, event: Event) -> None:
         with self.lock:
-            if self.waiting.pop(event.object, None):
+            if self.waiting.get(event.object) is current_thread():  # else another has taken its place meanwhile
+                del self.waiting[event.object]
                 self.announced.add(event.object)
                 self.sink(event)
 
@@ -93,9 +96,8 @@ class Voice:
 @contextmanager
 def voice(session: Session, about: str = "") -> Iterator[Voice]:
     """What tells of a trial while the context lasts, `about` a side of it."""
-    live = sys.stderr.isatty() and session.env.get("TERM") != "dumb"
     with console.progress(sys.stderr, session.env, time.monotonic) as sink:
-        one = Voice(sink, terse=not live, about=f"{about}: " if about else "")
+        one = Voice(sink, terse=not console.live(sys.stderr, session.env), about=f"{about}: " if about else "")
         try:
             yield one
         finally:

@@ -33,7 +33,7 @@ class Run(NamedTuple):
 
     `started` in Unix seconds; `seconds` wall time; `cpu` seconds of all processes of the container, None where nobody counts them.
     `cases` None: it said nothing of single tests. `unnamed`: how many more passed without being named (unittest names those that
-    fail). `partial`: its report ends in the middle, so of a test that isn't there nothing is known.
+    fail). `partial`: its report ends in the middle, or wasn't all read, so of a test that isn't there nothing is known.
     `alone`: nothing of this trial ran beside it, so its times can be compared.
     `log`: the file its output is kept in, beneath the trial's folder.
     """

@@ -12,7 +12,7 @@ from .recognise import Form
 
 
 class Heard(NamedTuple):
-    """`cases` None: nothing was said of single tests. `unnamed`: how many more passed. `cut`: a report ends in the middle."""
+    """`cases` None: nothing was said of single tests. `unnamed`: how many more passed. `cut`: a report ends in the middle, or wasn't read."""
 
     cases: tuple[Case, ...] | None = None
     unnamed: int = 0

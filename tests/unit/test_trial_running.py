@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import os
+import tarfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +14,19 @@ import pytest
 from devenv.changes import concealed
 from devenv.cli.trying import history, search
 from devenv.cli.trying.applying import applied, texts
-from devenv.cli.trying.runs import _Bounded, _Log
-from devenv.cli.trying.sides import Party, Unable, called
+from devenv.cli.trying.runs import REPORTS, Task, Told, _Bounded, _Log, result
+from devenv.cli.trying.sides import Party, Setup, Standing, Unable, called
 from devenv.errors import EngineError, InputError
 from devenv.manifest import Altered, parse
 from devenv.manifest.variants import Edit
+from devenv.model.container import Container, Environment, Process
 from devenv.model.lock import Section
 from devenv.model.manifest import Manifest
 from devenv.model.plan import Change
 from devenv.model.trial import Case, Run, Side, Trial, Verdict
 from devenv.render.sandbox import expand
 from devenv.trial import jest, record
+from devenv.trial.recognise import Listener, Written
 
 MANIFEST = "from: bootstrap:bookworm   # ours\npython: {packages: [six==1.0], requirements: [r.txt]}\n"
 
@@ -96,6 +101,38 @@ def test_a_report_that_grows_is_not_read() -> None:
     taken.write(b"12345")
     with pytest.raises(EngineError, match="larger than 10 bytes"):
         taken.write(b"123456")
+
+
+class Reporting:
+    """An engine in whose container a command wrote so many reports."""
+
+    def __init__(self, number: int) -> None:
+        self.engine, self.number, self.fetched = self, number, 0
+
+    def execute(self, _container: str, _process: Process, output: Callable[[str], None]) -> int:
+        for number in range(self.number):
+            output(f"{REPORTS}/{number:06}.xml")
+        return 0
+
+    def fetch(self, _container: str, path: str, target: Any) -> None:
+        text = f'<testsuite><testcase name="{path}"/></testsuite>'.encode()
+        member = tarfile.TarInfo("report.xml")
+        member.size, self.fetched = len(text), self.fetched + 1
+        with tarfile.open(fileobj=target, mode="w", format=tarfile.GNU_FORMAT) as archive:
+            archive.addfile(member, io.BytesIO(text))
+
+
+@pytest.mark.parametrize(("number", "read"), [(2_000, 2_000), (2_001, 2_000)])
+def test_a_run_with_more_reports_than_are_read_is_known_to_be_cut(project: Manifest, number: int, read: int) -> None:
+    machine: Any = Reporting(number)
+    setup = Setup(Party("six"), project, Section("amd64"), {}, "")
+    standing = Standing(setup, Environment("e", "shop", "/shop", ""), Container("c", "e", "main", "", "running"))
+    task = Task("make", Listener(reports=(Written(f"{REPORTS}/*.xml"),)))
+    run = result(standing, task, Told(0, 0.0, 1.0, None, ()), machine, "log", alone=False)
+    assert len(run.cases or ()) == machine.fetched == read
+    assert run.partial is (number > read)
+    told = ("It wrote 2001 reports of tests, of which the first 2000 are read.",) if run.partial else ()
+    assert tuple(notice.text for notice in run.notices) == told
 
 
 def test_old_trials_go_and_those_under_way_stay(tmp_path: Path) -> None:

@@ -34,7 +34,8 @@ _LARGEST = 64 << 20
 _ALL = 256 << 20
 _HEAD, _TAIL = 16 << 20, 4 << 20
 """Of what a command prints, characters at its beginning and at its end that are kept."""
-_MOST = 500
+_MOST = 2_000
+"""Reports of a run that are read."""
 
 
 class Task(NamedTuple):
@@ -172,27 +173,37 @@ def _heard(one: Standing, task: Task, told: Told, machine: Machine, root: str) -
     """The tests, and what was wrong with a report."""
     output = "\n".join(told.printed)
     try:
-        return heard(_reports(one.workspace, task.listener.reports, root, machine), output, root), ""
+        found = _found(one.workspace, task.listener.reports, root, machine)
+        said = heard(_read(one.workspace, found[:_MOST], machine), output, root)
     except DevenvError as error:  # whoever wrote it: the trial goes on by exit code and output
         return Heard(), error.message
+    if len(found) <= _MOST:
+        return said, ""
+    return said._replace(cut=True), f"It wrote {len(found)} reports of tests, of which the first {_MOST} are read."
 
 
-def _reports(
-    container: Container, wanted: Sequence[Written], root: str, machine: Machine
-) -> Iterator[tuple[str, Form, bytes]]:
-    """The reports that this run wrote: (path, form, content)."""
+def _found(container: Container, wanted: Sequence[Written], root: str, machine: Machine) -> list[tuple[str, Form]]:
+    """The reports that this run wrote, (path, form), in the order in which they are wanted."""
     beyond = [one for one in wanted if not one.pattern.startswith(f"{REPORTS}/")]
     listed = _listed(container, (REPORTS, root or "/") if beyond else (REPORTS,), machine)
-    seen: set[str] = set()
-    left = _ALL
+    found: dict[str, Form] = {}
     for report in wanted:
         pattern = posixpath.join(root or "/", report.pattern)
         for path in listed:
-            if path not in seen and _fits(path, pattern) and len(seen) < _MOST:
-                seen.add(path)
-                if (data := content(container, path, machine, min(left, _LARGEST))) is not None:
-                    left -= len(data)
-                    yield path, report.form, data
+            if path not in found and _fits(path, pattern):
+                found[path] = report.form
+    return list(found.items())
+
+
+def _read(
+    container: Container, found: Sequence[tuple[str, Form]], machine: Machine
+) -> Iterator[tuple[str, Form, bytes]]:
+    """(path, form, content) of each."""
+    left = _ALL
+    for path, form in found:
+        if (data := content(container, path, machine, min(left, _LARGEST))) is not None:
+            left -= len(data)
+            yield path, form, data
 
 
 def _fits(path: str, pattern: str) -> bool:

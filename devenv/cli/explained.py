@@ -346,8 +346,10 @@ def _error(record: Record, colour: bool) -> None:
 
 def _inputs(found: Pairs, colour: bool) -> None:
     _row("inputs", "")
-    width = max((len(clean(name)) for name, _ in found if len(name) <= _TEXT), default=0)
-    for name, value in found:
+    # An image's key is what it is made from; `ps` shows what it is.
+    told = [("image key" if name == "image" else name, value) for name, value in found]
+    width = max((len(clean(name)) for name, _ in told if len(name) <= _TEXT), default=0)
+    for name, value in told:
         text = fold(clean(value.replace("\n", " ")), sys.stdout, width + 6, width + 6)
         print(f"    {paint(clean(name).ljust(width), 'dim', colour)}  {text}".rstrip())
 

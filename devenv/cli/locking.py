@@ -6,7 +6,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
@@ -80,6 +80,19 @@ def expected(manifest: Manifest, machine: Window, options: BuildOptions) -> Sect
     return provisional(asking.wanted(manifest, machine, options, found), found, debian_arch())
 
 
+def renewal(manifest: Manifest, machine: Window, options: BuildOptions) -> tuple[Action, ...]:
+    """What `up` would do to the lock, and why; nothing where it says all that is asked for."""
+    from devenv.lock.together import differs
+
+    found = section(manifest)
+    missing = differs(asking.wanted(manifest, machine, options, found), found)
+    return (Action("lock", "lock", _reason(found, missing)),) if found is None or missing else ()
+
+
+def _reason(found: Section | None, missing: Sequence[str]) -> str:
+    return "there is none yet" if found is None else "; ".join(missing)
+
+
 def settled(
     session: Session, manifest: Manifest, machine: Machine, options: BuildOptions, sink: Sink | None = None
 ) -> Section:
@@ -118,8 +131,7 @@ def _settled(
     if options.locked:
         raise _stale(manifest, "; ".join(missing) or f"nothing is locked for {debian_arch()}")
     with _telling(session, sink) as told:
-        reason = "; ".join(missing) if section is not None else "there is none yet"
-        return section, renewed(manifest, machine, options, lock, told), reason
+        return section, renewed(manifest, machine, options, lock, told), _reason(section, missing)
 
 
 def _telling(session: Session, sink: Sink | None) -> AbstractContextManager[Sink]:

@@ -12,7 +12,7 @@ import typer
 from devenv import console
 from devenv.cli import complete, document, options, secrets, show
 from devenv.cli.act import Asked, chosen_services
-from devenv.cli.locking import expected, fetched, settled
+from devenv.cli.locking import expected, fetched, renewal, settled
 from devenv.cli.project import FILE, BuildOptions, desire, home, load, observe, prepare_all, recipe, say, warn
 from devenv.cli.session import Session
 from devenv.cli.telling import placed
@@ -120,6 +120,7 @@ def plan(
     prints = given.fingerprints(machine.engine)
     wanted = desire(manifest, prepared, section, home(machine, manifest), machine, services, prints)
     decided = placed(decide(wanted, observe(machine, wanted)), manifest, wanted)
+    decided = decided._replace(actions=(*renewal(manifest, machine, chosen), *decided.actions))  # only to be told
     warnings = (*warnings, *say(secrets.unread(given, wanted, decided), session))
     if as_json:
         console.json({**document.plan(decided), "warnings": [*warnings]}, sys.stdout)

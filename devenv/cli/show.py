@@ -46,7 +46,10 @@ def plan(one: Plan, env: Mapping[str, str], *, diff: bool = False) -> None:
     colour = colours(sys.stdout, env)
     found = planned(one.actions)
     verbs = [way_verb(way) for way in found]
-    rows = [(verb, _thing(way), way.reason(_about(way, verb))) for way, verb in zip(found, verbs, strict=True)]
+    rows = [
+        ("write" if verb == "lock" else verb, _thing(way), way.reason(_about(way, verb)))
+        for way, verb in zip(found, verbs, strict=True)
+    ]
     _rows(rows, [_STYLE.get(verb, "green") for verb in verbs], colour)
     for way in found if diff else ():
         _diff(way.results[0].action, way.name, colour)

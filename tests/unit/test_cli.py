@@ -595,3 +595,13 @@ def test_run_of_another_image_needs_no_manifest(shop: Shop) -> None:
     assert shop("run", "--image", "tool:1", "--keep", "true").code == 2
     assert shop("run", "--image", "tool:1", "-p", "70000", "true").code == 2
     assert shop.machine.engine.containers() == ()
+
+
+def test_plan_says_that_the_lock_would_be_written(shop: Shop) -> None:
+    (shop.folder / "devenv.yml").write_text("from: bootstrap:bookworm\n")
+    assert shop("plan").out.splitlines()[0].split() == ["write", "lock", "there", "is", "none", "yet"]
+    shop("up")
+    assert "lock" not in shop("plan").out
+    (shop.folder / "devenv.yml").write_text("from: bootstrap:bookworm\napt: [curl]\n")
+    assert shop("plan").out.splitlines()[0].startswith("write ")
+    assert json.loads(shop("plan", "--json").out)["actions"][0]["verb"] == "lock"

@@ -268,6 +268,11 @@ def test_a_log_says_what_is_tested_and_why_once_more(notes: Place) -> None:
     assert "· jinja2=3.1.0  differs from baseline: up to 2 more runs, to be sure" in lines
 
 
+def test_a_change_that_is_none_is_said_to_be_none(notes: Place) -> None:
+    assert "jinja2=3.0.3: the baseline has that already" in notes.attempt("try", "jinja2=3.0.3", "--", "true").err
+    assert "has that already" not in notes.attempt("try", "env.MORE=1", "--", "true").err
+
+
 def test_a_file_that_cant_be_imported_any_more_is_one_regression_whichever_call_it_is_in(
     notes: Place, new: New
 ) -> None:

@@ -164,7 +164,7 @@ def test_fetch_tries_the_places_in_order_and_says_of_each_why_not(tmp_path: Path
         bad = (f"{url}/missing", f"{url}/other", f"{url}/round?x", closed, f"{url}/to?ftp://x/y", "http:///x")
         assert got(tmp_path / "a", wanted(*bad[:2], f"{url}/file"))[0].url == f"{url}/file"
         message = failed(tmp_path / "b", wanted(*bad))
-        assert message.splitlines()[0] == "fetch flask 3.0.0: it can't be had from"
+        assert message.splitlines()[0] == "fetch flask 3.0.0: it can't be had from anywhere:"
         for line, reason in zip(
             message.splitlines()[1:],
             (

@@ -153,7 +153,7 @@ def read(trials: str, number: int) -> Trial:
     except FileNotFoundError as error:
         listed = ", ".join(map(str, finished(trials)[-8:])) or "none"
         raise NotFound(
-            f"trial {number}: there is none that came to its end", hint=f"those that did: {listed}"
+            f"trial {number}: there is none that came to its end", hint=f"the last that did: {listed}"
         ) from error
 
 

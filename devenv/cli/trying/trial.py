@@ -64,6 +64,12 @@ class Found(NamedTuple):
 NOTHING = Found()
 
 
+def _same(one: Setup, other: Setup) -> bool:
+    """Whether two sides have nothing that could make a difference."""
+    told = [(each.image, each.environment, each.manifest.services, each.manifest.limits) for each in (one, other)]
+    return told[0] == told[1]
+
+
 class Trying:
     """A trial under way. `sides` begin with the baseline; `setups` has those that can be brought up, by their number."""
 
@@ -190,6 +196,8 @@ class Trying:
             self.setups[number] = setup
             base = self.setups.get(0)
             side = side._replace(image=setup.image, moved=differing(base, setup) if base and number else ())
+            if base and number and not side.moved and _same(base, setup):
+                console.warning(f"{own.name}: the baseline has that already, nothing differs", self.session.env)
         self.sides.append(side)
 
     def _task(self, setup: Setup) -> Task:

@@ -206,11 +206,11 @@ def unavailable(wanted: Wanted, tried: Sequence[str], failed: Sequence[DevenvErr
     reasons = "".join(f"\n  {reason}" for reason in tried) or "\n  nobody says where it is"
     if any(isinstance(error, Failed) and error.barred for error in failed):
         hint = "take it from elsewhere, or allow the address with DEVENV_ADD_FROM"
-        return InputError(Fault(wanted.what, 0, 0, f"it can't be had from{reasons}", hint))
+        return InputError(Fault(wanted.what, 0, 0, f"it can't be had from anywhere:{reasons}", hint))
     name = wanted.what.split()[0] if wanted.what.split() else wanted.what
     hint = f"`devenv lock --upgrade {name}` takes what there is now; `snapshot:` can name an archive of what was"
     if failed and all(isinstance(error, Failed) and error.offline for error in failed):
         hint = f"{THE_NETWORK} failed, or who was asked: try again; `devenv doctor` checks the network"
     elif wanted.hint:
         hint = wanted.hint
-    return EngineError(f"fetch {wanted.what}: it can't be had from{reasons}", hint=hint)
+    return EngineError(f"fetch {wanted.what}: it can't be had from anywhere:{reasons}", hint=hint)

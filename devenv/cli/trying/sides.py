@@ -202,9 +202,10 @@ def stand(session: Session, setup: Setup, here: Environment, machine: Machine, s
 
 
 def _told(event: Event, name: str, sink: Sink) -> None:
-    """What is done to bring a side up, as if one thing said it all."""
-    if event.kind in ("started", "output", "failed", "warning"):
-        sink(Event("output", name, f"{event.object} {event.text}".strip()))
+    """What is said while a side is brought up, as if one thing said it all; why it can't be is told in the end."""
+    if event.kind in ("output", "warning"):
+        for line in event.text.splitlines():
+            sink(Event("output", name, f"{event.object}: {line}"))
 
 
 def _stand(session: Session, setup: Setup, here: Environment, machine: Machine, sink: Sink) -> Standing:

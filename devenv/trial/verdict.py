@@ -20,7 +20,7 @@ from devenv.model.trial import Difference, Kind, Notice, Run, Side, Verdict
 
 from .compared import BAD, Compared, compared, fails
 from .gist import gist
-from .timing import COMMAND, changed
+from .timing import COMMAND, RUNS, changed
 from .unloaded import Gathered, gathered
 
 RERUNS = 2
@@ -71,7 +71,7 @@ def judge(baseline: Side, variant: Side, reruns: int = RERUNS, disturbed: str = 
     findings = _findings(baseline, variant, both)
     before, after = (_cpu(runs) for runs in (both.baseline, both.variant))
     new, gone = _notices(both)
-    remarks = (*findings.remarks, *_timed(before, after), *_noticed(new, gone))
+    remarks = (*findings.remarks, *_timed(both, before, after), *_noticed(new, gone))
     outcome: Literal["no regression", "regression", "not judged"]
     if disturbed:
         outcome, reasons = "not judged", (disturbed, *findings.regressions, *findings.doubts)
@@ -254,9 +254,15 @@ def _cpu(runs: Sequence[Run]) -> tuple[float, ...]:
     return tuple(run.cpu for run in runs if run.cpu is not None)
 
 
-def _timed(before: Sequence[float], after: Sequence[float]) -> Iterator[str]:
-    if kind := changed(before, after, COMMAND):
-        yield f"The command is {kind}: {min(after):.1f} s of CPU time, {min(before):.1f} s in the baseline."
+def _timed(both: _Both, before: Sequence[float], after: Sequence[float]) -> Iterator[str]:
+    kind = changed(before, after, COMMAND)
+    asked = any(run.alone for run in (*both.baseline, *both.variant))
+    if min(len(before), len(after)) < RUNS:
+        if asked:
+            yield f"Times are compared where there are {RUNS} runs of each side or more: `--timed {RUNS}`."
+    elif kind or asked:
+        how = f"is {kind}" if kind else "takes about as long"
+        yield f"The command {how}: {min(after):.1f} s of CPU time, {min(before):.1f} s in the baseline."
 
 
 def _notices(both: _Both) -> tuple[tuple[Notice, ...], tuple[Notice, ...]]:

@@ -100,7 +100,9 @@ def test_index_leads_to_the_file(tmp_path: Path) -> None:
         ask([of(f"{url}/none", url).wanted(DIST)], Files(f"{tmp_path}/a"))
         ask([of(f"file://{tmp_path}").wanted(DIST)], Files(f"{tmp_path}/b"))
         assert [one.sha256 for one in found] == [SHA256] * 2
-        with pytest.raises(EngineError, match=r"fetch demo 2: it can't be had from anywhere:\n  http.*/demo/: it has no demo-2"):
+        with pytest.raises(
+            EngineError, match=r"fetch demo 2: it can't be had from anywhere:\n  http.*/demo/: it has no demo-2"
+        ):
             ask([of(url).wanted(DIST._replace(version="2", file="demo-2.tar.gz"))], Files(f"{tmp_path}/c"))
         with pytest.raises(InputError, match="no build step reaches"):
             ask([of(url).wanted(DIST._replace(url=f"{url}/files/{FILE}"))], Files(f"{tmp_path}/d"))

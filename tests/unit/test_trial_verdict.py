@@ -334,6 +334,12 @@ def test_verdict_of_the_whole_command_is_by_cpu_time() -> None:
     assert (verdict.before, verdict.after) == (10.0, 11.5)
     assert "The command is slower: 11.5 s of CPU time, 10.0 s in the baseline." in verdict.reasons
     assert judged(["+"], ["+"]).before is None
+    assert (
+        "The command takes about as long: 10.0 s of CPU time, 10.0 s in the baseline." in judged(quick, quick).reasons
+    )
+    few = judged(quick[:2], slow[:2]).reasons
+    assert "Times are compared where there are 3 runs of each side or more: `--timed 3`." in few
+    assert not [one for one in judged(slow, slow).reasons if "time" in one.lower()]  # nobody asked
     assert changed((10, 10, 10), (10.4, 10.4, 10.4), COMMAND) is None
 
 

@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 from devenv.errors import DevenvError, Fault, InputError
 
-from . import replicas
+from . import keys_compose, replicas
 from .document import Node, Place, Scalar, Series, Table
 from .keys import KEYS, walk
 from .kinds import Again, Key, Kind, ListOf, MapOf, Record, Text
@@ -280,6 +280,11 @@ def _nearly(text: str, pattern: str) -> str:
 
 def _unknown(name: str, keys: tuple[Key, ...]) -> str:
     """Which key was meant: one like it here, one of that name elsewhere, or any."""
+    here = {key.name for key in keys}
+    if "from" in here:
+        hints = keys_compose.SERVICE if "replicas" in here else keys_compose.PROJECT
+        if name in hints:
+            return hints[name]
     for key in keys:
         if name in key.also:
             return f"did you mean `{key.name}`?"

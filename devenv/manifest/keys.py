@@ -69,10 +69,10 @@ KEYS = (
         ListOf(Text("", values.PORT, values.port)),
         "Ports to publish: `[[ADDRESS:]HOST:]CONTAINER[/udp]`. Without an address on this machine only; without a host"
         " port on any free one.",
-        also=("port", "expose", "forwardPorts"),
+        also=("port", "forwardPorts"),
     ),
     shared.LIMITS,
-    Key("network", words("bridge", "none"), "`bridge` (the default), or `none`.", also=("networks", "network_mode")),
+    Key("network", words("bridge", "none"), "`bridge` (the default), or `none`."),
     Key(
         "services",
         MapOf(Text("", values_service.SERVICE, values_service.service_name, literal=True, empty=True), SERVICE),

@@ -44,7 +44,7 @@ _OWN = (
         "ports",
         ListOf(Text("", values_service.PORT, values_service.port)),
         "Ports to publish, as for a project; replicas share them. `9000-9002:8000` gives each one of its own.",
-        also=("port", "expose"),
+        also=("port",),
     ),
     Key("secrets", ListOf(_A_SECRET), "Names of the secrets it is given.", also=("secret",)),
     Key(
@@ -95,7 +95,6 @@ SERVICE = Record(
         shared.FROM._replace(
             doc="What an image of its own starts from. Default: the project's, when other keys of an image are there. Without"
             " any it runs the project's image.",
-            also=(*shared.FROM.also, "build"),
             required="",
         ),
         shared.APT,
@@ -106,7 +105,6 @@ SERVICE = Record(
         shared.ENV._replace(
             doc="Environment variables; each may use vars, the project's, and those before it. With the project's image, the"
             " project's are beneath.",
-            also=(*shared.ENV.also, "env_file"),
         ),
         shared.USER._replace(doc="Who it runs as. Default: the project's, with its image; or the image's own."),
         shared.WORKDIR._replace(

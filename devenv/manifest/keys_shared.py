@@ -87,7 +87,7 @@ FROM = Key(
     ),
     "What the image starts from: `bootstrap:SUITE` (Debian, built from its packages), `file:CONTAINERFILE`, or"
     " `oci:DIRECTORY[:TAG]` (an OCI image layout).",
-    also=("image", "base", "FROM"),
+    also=("base", "FROM"),
     required="bootstrap:bookworm",
 )
 
@@ -137,7 +137,7 @@ COMMAND = Key(
     "command",
     A_COMMAND,
     "What the container runs. Default: it waits for `shell` and `exec`.",
-    also=("cmd", "entrypoint"),
+    also=("cmd",),
 )
 
 PYTHON = Key("python", _PYTHON, "Python, in a virtual environment on PATH.", also=("pip", "uv", "requirements"))

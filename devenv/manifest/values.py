@@ -11,6 +11,10 @@ from devenv.model.manifest import From, Port, Source
 
 SUITES = ("bullseye", "bookworm", "trixie", "forky", "sid")
 FACTS = ("arch", "project", "user", "index")
+REGISTRIES = (
+    "images of registries are not supported yet: use `from: bootstrap:SUITE` with what `apt`, `python` and `node` install, or"
+    " `from: oci:DIRECTORY`"
+)
 BASELINE = "baseline"
 """What the manifest is called beside its variants."""
 _PYTHON_TO_COME = 20  # of years to come: what is beyond is a slip
@@ -142,6 +146,10 @@ def _base_hint(text: str) -> str:
         return f"registries are not supported yet: did you mean 'bootstrap:{image[1]}'?"
     kind = nearest(text.partition(":")[0], ("bootstrap", "file", "oci"))
     written = f"did you mean '{kind}:'? " if kind and ":" in text else ""
+    if not written and ":" not in text and (near := nearest(text, SUITES)):
+        return f"did you mean 'bootstrap:{near}'?"
+    if not written and re.fullmatch(REFERENCE, text):
+        return REGISTRIES
     return f"{written}write bootstrap:SUITE, file:CONTAINERFILE or oci:DIRECTORY[:TAG]"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import time
 from collections.abc import Iterable, Sequence
@@ -40,6 +41,10 @@ from devenv.model.manifest import Pairs
 
 # No login shell: Debian's /etc/profile would reset PATH, and with it the project's own programs.
 _ENTER = "if command -v bash >/dev/null; then exec bash; else exec sh; fi"
+
+# What a shell's text runs, near enough to ask whether it is there: the first words, behind variables that are set for them.
+_PROGRAM = re.compile(r"(?:^|[;|(\n]|(?<!>)&)[ \t]*(?:\w+=\S*[ \t]+)*(?:exec[ \t]+)?([\w./][\w./+-]*)(?=[\s;&|)]|$)")
+_QUOTED = re.compile(r"""'[^']*'|"[^"]*"|(?<!\S)#.*""")
 
 _PLAINLY = "devenv.plainly"
 """Where a context says whether `--` stands right before the command."""
@@ -220,7 +225,23 @@ def test(
         raise InputError(Fault(os.path.relpath(manifest.path), 0, 0, "has no `test:`", "add one: `test: pytest -q`"))
     _, container = running(session, engine)
     command = [*SHELL, f'{manifest.test} "$@"', "sh", *(extra or ())]
-    return engine.execute(container.id, _process(session, command, "", "", None, no_terminal))
+    process = _process(session, command, "", "", None, no_terminal)
+    code = engine.execute(container.id, process)
+    if code == 127:
+        _explain_missing(engine, container, process, manifest.test)
+    return code
+
+
+def _explain_missing(engine: Engine, container: Container, process: Process, text: str) -> None:
+    """Fail as `exec` would with the first command of a shell's text that isn't there, if any: the shell's own words give no fix."""
+    named = list(dict.fromkeys(_PROGRAM.findall(_QUOTED.sub("''", text))))
+    silent: list[str] = []
+    for name in named:
+        if "/" in name and "cd" in named:
+            continue  # from which folder can't be told
+        asked = process._replace(argv=(*SHELL, 'command -v "$1"', "sh", name), terminal=False)
+        if engine.execute(container.id, asked, silent.append):
+            engine.execute(container.id, process._replace(argv=(name,)))  # which fails before anything is started
 
 
 def _addressed(session: Session, engine: Engine, words: list[str]) -> tuple[str, list[str]]:

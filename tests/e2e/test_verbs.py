@@ -70,6 +70,33 @@ def test_test_runs_the_manifests_own_with_arguments(place: Place) -> None:
     assert place.attempt("test", "nothing.yml").code == 1
 
 
+@pytest.mark.parametrize(
+    ("command", "missing"),
+    [
+        ("nosuch -q", "nosuch"),
+        ("cd /tmp && A=b exec nosuch -q", "nosuch"),
+        ("true; echo nosuch | other", "other"),
+        ("./nosuch", "./nosuch"),
+        ("true 2>&1; f=1 sh -c 'exit 127'", ""),
+        ("sh -c 'nosuch -q'", ""),
+    ],
+)
+def test_test_says_which_command_is_missing(place: Place, command: str, missing: str) -> None:
+    """As exec does: a shell's own words don't say what to do."""
+    before = place.read("devenv.yml")
+    place.write("devenv.yml", before.replace("test: test -f", f"test: {json.dumps(command)}"))
+    try:
+        done = place.attempt("test")
+    finally:
+        place.write("devenv.yml", before)
+    assert done.code == 127
+    if missing:
+        told = place.attempt("exec", "--", missing).err
+        assert "no such command" in told and told in done.err
+    else:
+        assert "hint: " not in done.err
+
+
 def test_files_made_inside_belong_to_the_trees_owner(place: Place) -> None:
     place("exec", "--", "touch", "made")
     status = os.stat(f"{place.folder}/made")

@@ -40,7 +40,7 @@ def from_toml(text: str) -> dict[str, Any]:
 
 
 def from_yaml(text: str) -> dict[str, Any]:
-    """A YAML mapping, its scalars as text."""
+    """A YAML mapping, its scalars as text, or None for nothing."""
     try:
         value = _plain(document.read(text.encode("utf-8", "replace"), ""))
     except InputError:
@@ -73,7 +73,7 @@ def trouble(name: str, text: str) -> str:
 
 def _plain(node: document.Node) -> Any:
     if isinstance(node, document.Scalar):
-        return node.text
+        return None if node.null else node.text
     if isinstance(node, document.Series):
         return [_plain(item) for item in node.items]
     return {key.text: _plain(value) for key, value in node.entries}

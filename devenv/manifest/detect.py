@@ -5,14 +5,13 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Mapping
-from typing import Any
 
-from . import clues, detect_node, detect_python
+from . import clues, detect_compose, detect_node, detect_python
+from .detect_compose import Compose
 from .detected import Draft, comment, write
 from .values import project_name
 
 _CONTAINERFILES = ("Containerfile", "Dockerfile", ".devcontainer/Dockerfile")
-_COMPOSE = ("compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml")
 
 _LANGUAGES = {
     "go.mod": (("golang-go", "ca-certificates"), "", "go test ./..."),
@@ -26,7 +25,7 @@ _LANGUAGES = {
 
 DETECTED: tuple[str, ...] = (
     *(*detect_python.FILES, *detect_node.FILES, ".tool-versions", "Makefile"),
-    *(*_CONTAINERFILES, *_COMPOSE, *clues.DEVCONTAINER, *_LANGUAGES, "Procfile"),
+    *(*_CONTAINERFILES, *detect_compose.FILES, *clues.DEVCONTAINER, *_LANGUAGES, "Procfile"),
 )
 """The files `draft` knows what to make of, as paths from the project folder."""
 
@@ -37,16 +36,17 @@ NESTED: tuple[str, ...] = (*detect_python.NESTED, *detect_node.NESTED)
 def draft(files: Mapping[str, str], name: str) -> str:
     """A manifest for a folder with these files (path from the folder → content, "" if not read). `parse` accepts it."""
     found = Draft()
-    container = _containerfile(files)
-    images = _images(files, container)
+    compose = detect_compose.read(files, _chosen(files))
+    container = _containerfile(files, compose)
+    images = _images(files, container, compose)
     detect_python.detect(files, images, found)
     detect_node.detect(files, images, found)
     _languages(files, found)
     _base(files, container, images, found)
     detect_python.finish(found)
     _devcontainer(files, found)
-    _compose(files, found)
-    _command(files, container, found)
+    detect_compose.detect(compose, found)
+    _command(files, container, compose, found)
     if not found.test and re.search(r"^test\s*:", files.get("Makefile", ""), re.MULTILINE):
         found.test = "make test"
         found.apt += ["make"] if found.base.startswith("bootstrap:") else []
@@ -60,7 +60,13 @@ def unread(files: Mapping[str, str]) -> list[tuple[str, str]]:
     return [(path, comment(why)) for path, why in found if why]
 
 
-def _containerfile(files: Mapping[str, str]) -> str:
+def _chosen(files: Mapping[str, str]) -> str:
+    """The compose file's service that the devcontainer is, or ""."""
+    named = [clues.from_json(files.get(name, "")).get("service") for name in clues.DEVCONTAINER]
+    return next((service for service in named if isinstance(service, str)), "")
+
+
+def _containerfile(files: Mapping[str, str], compose: Compose) -> str:
     """The Containerfile that says most: the devcontainer's, the compose file's, the folder's."""
     for name in clues.DEVCONTAINER:
         devcontainer = clues.from_json(files.get(name, ""))
@@ -69,21 +75,20 @@ def _containerfile(files: Mapping[str, str]) -> str:
             path = posixpath.normpath(posixpath.join(posixpath.dirname(name), named))
             if path in files:
                 return path
-    for service in _services(files)[1].values():
-        named = clues.at(service, "build", "dockerfile")
-        if isinstance(named, str) and posixpath.normpath(named) in files:
-            return posixpath.normpath(named)
+    if compose.containerfile in files:
+        return compose.containerfile
     return next((name for name in _CONTAINERFILES if name in files), "")
 
 
-def _images(files: Mapping[str, str], container: str) -> list[str]:
-    """The image references that the Containerfile or the devcontainer name."""
+def _images(files: Mapping[str, str], container: str, compose: Compose) -> list[str]:
+    """The image references that the devcontainer, the Containerfile or the compose file name."""
     named = [clues.from_json(files.get(name, "")).get("image") for name in clues.DEVCONTAINER]
-    return [image for image in named if isinstance(image, str)] + clues.images(files.get(container, ""))
+    own = [compose.image] if compose.image else []
+    return [image for image in named if isinstance(image, str)] + clues.images(files.get(container, "")) + own
 
 
 def _base(files: Mapping[str, str], container: str, images: list[str], found: Draft) -> None:
-    suite = next((suite for suite in map(clues.suite_in, images) if suite), "")
+    suite = next((suite for suite in (clues.debian(image) or clues.suite_in(image) for image in images) if suite), "")
     if suite:
         found.base, found.why = f"bootstrap:{suite}", "the Debian release that the project's image has"
     if not container:
@@ -135,30 +140,9 @@ def _devcontainer(files: Mapping[str, str], found: Draft) -> None:
                     found.env[key] = value
 
 
-def _services(files: Mapping[str, str]) -> tuple[str, dict[str, Any]]:
-    """The compose file, and its services."""
-    for name in _COMPOSE:
-        if services := clues.table(clues.from_yaml(files.get(name, "")), "services"):
-            return name, services
-    return "", {}
-
-
-def _compose(files: Mapping[str, str], found: Draft) -> None:
-    name, services = _services(files)
-    for service in services.values():
-        if clues.at(service, "build"):
-            found.ports += clues.ports(clues.at(service, "ports"))
-    others = [service for service in services if not clues.at(services[service], "build")]
-    if others:
-        shown = ", ".join(map(comment, others[:8]))
-        found.notes.append(f"of {name}, these are left out; `services:` is where they belong: {shown}")
-
-
-def _command(files: Mapping[str, str], container: str, found: Draft) -> None:
+def _command(files: Mapping[str, str], container: str, compose: Compose, found: Draft) -> None:
     """What the project's own files run, the most specific first."""
-    name, services = _services(files)
-    built = [clues.at(one, "command") for one in services.values() if clues.at(one, "build")]
-    told = [(clues.command(command), f"{name}'s command") for command in built]
+    told = [(compose.command, f"{compose.name}'s command")]
     told.append((clues.run_by(files.get(container, "")), f"{container}'s CMD"))
     procfile = re.search(r"^web:\s*(.+)$", files.get("Procfile", ""), re.MULTILINE)
     told.append((clues.command(procfile[1]) if procfile else "", "Procfile's web"))

@@ -44,6 +44,8 @@ def detect(files: Mapping[str, str], images: list[str], found: Draft) -> None:
     test = clues.at(package, "scripts", "test")
     if isinstance(test, str) and "no test specified" not in test and not found.test:
         found.test = f"{go}{runner} test"
+    if not found.tests[0]:
+        found.tests = (f"{go}{runner} test", "package.json has that script")
     wanted = {**clues.table(package, "dependencies"), **clues.table(package, "devDependencies")}
     found.usual += [port for name, port in _PORTS.items() if name in wanted][:1]
     if "express" in wanted and found.server is None:

@@ -159,6 +159,7 @@ def _commands(own: Mapping[str, str], pyproject: dict[str, Any], said: str, fold
         found.test = f"{go}pytest -q"
     elif django:
         found.test = f"{go}python manage.py test"
+    found.tests = (f"{go}pytest -q", "pytest is installed")
 
 
 def _version(files: Mapping[str, str], pyproject: dict[str, Any], images: list[str]) -> tuple[str, str]:

@@ -49,12 +49,15 @@ class Draft:
     later: list[str] = field(default_factory=list)
     """Hooks that would fail today, each with the reason, as a comment."""
     test: str = ""
+    tests: tuple[str, str] = ("", "")
+    """A command that would test it, and what it lacks, for when there is no `test`."""
     notes: list[str] = field(default_factory=list)
 
     @property
     def nothing(self) -> bool:
         """Whether the folder says nothing."""
-        return not (self.python or self.node or self.apt or self.ports or self.test or self.base.startswith("file:"))
+        said = (self.python, self.node, self.apt, self.env, self.ports, self.test)
+        return not any(said) and self.base == "bootstrap:bookworm"
 
 
 def within(files: Mapping[str, str], folder: str) -> dict[str, str]:
@@ -65,7 +68,7 @@ def within(files: Mapping[str, str], folder: str) -> dict[str, str]:
 
 def write(name: str, found: Draft) -> str:
     """The text of the manifest."""
-    ports = _distinct(found.ports or found.usual)
+    ports = distinct(found.ports or found.usual)
     notes = [_NOTHING] if found.nothing and not found.notes else found.notes
     lines = [
         *(f"# Note: {note}." for note in notes),
@@ -79,7 +82,7 @@ def write(name: str, found: Draft) -> str:
         *_ports(ports),
         *_command(found, ports),
         *_hooks(found),
-        f"test: {quote(found.test)}" if found.test else "# test: make test  # what `devenv test` runs",
+        _test(found),
     ]
     return _HEAD + "\n".join(lines) + "\n"
 
@@ -119,7 +122,14 @@ def _hooks(found: Draft) -> list[str]:
     return ["hooks:", *_block("  on_create", [*done, *later], indent="    ")]
 
 
-def _distinct(ports: list[str]) -> list[str]:
+def _test(found: Draft) -> str:
+    if found.test:
+        return f"test: {quote(found.test)}"
+    command, lacks = found.tests
+    return f"# test: {quote(command or 'COMMAND')}  # what `devenv test` runs" + (f", once {lacks}" if lacks else "")
+
+
+def distinct(ports: list[str]) -> list[str]:
     """Ports without those whose container port an earlier one has."""
     by_target: dict[str, str] = {}
     for port in ports:

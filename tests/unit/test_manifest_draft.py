@@ -227,7 +227,7 @@ services:
     files = {"compose.yaml": compose, "Dockerfile": "FROM debian:trixie\nEXPOSE 9000\n"}
     manifest = drafted(files)
     assert manifest.base == From("file", "Dockerfile")
-    assert manifest.ports == (Port(9000), Port(8000, 8000))
+    assert manifest.ports == (Port(8000, 8000), Port(9000))
     assert "# Note: of compose.yaml, these are left out; `services:` is where they belong: db." in draft(files, "x")
 
 

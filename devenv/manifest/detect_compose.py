@@ -110,6 +110,12 @@ def _is_here(volume: Any) -> bool:
     return isinstance(source, str) and source in (".", "./", "${PWD}", "$PWD")
 
 
+def _target(volume: Any) -> str:
+    """Where a volume is seen inside."""
+    target = clues.at(volume, "target") if isinstance(volume, dict) else f"{volume}:".split(":")[1]
+    return str(target).rstrip("/")
+
+
 def detect(compose: Compose, found: Draft) -> None:
     """Take the own service's ports, which go before all others', and variables; note what can't be."""
     if compose.own:
@@ -187,5 +193,7 @@ def _unused(compose: Compose, service: dict[str, Any]) -> list[str]:
         found.append("command")
     if not all(map(_is_here, _volumes(service))):
         found.append("volumes")
-    found += [key for key, value in service.items() if value and key not in (*_TAKEN, *_NEEDLESS)]
+    seen = [_target(volume) for volume in _volumes(service) if _is_here(volume)]
+    known = (*_TAKEN, *_NEEDLESS, *(("working_dir",) if str(service.get("working_dir")).rstrip("/") in seen else ()))
+    found += [key for key, value in service.items() if value and key not in known]
     return sorted(found)

@@ -118,6 +118,14 @@ def test_draft_says_when_a_service_is_built_elsewhere_or_from_an_image_that_it_c
     )
 
 
+@pytest.mark.parametrize(("folder", "left"), [("/app", []), ("/app/", []), ("/app/api", ["working_dir"])])
+def test_draft_needs_no_folder_that_is_the_projects_own(folder: str, left: list[str]) -> None:
+    """It is /workspace here, where commands start."""
+    compose = f"services: {{web: {{image: 'node:20', environment: {{A: b}}, volumes: ['.:/app:cached'], working_dir: {folder}}}}}"
+    told = [f"# Note: of compose.yaml's web, these keys are left out: {key}." for key in left]
+    assert notes({"compose.yaml": compose}) == told
+
+
 def test_draft_starts_from_the_release_of_the_own_service() -> None:
     files = {"compose.yaml": "services: {web: {image: 'debian:11', volumes: ['.:/app']}}"}
     assert (drafted(files).base, notes(files)) == (From("bootstrap", "bullseye"), [])

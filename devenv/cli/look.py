@@ -6,13 +6,13 @@ import os
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import typer
 
 from devenv import console
 from devenv.cli import complete, document, listing, options
-from devenv.cli.chosen import choose
+from devenv.cli.chosen import Chosen, choose
 from devenv.cli.known import known_id, project_folder
 from devenv.cli.session import Session
 from devenv.desired import MAIN
@@ -60,7 +60,7 @@ def port(
         list[str] | None,
         typer.Argument(
             metavar="[[ENVIRONMENT/]CONTAINER|SERVICE] [PORT[/udp]]",
-            help="Whose, default: the workspace's; and the port inside, default: each.",
+            help="Whose, and the port inside; default: each.",
             autocompletion=complete.members,
         ),
     ] = None,
@@ -68,19 +68,27 @@ def port(
 ) -> None:
     """Say where a published port answers on this machine, a line for each address. Exit code 1 when it does nowhere.
 
+    Without a name: the workspace's or, where it has none, those of all services.
+
     Example:  devenv port web 8000
     """
     session: Session = context.obj
+    observer = session.observer()
     name, wanted = _asked(words or [])
-    chosen = choose(session, session.observer(), [name])
-    running = [one for one in chosen.containers if one.status == "running"]
-    found = [pair for pair in dict.fromkeys(_published(running)) if wanted in ("", _inside(pair))]
+    whose = name or MAIN
+    chosen = choose(session, observer, [whose])
+    if not name and not any(one.ports for one in chosen.containers):
+        chosen = choose(session, observer, [])
+        whose = chosen.home.name
+    found = [one for one in _published(chosen.containers) if wanted in ("", _inside(one.port))]
     if not found:
-        raise _nowhere(name, wanted, chosen.containers)
+        raise _nowhere(whose, wanted, chosen)
     if as_json:
-        console.json([document.port(one) for one in found], sys.stdout)
-    for one in () if as_json else found:
-        print(_outside(one) if wanted else f"{_inside(one)} → {_outside(one)}")
+        console.json([{"name": one.name, **document.port(one.port)} for one in found], sys.stdout)
+        return
+    for one in found:
+        inside = _inside(one.port) if name or one.name == MAIN else f"{one.name} {_inside(one.port)}"
+        print(_outside(one.port) if wanted else f"{console.clean(inside)} → {_outside(one.port)}")
 
 
 def homed(observer: Observer) -> Iterator[tuple[Environment, Container]]:
@@ -106,16 +114,28 @@ def _mend(session: Session, engine: Engine, homes: Iterable[Environment], found:
 
 
 def _asked(words: list[str]) -> tuple[str, str]:
-    """(whose, `8000/tcp` or "") of what was typed. Raises InputError."""
-    name = words.pop(0) if words and not words[0].partition("/")[0].isdecimal() else MAIN
+    """(whose or "", `8000/tcp` or "") of what was typed. Raises InputError."""
+    name = words.pop(0) if words and not words[0].partition("/")[0].isdecimal() else ""
     number, _, protocol = (words.pop(0) if words else "").partition("/")
     if words or (number and (not number.isdecimal() or protocol not in ("", "tcp", "udp"))):
         raise InputError(Fault("port", 0, 0, "what is asked for isn't [SERVICE] [PORT]", "as in devenv port web 8000"))
     return name, f"{int(number)}/{protocol or 'tcp'}" if number else ""
 
 
-def _published(running: Iterable[Container]) -> Iterator[Port]:
-    return (published for one in running for published in one.ports)
+class _Published(NamedTuple):
+    """A port, and the container it leads to; the service, when to several of its replicas."""
+
+    name: str
+    port: Port
+
+
+def _published(containers: Iterable[Container]) -> tuple[_Published, ...]:
+    """Those that are answered, each once."""
+    found: dict[tuple[str, Port], list[str]] = {}
+    for one in containers:
+        for port in one.ports if one.status == "running" else ():
+            found.setdefault((one.service, port), []).append(one.name)
+    return tuple(_Published(names[0] if len(names) == 1 else service, port) for (service, port), names in found.items())
 
 
 def _inside(one: Port) -> str:
@@ -126,9 +146,11 @@ def _outside(one: Port) -> str:
     return f"{'127.0.0.1' if one.address == '0.0.0.0' else one.address}:{one.host}"
 
 
-def _nowhere(name: str, wanted: str, known: Iterable[Container]) -> EngineError:
-    ports = sorted({_inside(one) for one in _published(known)})
-    what = f"{name}: its port {wanted}" if wanted else name
+def _nowhere(whose: str, wanted: str, chosen: Chosen) -> EngineError:
+    ports = sorted({_inside(port) for one in chosen.containers for port in one.ports})
+    what = f"{whose}: its port {wanted}" if wanted else whose
+    if not ports and not wanted and not chosen.names:
+        return EngineError(f"{whose}: no port of it is published", hint="write it in `ports:`, then `devenv up`")
     if not ports:
         return EngineError(f"{what} isn't published", hint="write it in `ports:`, then `devenv up`")
     if wanted and wanted not in ports:

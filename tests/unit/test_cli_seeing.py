@@ -195,8 +195,29 @@ def test_port_says_where_it_answers(shop: Shop) -> None:
     assert shop("port", "web").out == "80/tcp → 127.0.0.1:8080\n53/udp → 127.0.0.1:5353\n"
     assert shop("port", "shop/web-2", "53/udp").out == "127.0.0.1:5353\n"
     assert json.loads(shop("port", "web", "80", "--json").out) == [
-        {"address": "127.0.0.1", "host": 8080, "container": 80, "protocol": "tcp"}
+        {"name": "web", "address": "127.0.0.1", "host": 8080, "container": 80, "protocol": "tcp"}
     ]
+
+
+def test_port_without_a_name_lists_all_where_the_workspace_has_none(shop: Shop) -> None:
+    assert shop("port").out == "web 80/tcp → 127.0.0.1:8080\nweb 53/udp → 127.0.0.1:5353\n"
+    change(shop, "web-2", ports=(Port(80, 9001),))
+    assert shop("port").out == (
+        "web-2 80/tcp → 127.0.0.1:9001\nweb-10 80/tcp → 127.0.0.1:8080\nweb-10 53/udp → 127.0.0.1:5353\n"
+    )
+    assert [(one["name"], one["host"]) for one in json.loads(shop("port", "--json").out)] == [
+        *(("web-2", 9001), ("web-10", 8080), ("web-10", 5353))
+    ]
+    assert shop("port", "53/udp").out == "127.0.0.1:5353\n"
+    change(shop, "workspace", ports=(Port(3000, 3000),))
+    assert shop("port").out == "3000/tcp → 127.0.0.1:3000\n"
+
+
+def test_port_of_an_environment_without_any_says_so(shop: Shop) -> None:
+    for name in NAMES:
+        change(shop, name, ports=())
+    failed = shop("port")
+    assert (failed.code, "shop: no port of it is published\n  hint: write it in `ports:`" in failed.err) == (1, True)
 
 
 def test_port_of_several_replicas_with_their_own_has_a_line_for_each(shop: Shop) -> None:
@@ -209,7 +230,7 @@ def test_port_of_several_replicas_with_their_own_has_a_line_for_each(shop: Shop)
     [
         (("web", "81"), 1, "web: its port 81/tcp isn't published\n  hint: those that are: 53/udp, 80/tcp"),
         (("web", "53"), 1, "web: its port 53/tcp isn't published"),
-        (("8000",), 1, "workspace: its port 8000/tcp isn't published\n  hint: write it in `ports:`"),
+        (("8000",), 1, "shop: its port 8000/tcp isn't published\n  hint: those that are: 53/udp, 80/tcp"),
         (("db",), 1, "db isn't published"),
         (("web", "http"), 2, "isn't [SERVICE] [PORT]"),
         (("web", "80", "81"), 2, "isn't [SERVICE] [PORT]"),

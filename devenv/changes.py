@@ -210,6 +210,8 @@ def shown(name: str, value: str) -> str:
         value = ", ".join(f"{field}={told}" for field, told in fields if told not in ("", False, None, 0))
     if name == "sources" and value.startswith("[") and value.endswith("]"):
         value = ", ".join(json.loads(value))
+    if name.startswith("hooks.") and value.startswith('["'):  # an earlier devenv wrote them as they are shown
+        value = "; ".join(json.loads(value))
     return re.sub(r"(\w://)[^/\s]*@", r"\1…@", value)  # up to the last @: a password may have some itself
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Mapping, Sequence
 from hashlib import sha256
 from types import MappingProxyType
@@ -13,6 +14,7 @@ from devenv.model.container import ContainerSpec, Environment, Process
 from devenv.model.image import PROJECT, ImageConfig
 from devenv.model.manifest import (
     Condition,
+    Dependency,
     Hooks,
     Manifest,
     Pairs,
@@ -77,10 +79,17 @@ def image(
 ) -> WantedImage:
     """An image that is wanted. `bases`, what the stages start from, and `files` are only there for saying what changed."""
     told = tuple(
-        (f"hooks.{kind}", "; ".join(listed)) for kind, listed in (hooks or Hooks())._asdict().items() if listed
+        (f"hooks.{kind}", json.dumps(listed)) for kind, listed in (hooks or Hooks())._asdict().items() if listed
     )
     counted = ((position, keyed.inputs) for position, keyed in steps)
     return WantedImage(name, key, steps, (*bases, *counted, *(((HOOKS, told),) if hooks is not None else ())), files)
+
+
+def remembered_hooks(built: Built) -> Hooks:
+    """The manifest's hooks as the project's image was remembered with them; none where nobody did."""
+    told = {name.removeprefix("hooks."): value for name, value in dict(built).get(HOOKS, ())}
+    # An earlier devenv wrote down what is one command, too: `a; b`.
+    return Hooks(**{kind: tuple(json.loads(value)) if value[:2] == '["' else (value,) for kind, value in told.items()})
 
 
 def desired(
@@ -250,7 +259,7 @@ def _replica(
         restart=service.restart,
         stop_grace=service.stop_grace,
     )
-    ordered = ((DEPENDS_ON, ", ".join(dependency.service for dependency in service.depends_on)),)
+    ordered = ((DEPENDS_ON, ", ".join(map(_needed, service.depends_on))),)
     made = spec._replace(inputs=inputs(spec, image_key, one.env, manifest.proxy, secrets, after=ordered))
     # What the image runs is an input of it by the image.
     return made if one.command else made._replace(process=made.process._replace(argv=words))
@@ -303,6 +312,11 @@ def _awaited(service: Service, completed: Collection[str]) -> Condition:
     if service.name in completed:
         return "completed"
     return "healthy" if any(one.healthcheck for one in service.replicas) else "started"
+
+
+def _needed(one: Dependency) -> str:
+    """A dependency as a container's inputs have it: a one-shot's as such, for whoever starts that again without the manifest."""
+    return f"{one.service} (completed)" if one.condition == "completed" else one.service
 
 
 def _own_port(port: Port, index: int) -> Port:

@@ -1,4 +1,4 @@
-"""What up, stop and down do, without the command line's own parser: the quick door comes here too.
+"""What up, stop, restart and down do, without the command line's own parser: the quick door comes here too.
 
 The parser (typer, and the pydantic it brings) takes 60 ms to import, a quarter of an `up` whose image is there.
 """
@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from devenv import console
 from devenv.cli import caches, receipt, secrets, show, telling
+from devenv.cli.chosen import Chosen, choose
 from devenv.cli.known import find_container, known_home, untouched
 from devenv.cli.listing import listening, rank
 from devenv.cli.locking import locked
@@ -32,14 +33,14 @@ from devenv.cli.project import (
     warn,
 )
 from devenv.cli.session import Machine, Session, here
-from devenv.desired import manifests, selected
+from devenv.desired import manifests, remembered_hooks, selected
 from devenv.engine import Observer
 from devenv.errors import DevenvError, Fault, InputError, NotFound
 from devenv.model.container import KEPT, Container, Environment
-from devenv.model.image import Image
+from devenv.model.image import PROJECT, Image
 from devenv.model.manifest import Manifest, Service
 from devenv.model.plan import Desired, Plan, Report
-from devenv.plan import halt, plan, removal, takedown
+from devenv.plan import halt, plan, removal, restart, takedown
 from devenv.provision import provision
 
 
@@ -134,12 +135,40 @@ def chosen_services(session: Session, manifest: Manifest, asked: Asked) -> tuple
     return selected(manifest.services, (*asked.profiles, *more), asked.names)
 
 
-def halt_all(session: Session, name: str = "", *, as_json: bool = False) -> int:
-    """Stop the containers of the environment we are in, or of that name or id; the exit code."""
+def halt_all(session: Session, names: Sequence[str] = (), *, as_json: bool = False) -> int:
+    """Stop the containers of the environment we are in, those of these names, or of another environment; the exit code."""
     machine = session.machine()
-    here = known_home(session, machine.engine, name)
-    with machine.engine.turn(here.id, console.waiting):
-        report = _carry_out(halt(look(machine, here)), machine, session)
+    chosen = choose(session, machine.engine, names) if names else Chosen(known_home(session, machine.engine), ())
+    with machine.engine.turn(chosen.home.id, console.waiting):
+        state = look(machine, chosen.home)
+        some = state._replace(containers=tuple(filter(chosen.wants, state.containers)))
+        report = _carry_out(halt(some), machine, session)
+    return told(report, machine, session, as_json)
+
+
+def start_over(session: Session, names: Sequence[str] = (), *, as_json: bool = False, verbose: bool = False) -> int:
+    """Stop and start what runs of the environment we are in, or what has these names, as it is; the exit code."""
+    machine = session.machine()
+    engine = machine.engine
+    chosen = choose(session, engine, names)
+    with engine.turn(chosen.home.id, console.waiting):
+        state = look(machine, chosen.home)
+        due = [one for one in state.containers if one.service and chosen.wants(one)]
+        if not chosen.names:
+            due = [one for one in due if one.status in ("running", "restarting")]
+        if not due and chosen.names:
+            listed = ", ".join(sorted(chosen.names))
+            raise NotFound(
+                f"{listed}: left by run --keep, it has nothing to start again",
+                hint="`devenv run` runs its command anew",
+            )
+        if not due:
+            raise NotFound(f"{chosen.home.name}: nothing of it runs", hint="`devenv up` starts it")
+        specs = {one.id: engine.spec(one.id) for one in due}
+        hooks = remembered_hooks(engine.recall(chosen.home.id, PROJECT))
+        report = _carry_out(restart(state, specs.keys(), specs, hooks), machine, session, verbose=verbose)
+        telling.keep(engine, report, {})
+        engine.supervise(chosen.home.id)
     return told(report, machine, session, as_json)
 
 
@@ -189,9 +218,9 @@ def _alone(session: Session, engine: Observer, text: str) -> tuple[Environment, 
     return next(one for one in engine.environments() if one.id == found.environment), found
 
 
-def _carry_out(decided: Plan, machine: Machine, session: Session) -> Report:
+def _carry_out(decided: Plan, machine: Machine, session: Session, *, verbose: bool = False) -> Report:
     """Provision a plan that builds nothing."""
-    with console.progress(sys.stderr, session.env, time.monotonic) as sink:
+    with console.progress(sys.stderr, session.env, time.monotonic, verbose=verbose) as sink:
         return provision(decided, machine.engine, _nothing_to_build, sink, time.monotonic)
 
 

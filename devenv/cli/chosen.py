@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from devenv.cli.known import called, known_home, main_container, named
+from devenv.cli.known import called, known_home, main_container, meant, named, project_folder
 from devenv.cli.listing import rank
 from devenv.cli.session import Session
 from devenv.engine import Observer
@@ -57,7 +57,7 @@ def _meant(session: Session, observer: Observer, text: str) -> tuple[Environment
         here = known_home(session, observer)
         return here, _known(observer, here, text)
     except NotFound:
-        if not any(text in (one.name, one.id) for one in observer.environments()):
+        if not meant(observer, text) and project_folder(session, observer):
             raise
     return named(observer, text), ""
 

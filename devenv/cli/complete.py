@@ -112,6 +112,11 @@ def members(context: typer.Context, incomplete: str) -> list[str]:
     return [*_own(context, incomplete), *containers(context, incomplete)]
 
 
+def ended(context: typer.Context, incomplete: str) -> list[str]:
+    """The services and containers of the environment we are in, and the environments."""
+    return [*_own(context, incomplete), *environments(context, incomplete)]
+
+
 def ends(context: typer.Context, incomplete: str) -> list[str]:
     """One end of a copy: a file here, or what is before the colon of `CONTAINER:PATH`."""
     named = [f"{name}:" for name in members(context, incomplete)] if incomplete else []

@@ -1,4 +1,4 @@
-"""Verbs of every day: up, scale, stop, down."""
+"""Verbs of every day: up, scale, stop, restart, down."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from devenv.cli import complete, options
-from devenv.cli.act import Asked, bring_up, halt_all, take_down
+from devenv.cli.act import Asked, bring_up, halt_all, start_over, take_down
 from devenv.cli.project import BuildOptions
 
 
@@ -16,6 +16,7 @@ def register(app: typer.Typer) -> None:
     app.command()(up)
     app.command()(scale)
     app.command()(stop)
+    app.command()(restart)
     app.command()(down)
 
 
@@ -90,16 +91,34 @@ def scale(
 
 
 def stop(
-    context: typer.Context, name: options.Named = "", as_json: options.Json = False, variant: options.Variant = ""
+    context: typer.Context, names: options.Members = None, as_json: options.Json = False, variant: options.Variant = ""
 ) -> int:
-    """Stop the environment's containers.
+    """Stop the environment's containers, or only some.
 
-    `devenv up` starts them again as they were.
+    `devenv up` starts them again as they were. A word is a service or replica of the environment you are in, else another
+    environment.
 
-    Example:  devenv stop
+    Example:  devenv stop web-2
     """
     session = options.within(context, variant)
-    return halt_all(session, name, as_json=as_json)
+    return halt_all(session, tuple(names or ()), as_json=as_json)
+
+
+def restart(
+    context: typer.Context,
+    names: options.Members = None,
+    as_json: options.Json = False,
+    verbose: options.Verbose = False,
+    variant: options.Variant = "",
+) -> int:
+    """Stop and start containers as they are, and wait until they are ready.
+
+    Replicas one after the other, services after those they depend on. Nothing is built or replaced, devenv.yml isn't read.
+
+    Example:  devenv restart web
+    """
+    session = options.within(context, variant)
+    return start_over(session, tuple(names or ()), as_json=as_json, verbose=verbose)
 
 
 def down(

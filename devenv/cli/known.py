@@ -16,15 +16,20 @@ from devenv.model.image import Image
 
 def named(engine: Observer, text: str) -> Environment:
     """An environment by id (4 digits or more) or name, wherever we are and its folder may be. Raises NotFound."""
-    known = engine.environments()
-    found = [one for one in known if text in (one.id, one.name)]
-    found = found or [one for one in known if len(text) >= 4 and one.id.startswith(text)]
+    found = meant(engine, text)
     if not found:
         raise NotFound(f"environment {text}: there is none", hint="`devenv ps --all` lists what there is")
     if len(found) > 1:
         listed = "".join(f"\n  {one.id}  {one.name}  {one.folder}" for one in found)
         raise NotFound(f"environment {text}: there are {len(found)}{listed}", hint="say which one by its id")
     return found[0]
+
+
+def meant(engine: Observer, text: str) -> list[Environment]:
+    """The environments of this name or id, else those whose id begins so."""
+    known = engine.environments()
+    found = [one for one in known if text in (one.id, one.name)]
+    return found or [one for one in known if len(text) >= 4 and one.id.startswith(text)]
 
 
 def folder(session: Session) -> str:

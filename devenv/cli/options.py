@@ -102,6 +102,15 @@ Named = Annotated[
     ),
 ]
 
+Members = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="SERVICE|REPLICA…|ENVIRONMENT",
+        help="Which of the environment you are in, or another one's name or id. Default: all that run here.",
+        autocompletion=complete.ended,
+    ),
+]
+
 
 def within(context: typer.Context, variant: str) -> Session:
     """The session of a verb, about this variant if it names one."""

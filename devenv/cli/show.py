@@ -63,7 +63,7 @@ def report(one: Report, containers: Sequence[Container], env: Mapping[str, str],
     """What was done, where it answers, what to do next; errors go to stderr."""
     colour = colours(sys.stdout, env)
     found = ways(one.results)
-    rows = [(_outcome(way.telling), _thing(way), _reason(way)) for way in found]
+    rows = [(_outcome(way), _thing(way), _reason(way)) for way in found]
     _rows(rows, [_result_style(way.telling) for way in found], colour)
     for way in found:
         if way.failed:
@@ -232,10 +232,13 @@ def _thing(way: Way) -> str:
     return f"{way.name}: {command}" if command else way.name
 
 
-def _outcome(result: Result) -> str:
+def _outcome(way: Way) -> str:
+    result = way.telling
     if result.skipped:
         return "skipped"
-    return "failed" if result.error else _DONE[result.action.verb]
+    if result.error:
+        return "failed"
+    return "restarted" if way.again else _DONE[result.action.verb]
 
 
 def _result_style(result: Result) -> str:

@@ -14,7 +14,6 @@ from devenv.errors import DevenvError
 _MEANT = {
     "start": "up",
     "create": "up",
-    "restart": "up",
     "enter": "shell",
     "ssh": "shell",
     "bash": "shell",

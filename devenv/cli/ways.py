@@ -43,16 +43,22 @@ class Way(NamedTuple):
         return next((one for one in self.results if one.action.verb == "wait"), None)
 
     @property
+    def again(self) -> bool:
+        """Whether it was stopped in order to be started."""
+        return [one.action.verb for one in self.results[:2]] == ["stop", "start"]
+
+    @property
     def seconds(self) -> float:
         return sum(one.seconds for one in self.results)
 
 
 def ways(results: Sequence[Result]) -> tuple[Way, ...]:
     """In the plan's order of what each began with."""
-    paths: dict[tuple[str, str] | int, list[Result]] = {}
+    paths: dict[tuple[str, str] | str | int, list[Result]] = {}
     for number, result in enumerate(results):
         action = result.action
-        paths.setdefault((action.service, action.object) if action.service else number, []).append(result)
+        alone = action.container if action.verb in ("stop", "start") else ""  # the workspace, which is restarted
+        paths.setdefault((action.service, action.object) if action.service else alone or number, []).append(result)
     alike: dict[object, list[list[Result]]] = {}
     for key, path in paths.items():
         alike.setdefault((path[0].action.service, _kind(path)) if isinstance(key, tuple) else key, []).append(path)

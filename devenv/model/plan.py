@@ -17,7 +17,10 @@ HOOKS = "hooks"
 """The position that the manifest's `hooks:` have among them."""
 
 DEPENDS_ON = "depends_on"
-"""The input of a container that says which services it starts after, so that it is stopped before them. It replaces nothing."""
+"""The input of a container that says which services it starts after, so that it is stopped before them: `db, migrate (completed)`.
+
+It replaces nothing.
+"""
 
 UNREAD = "unread"
 """The input that a secret is as long as nobody can read it: what was given another one before keeps that."""

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 
-from devenv.changes import differences, told
 from devenv.model.container import Container, Environment, ObservedImage, State
 from devenv.model.image import PROJECT
-from devenv.model.plan import HOOKS, Action, Change, Desired, Plan, PlannedImage, WantedImage
+from devenv.model.plan import Action, Desired, Plan, PlannedImage, WantedImage
 
+from .again import restart as restart
 from .draft import Draft, backwards
 from .fate import Fate, fate
+from .hooks import hook_actions, hooks_changed, later
 from .image import image_action
 from .services import Services, fated
 
@@ -47,7 +48,7 @@ def plan(
     order = Services(draft, found, images, removals, wait=wait)
     for one in found:
         order.add(one)
-    for action in _hooks(desired, workspace) if only is None else ():
+    for action in hook_actions(desired.hooks, workspace) if only is None else ():
         draft.add(action)
     return Plan(
         desired.environment,
@@ -57,7 +58,7 @@ def plan(
 
 
 def halt(state: State) -> Plan:
-    """Stop what runs: first what depends on other services."""
+    """Stop what runs of these containers: first what depends on others' services."""
     draft = Draft()
     actions = {
         known.id: Action("stop", known.name, "asked for", container=known.id, service=_service(known))
@@ -130,41 +131,10 @@ def _unwanted(draft: Draft, desired: Desired, state: State, only: Collection[str
 
 def _workspace(draft: Draft, desired: Desired, state: State, one: Fate, after: Sequence[int]) -> None:
     if one.verb == "keep":
-        changes = _hooks_changed(desired, state)
-        reason = f"it runs, and {_later(changes) or 'nothing changed'}"
+        changes = hooks_changed(desired.images[0], _found(desired.images[0], state))
+        reason = f"it runs, and {later(changes) or 'nothing changed'}"
         draft.add(one.action(PROJECT, ())._replace(reason=reason, changes=changes))
         return
     made = draft.add(one.action(PROJECT, tuple(after)))
     if one.made:
         draft.add(Action("start", one.spec.name, "it is new", spec=one.spec, after=(made,)))
-
-
-def _hooks(desired: Desired, one: Fate) -> Iterator[Action]:
-    """Hooks of the workspace, the last of all that is done."""
-    known = None if one.made else one.known
-    identifier = known.id if known else ""
-    on_create = on_start = ""
-    if known is None:
-        on_create, on_start = "the container is new", "it was started"
-    else:
-        if not known.hooks_done:
-            on_create = "it hasn't run to its end in this container"
-        if not one.runs:
-            on_start = "it was started"
-        elif not known.start_hooks_done:
-            on_start = "it hasn't run to its end since the start"
-    for name, reason in (("on_create", on_create), ("on_start", on_start)):
-        for hook in getattr(desired.hooks, name) if reason else ():
-            yield Action("run-hook", name, reason, command=hook, container=identifier)
-
-
-def _hooks_changed(desired: Desired, state: State) -> tuple[Change, ...]:
-    """Nothing is told of hooks as long as nobody wrote down what they were last time."""
-    before, after = dict(_found(desired.images[0], state).built), dict(desired.images[0].built)
-    return differences(before[HOOKS], after.get(HOOKS, ())) if HOOKS in before else ()
-
-
-def _later(changes: tuple[Change, ...]) -> str:
-    """Changed hooks replace nothing: when they will run."""
-    when = {"hooks.on_create": "the next new container (up --recreate)", "hooks.on_start": "the next start"}
-    return ", ".join(f"{told([change])}, from {when[change.name]} on" for change in changes)

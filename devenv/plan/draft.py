@@ -25,6 +25,12 @@ def numbers(*found: Iterable[int]) -> tuple[int, ...]:
     return tuple(sorted({number for some in found for number in some}))
 
 
+def needed(container: Container) -> dict[str, str]:
+    """The services that it starts after, as it was made; `completed` where it waits for a one-shot."""
+    words = (text.split(" ") for text in dict(container.inputs).get(DEPENDS_ON, "").split(", ") if text)
+    return {name: "".join(condition).strip("()") for name, *condition in words}
+
+
 def backwards(draft: Draft, actions: Mapping[str, Action], containers: Collection[Container]) -> None:
     """Add an action (by container id) for each container that ends, those first that depend on others' services.
 
@@ -32,7 +38,7 @@ def backwards(draft: Draft, actions: Mapping[str, Action], containers: Collectio
     """
     dependents: dict[str, list[Container]] = {}
     for container in containers:
-        for service in dict(container.inputs).get(DEPENDS_ON, "").split(", "):
+        for service in needed(container):
             dependents.setdefault(service, []).append(container)
     added: dict[str, int] = {}
 

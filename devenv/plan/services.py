@@ -12,7 +12,7 @@ from devenv.model.plan import Action, WantedService
 from .draft import Draft, numbers
 from .fate import Fate, fate
 
-_UNTIL: Mapping[Condition, str] = {
+UNTIL: Mapping[Condition, str] = {
     "started": "until it is seen to run",
     "healthy": "until it is healthy",
     "completed": "until it has completed",
@@ -119,7 +119,7 @@ class Services:
         if not gate and (until == "started" or service.name not in self.waited or _is_ready(one, until)):
             return
         identifier = "" if one.made or one.known is None else one.known.id
-        reason = f"it is {one.known.health}" if one.runs and one.known and one.known.health else _UNTIL[until]
+        reason = f"it is {one.known.health}" if one.runs and one.known and one.known.health else UNTIL[until]
         after = numbers([starts[-1]] if not one.runs else ())
         waits.append(
             self.draft.add(about._replace(verb="wait", reason=reason, container=identifier, until=until, after=after))

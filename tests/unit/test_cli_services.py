@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from devenv.engine import Pulse
-from devenv.model.container import Heard
+from devenv.model.container import Environment, Heard
 from devenv.quick import door, names_container
 from tests.unit.test_cli import Shop
 
@@ -288,6 +288,8 @@ def test_exec_goes_where_its_first_word_says(shop: Shop) -> None:
         ),
         (("logs", "shop/d"), ["shop/db-1"]),
         (("stop", "s"), ["shop"]),
+        (("stop", "web-2", "d"), ["db", "db-1"]),
+        (("restart", "web-"), ["web-1", "web-2", "web-3"]),
     ],
 )
 def test_names_of_containers_are_completed(shop: Shop, words: tuple[str, ...], names: list[str]) -> None:
@@ -361,6 +363,75 @@ def test_stop_and_down_take_all(shop: Shop) -> None:
     assert running(shop) == []
     assert "removed    web-1…3      asked for" in shop("down").out
     assert shop.machine.engine.containers() == ()
+
+
+def test_stop_of_some_touches_nothing_else_and_up_starts_them(shop: Shop) -> None:
+    shop("up")
+    assert shop("stop", "web-2").out.splitlines()[0] == "stopped  web-2  asked for"
+    assert running(shop) == ["db-1", "web-1", "web-3", "workspace"]
+    assert shop("stop", "db", "web").code == 0  # first those that depend on others
+    names = {one.id: one.name for one in shop.machine.engine.containers()}
+    stops = [names[one[1]] for one in shop.machine.engine.did if one[0] == "stop"]
+    assert stops[-1] == "db-1" and running(shop) == ["workspace"]
+    assert shop("up", "db").code == 0
+    assert running(shop) == ["db-1", "workspace"]
+
+
+def test_stop_takes_a_word_for_a_service_before_an_environment(shop: Shop) -> None:
+    shop("up")
+    engine = shop.machine.engine
+    engine.register(Environment("abcdef123456", "web", "/gone/web"))
+    assert shop("stop", "web").code == 0
+    assert running(shop) == ["db-1", "workspace"]
+    told = shop("stop", "webb")
+    assert (told.code, "shop: has no container webb\n  hint: it has" in told.err) == (2, True)
+    assert shop("stop", "abcd").out == ""  # that one, and it has no containers
+    told = shop("-C", "/", "stop", "webb")
+    assert (told.code, "environment webb: there is none" in told.err) == (2, True)
+
+
+def test_restart_starts_all_that_runs_as_it_is_without_reading_the_manifest(shop: Shop) -> None:
+    (shop.folder / "devenv.yml").write_text(MANIFEST + "hooks: {on_start: [warm, 'serve; sit']}\n")
+    shop("up")
+    shop("stop", "web-3")
+    (shop.folder / "devenv.yml").write_text("nonsense: [")
+    shop.machine.engine.did.clear()
+    code, out, err = shop("restart")
+    assert code == 0, err
+    lines = [" ".join(line.split("  (")[0].split()) for line in out.splitlines()]
+    assert lines[:5] == [
+        "restarted db-1 asked for; healthy",
+        "restarted web-1…2 asked for; runs",
+        "restarted workspace asked for",
+        "ran on_start: warm it was started",
+        "ran on_start: serve; sit it was started",
+    ]
+    assert running(shop) == ["db-1", "web-1", "web-2", "workspace"]
+    did = shop.machine.engine.did
+    assert [one[-1] for one in did if one[0] == "execute"] == ["warm", "serve; sit"]
+    assert not {"create", "remove", "build"} & {one[0] for one in did} and did[-1][0] == "supervise"
+    assert all(one.start_hooks_done for one in shop.machine.engine.containers() if one.name == "workspace")
+
+
+def test_restart_of_some_starts_what_does_not_run_too(shop: Shop) -> None:
+    shop("up")
+    shop("stop", "web")
+    told = json.loads(shop("restart", "web-2", "migrate", "--json").out)
+    assert [(one["verb"], one["object"]) for one in told["actions"]] == [
+        *(("start", "migrate-1"), ("wait", "migrate-1"), ("start", "web-2"))
+    ]
+    assert running(shop) == ["db-1", "web-2", "workspace"]
+
+
+def test_restart_of_nothing_that_runs_says_so(shop: Shop) -> None:
+    shop("up")
+    shop("stop")
+    told = shop("restart")
+    assert (told.code, told.err) == (2, "error: shop: nothing of it runs\n  hint: `devenv up` starts it\n")
+    shop("run", "--keep", "ls")
+    kept = next(one.name for one in shop.machine.engine.containers() if not one.service)
+    told = shop("restart", kept)
+    assert (told.code, f"{kept}: left by run --keep" in told.err) == (2, True), told.err
 
 
 @pytest.mark.parametrize(

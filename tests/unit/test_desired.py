@@ -10,7 +10,7 @@ import pytest
 from devenv.build.graph import graph
 from devenv.build.key import keys
 from devenv.build.parse import parse
-from devenv.desired import bare, desired, environment, image, one_shot, positions, selected, specify
+from devenv.desired import bare, desired, environment, image, one_shot, positions, remembered_hooks, selected, specify
 from devenv.desired import words as own_words
 from devenv.errors import NotFound
 from devenv.model.container import ContainerSpec, Environment, Process
@@ -95,8 +95,15 @@ def test_one_shot_has_its_own_name_no_ports_and_the_project_s_defaults() -> None
 
 
 def test_image_remembers_the_hooks_of_the_project_s_own() -> None:
-    assert image(PROJECT, "K", (), hooks=Hooks(("a", "b"))).built == (("hooks", (("hooks.on_create", "a; b"),)),)
+    assert image(PROJECT, "K", (), hooks=Hooks(("a", "b"))).built == (("hooks", (("hooks.on_create", '["a", "b"]'),)),)
     assert image("db", "K", (), bases=(("x:0", ()),)).built == (("x:0", ()),)
+
+
+def test_hooks_that_were_remembered_are_known_again() -> None:
+    hooks = Hooks(("a; b", "c"), ("d",))
+    assert remembered_hooks(image(PROJECT, "K", (), hooks=hooks).built) == hooks
+    assert remembered_hooks(()) == Hooks()
+    assert remembered_hooks((("hooks", (("hooks.on_start", "a; b"),)),)) == Hooks((), ("a; b",))  # of an earlier devenv
 
 
 def test_bare_has_no_source() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from devenv.model.build import Configure, Keyed, Run, Step
@@ -244,7 +246,7 @@ def test_plan_ignores_a_change_of_hooks() -> None:
 )
 def test_plan_says_when_changed_hooks_will_run(before: Hooks, after: Hooks, said: str) -> None:
     def row(hooks: Hooks) -> tuple[str, Pairs]:
-        return "hooks", tuple((f"hooks.{name}", "; ".join(each)) for name, each in hooks._asdict().items() if each)
+        return "hooks", tuple((f"hooks.{name}", json.dumps(each)) for name, each in hooks._asdict().items() if each)
 
     desired = wanted(hooks=after)
     desired = desired._replace(images=(desired.images[0]._replace(built=(row(after),)),))
@@ -254,6 +256,14 @@ def test_plan_says_when_changed_hooks_will_run(before: Hooks, after: Hooks, said
     assert answer.images[PROJECT].built == (
         () if before == after else desired.images[0].built
     )  # told once: `up` writes down the new ones
+
+
+def test_hooks_as_an_earlier_devenv_wrote_them_down_are_the_same() -> None:
+    desired = wanted(hooks=Hooks((), ("a", "b")))
+    built = (("hooks", (("hooks.on_start", '["a", "b"]'),)),)
+    desired = desired._replace(images=(desired.images[0]._replace(built=built),))
+    answer = plan(desired, stored("sha256:i", (("hooks", (("hooks.on_start", "a; b"),)),)))
+    assert told(answer)[1] == ("keep", "workspace", "it runs, and nothing changed")
 
 
 def test_plan_recreates_when_asked_for() -> None:

@@ -13,7 +13,7 @@ from devenv.model.events import Event
 from devenv.model.image import PROJECT, Image, Rootfs
 from devenv.model.manifest import Condition, Dependency, Healthcheck, Hooks
 from devenv.model.plan import Desired, Report, WantedImage, WantedService
-from devenv.plan import halt, plan, takedown
+from devenv.plan import halt, plan, restart, takedown
 from devenv.provision import provision
 from tests.fake_engine import FakeEngine, FakeWorkshop
 
@@ -460,6 +460,33 @@ def test_stopping_begins_with_those_that_depend_on_others(shop: Shop) -> None:
     assert report.ok
     stops = [one for one in shop.did() if one.startswith("stop")]
     assert stops[-1] == "stop db-1" and len(stops) == 5
+
+
+def again(shop: Shop, *services: str) -> Report:
+    """Restart these services."""
+    state = shop.engine.observe(ENVIRONMENT, {}, ())
+    specs = {one.id: shop.engine.spec(one.id) for one in state.containers if one.service in services}
+    shop.engine.did.clear()
+    decided = restart(state, specs.keys(), specs, Hooks())
+    return provision(decided, shop.engine, shop.build, shop.events.append, shop.hands.clock, shop.hands)
+
+
+def test_restarting_touches_one_replica_at_a_time_and_waits_until_it_is_healthy(shop: Shop) -> None:
+    web = WEB._replace(check=CHECK)
+    shop.up(DB, web)
+    assert again(shop, "web").ok
+    assert [one for one in shop.did() if one != "connect e1"] == [
+        f"{verb} web-{number}" for number in (1, 2, 3) for verb in ("stop", "start", "healthy")
+    ]
+
+
+def test_a_replica_that_does_not_come_back_leaves_the_others_as_they_are(shop: Shop) -> None:
+    shop.up(DB, WEB)
+    shop.engine.ends["web-1"] = 3
+    report = again(shop, "web")
+    assert failed(report) == {"wait web-1": "wait for web-1: its command ended at once with exit code 3"}
+    assert skipped(report)[:2] == ["stop web-2", "start web-2"]
+    assert (shop.status()["web-2"], shop.status()["web-3"]) == ("running", "running")
 
 
 def test_taking_down_removes_all_and_forgets(shop: Shop) -> None:

@@ -71,7 +71,8 @@ def test_a_variable_changed_replaces_the_container_and_builds_nothing(place: Pla
 
 def test_steps_are_counted_in_one_way(place: Place) -> None:
     place.change("devenv.yml", "[six]", "[six, iniconfig]")
-    action = place.json("plan")["actions"][0]
+    lock, action = place.json("plan")["actions"][:2]
+    assert (lock["verb"], lock["reason"]) == ("lock", "python.packages +iniconfig")
     assert action["reason"].startswith("2 of 4 steps: ")
     assert [step["position"] for step in action["steps"]] == ["apt"] + [f"environment {n}/3" for n in (1, 2, 3)]
     done = place("up", "--no-cache")
@@ -122,7 +123,7 @@ def test_plan_never_acts(new: New) -> None:
     for words in (("plan",), ("plan", "--diff"), ("plan", "--json")):
         place(*words)
     verbs = [action["verb"] for action in place.json("plan")["actions"]]
-    assert verbs == ["build", "create", "start", "run-hook"]
+    assert verbs == ["lock", "build", "create", "start", "run-hook"]
     assert place.layers() == layers
     assert place.json("ps", "--all") == rows
     assert place.attempt("exec", "true").code == 2

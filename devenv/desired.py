@@ -10,7 +10,7 @@ from types import MappingProxyType
 from devenv.errors import NotFound
 from devenv.inputs import inputs
 from devenv.model.build import Graph, Keyed
-from devenv.model.container import ContainerSpec, Environment, Process
+from devenv.model.container import RUN, ContainerSpec, Environment, Process
 from devenv.model.image import PROJECT, ImageConfig
 from devenv.model.manifest import (
     Condition,
@@ -192,7 +192,7 @@ def specify(
     """The workspace, its image still to be filled in."""
     process = Process(
         argv=(*SHELL, manifest.command) if manifest.command else (),
-        env=(*_no_proxy(manifest), *manifest.env),
+        env=(*_no_proxy(manifest), *_prompt(home), *manifest.env),
         user=manifest.user or "",
         workdir=manifest.workdir or "",
     )
@@ -237,7 +237,7 @@ def _replica(
         image="",
         process=Process(
             argv=(*SHELL, one.command) if one.command else (),
-            env=(*_no_proxy(manifest), *one.env),
+            env=(*_no_proxy(manifest), *_prompt(home, f"{service.name}-{one.index}"), *one.env),
             user=one.user or "",
             workdir=one.workdir or "",
         ),
@@ -326,6 +326,16 @@ def _own_port(port: Port, index: int) -> Port:
 
 def _sources(manifest: Manifest) -> tuple[Source, ...]:
     return tuple(Source(absolute(manifest.folder, one.path), one.target, one.mode) for one in manifest.sources)
+
+
+def _prompt(home: Environment, container: str = "") -> Pairs:
+    """What Debian's prompt begins with, where the host's name, the same for all variants, wouldn't say which it is.
+
+    Not in a trial's runs, whose sides see the same: it is no input, and nobody goes into them.
+    """
+    if not home.variant or home.variant.startswith(RUN):
+        return ()
+    return (("debian_chroot", f"devenv:{home.name}/{container}" if container else f"devenv:{home.name}"),)
 
 
 def _no_proxy(manifest: Manifest) -> Pairs:

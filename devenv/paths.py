@@ -119,6 +119,10 @@ class Paths:
         """Trials of a project, a folder each by number, and `locks`, what their variants were locked to; by the id of its environment."""
         return f"{self.home}/trials/{environment}"
 
+    def kept(self, environment: str = "") -> str:
+        """What `try --keep` left, a file for each environment (cli/kept.py); the folder of all."""
+        return f"{self.home}/trials/kept/{environment}.json" if environment else f"{self.home}/trials/kept"
+
     @property
     def key(self) -> str:
         """What makes fingerprints of secrets this store's own."""

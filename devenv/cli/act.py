@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from devenv import console
-from devenv.cli import caches, receipt, secrets, show, telling
+from devenv.cli import caches, kept, receipt, secrets, show, telling
 from devenv.cli.chosen import Chosen, choose
 from devenv.cli.known import find_container, known_home, untouched
 from devenv.cli.listing import listening, rank
@@ -77,7 +77,11 @@ def bring_up(
 ) -> int:
     """Build what changed, replace what must be, start it, wait for it, run the hooks; the exit code."""
     asked = asked or Asked()
-    manifest, machine = load(session, asked.scale), session.machine()
+    machine = session.machine()
+    if side := kept.side(session, machine):
+        kept.refuse(session.variant, plain=options == BuildOptions() and asked.plain)
+        return _again(side, session, machine, asked, as_json=as_json, verbose=verbose)
+    manifest = load(session, asked.scale)
     here = home(machine, manifest)
     services = chosen_services(session, manifest, asked)
     section, lockings = locked(session, manifest, machine, options)
@@ -116,6 +120,22 @@ def bring_up(
     late = told_late(prepared, manifest, taken, session)
     report = report._replace(results=(*lockings, *report.results))  # the user waited for that, too
     return told(report, machine, session, as_json, (*warnings, *late))
+
+
+def _again(side: kept.Side, session: Session, machine: Machine, asked: Asked, *, as_json: bool, verbose: bool) -> int:
+    """Start what `try --keep` left, as it was tried; the exit code."""
+    wanted, home = side.wanted, side.wanted.environment
+    kept.digests(side, machine)
+    with machine.engine.turn(home.id, console.waiting):
+        decided = _decided(machine, wanted, BuildOptions(), asked)
+        if names := secrets.asked(wanted, decided):
+            machine.engine.supply(home.id, kept.given(side, session).of(names))
+        with console.progress(sys.stderr, session.env, time.monotonic, verbose=verbose) as sink:
+            report = provision(decided, machine.engine, _nothing_to_build, sink, time.monotonic)
+        telling.keep(machine.engine, report, {})
+        if wanted.services:
+            machine.engine.supervise(home.id)
+    return told(report, machine, session, as_json)
 
 
 def _decided(machine: Machine, wanted: Desired, options: BuildOptions, asked: Asked) -> Plan:
@@ -176,9 +196,9 @@ def take_down(session: Session, name: str = "", *, volumes: bool = False, as_jso
     """Remove containers and network of the environment we are in, or of that name or id; the exit code."""
     machine = session.machine()
     if not name and untouched(session, machine.engine):  # again, or before the first `up`: a script may say it anyway
+        report = Report(home(machine, load(session)), ())
         if not as_json:
             print("nothing to take down")
-        report = Report(home(machine, load(session)), ())
     else:
         alone = _alone(session, machine.engine, name) if name else None
         here = alone[0] if alone else known_home(session, machine.engine, name)
@@ -197,10 +217,10 @@ def _say_kept(engine: Observer, gone: Environment) -> None:
         one for one in known if (one.folder, one.variant[: len(KEPT)]) == (gone.folder, KEPT) and one.id != gone.id
     ]
     names = [one.name for one in known]
-    kept = [console.clean(one.name if names.count(one.name) == 1 else one.id) for one in found]
-    if kept:
-        be, which = ("is", kept[0]) if len(kept) == 1 else ("are", "NAME")
-        told = f"{', '.join(kept)} {be} still there, left by try --keep: devenv down --volumes {which}"
+    left = [console.clean(one.name if names.count(one.name) == 1 else one.id) for one in found]
+    if left:
+        be, which = ("is", left[0]) if len(left) == 1 else ("are", "NAME")
+        told = f"{', '.join(left)} {be} still there, left by try --keep: devenv down --volumes {which}"
         print(told, file=sys.stderr)
 
 

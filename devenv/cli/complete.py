@@ -140,12 +140,12 @@ def variants(context: typer.Context, incomplete: str) -> list[str]:
     """The manifest's variants, and those that have an environment."""
     from devenv.cli.known import folder
     from devenv.cli.project import load
-    from devenv.model.container import KEPT
+    from devenv.model.container import KEPT, RUN
 
     try:
         here = folder(context.obj)
         found = (one.variant for one in context.obj.observer().environments() if one.folder == here)
-        known = {name.removeprefix(KEPT) for name in found if name and not name.startswith("run:")}
+        known = {name.removeprefix(KEPT) for name in found if name and not name.startswith(RUN)}
         known |= {*load(context.obj).variants}
     except DevenvError:
         return []

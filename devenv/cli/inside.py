@@ -13,8 +13,8 @@ import typer
 from typer.core import TyperCommand
 
 from devenv import console
-from devenv.cli import complete, options, receipt, secrets
-from devenv.cli.known import called, find_container, find_containers, find_image, known_home, running
+from devenv.cli import complete, kept, options, receipt, secrets
+from devenv.cli.known import called, find_container, find_containers, find_image, known_home, running, up
 from devenv.cli.locking import settled
 from devenv.cli.project import (
     BuildOptions,
@@ -220,16 +220,25 @@ def test(
     Example:  devenv test -k checkout
     """
     session = options.within(context, variant)
-    manifest, engine = load(session), session.engine()
-    if manifest.test is None:
-        raise InputError(Fault(os.path.relpath(manifest.path), 0, 0, "has no `test:`", "add one: `test: pytest -q`"))
+    machine = session.machine()
+    engine, told = machine.engine, _test(session, machine)
     _, container = running(session, engine)
-    command = [*SHELL, f'{manifest.test} "$@"', "sh", *(extra or ())]
+    command = [*SHELL, f'{told} "$@"', "sh", *(extra or ())]
     process = _process(session, command, "", "", None, no_terminal)
     code = engine.execute(container.id, process)
     if code == 127:
-        _explain_missing(engine, container, process, manifest.test)
+        _explain_missing(engine, container, process, told)
     return code
+
+
+def _test(session: Session, machine: Machine) -> str:
+    """The manifest's `test:` or, in what `try --keep` left, that side's. Raises InputError where there is none."""
+    if side := kept.side(session, machine):
+        return side.test
+    manifest = load(session)
+    if manifest.test is None:
+        raise InputError(Fault(os.path.relpath(manifest.path), 0, 0, "has no `test:`", "add one: `test: pytest -q`"))
+    return manifest.test
 
 
 def _explain_missing(engine: Engine, container: Container, process: Process, text: str) -> None:
@@ -282,10 +291,11 @@ def _said(name: str, line: str) -> None:
 
 def _project_spec(session: Session, machine: Machine, *, published: bool) -> ContainerSpec:
     """The workspace with its image, built now if it must be. Raises InputError where it is to be `published` and can't be."""
+    if side := kept.side(session, machine):
+        _publishable(side.wanted.spec.network, published=published)
+        return kept.workspace(side, session, machine)
     manifest = load(session)
-    if published and manifest.network == "none":
-        cause = "nobody can reach a port of what has no network, as devenv.yml wants it"
-        raise InputError(Fault("--publish", 0, 0, cause, "leave it out, or remove `network: none`"))
+    _publishable(manifest.network, published=published)
     here = home(machine, manifest)
     options = BuildOptions()
     section = settled(session, manifest, machine, options)
@@ -306,6 +316,12 @@ def _project_spec(session: Session, machine: Machine, *, published: bool) -> Con
     if not (manifest.services or manifest.variant):  # or only `up` knows all that there is to be
         receipt.write(session, machine, manifest, section, prepared, wanted)
     return wanted.spec._replace(image=image)
+
+
+def _publishable(network: str, *, published: bool) -> None:
+    if published and network == "none":
+        cause = "nobody can reach a port of what has no network, as devenv.yml wants it"
+        raise InputError(Fault("--publish", 0, 0, cause, "leave it out, or remove `network: none`"))
 
 
 def _process(
@@ -340,7 +356,7 @@ def _entered(session: Session, engine: Engine, text: str) -> tuple[str, Containe
     found = find_container(session, engine, text)
     if found.status != "running":
         if found.service:
-            raise NotFound(f"{text}: isn't running", hint="`devenv up` starts it")
+            raise NotFound(f"{text}: isn't running", hint=f"`{up(session)}` starts it")
         with engine.turn(found.environment, console.waiting):
             found = engine.start(found.id)
     return found.name if text == found.name else text, found

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 
-from devenv.cli.project import find, utf8
+from devenv.cli import variants
+from devenv.cli.project import FILE, find, utf8
 from devenv.cli.session import Session
 from devenv.console import warning
 from devenv.desired import MAIN
@@ -50,9 +51,26 @@ def known_home(session: Session, engine: Observer, name: str = "") -> Environmen
         where = here
     found = _there(session, engine, where)
     if found is None:
-        what, option = (f" {session.variant}", f" --variant {session.variant}") if session.variant else ("", "")
-        raise NotFound(f"{where}: has no environment{what} yet", hint=f"`devenv up{option}` brings it up")
+        variants.check(session, engine, f"{where}/{FILE}")
+        what = f" {session.variant}" if session.variant else ""
+        raise NotFound(f"{where}: has no environment{what} yet", hint=f"`{up(session)}` brings it up")
     return found
+
+
+def variant_id(session: Session, engine: Observer) -> str:
+    """The id of the environment of the variant that the command is about, "" when it was never brought up.
+
+    Raises NotFound in no project, InputError for a variant that there isn't.
+    """
+    found = _there(session, engine, folder(session))
+    if found is None:
+        variants.check(session, engine, find(session.folder))
+    return found.id if found else ""
+
+
+def up(session: Session) -> str:
+    """The command that brings up what this one is about."""
+    return f"devenv up --variant {session.variant}" if session.variant else "devenv up"
 
 
 def _there(session: Session, engine: Observer, where: str) -> Environment | None:
@@ -93,9 +111,9 @@ def running(session: Session, engine: Observer) -> tuple[str, Container]:
     here = known_home(session, engine)
     container = main_container(engine, here)
     if container.status != "running":
-        raise NotFound(f"{here.name}: isn't running", hint="`devenv up` starts it")
+        raise NotFound(f"{here.name}: isn't running", hint=f"`{up(session)}` starts it")
     if container.lost:
-        text = f"the folder {container.lost} was made anew, and inside is still the old one: `devenv up` mends that"
+        text = f"the folder {container.lost} was made anew, and inside is still the old one: `{up(session)}` mends that"
         warning(text, session.env)
     return here.name, container
 

@@ -13,7 +13,7 @@ import typer
 from devenv import console
 from devenv.cli import complete, document, listing, options
 from devenv.cli.chosen import Chosen, choose
-from devenv.cli.known import known_id, project_folder
+from devenv.cli.known import known_id, project_folder, up, variant_id
 from devenv.cli.session import Session
 from devenv.desired import MAIN
 from devenv.engine import Engine, Observer
@@ -34,6 +34,7 @@ def ps(
         bool, typer.Option("--all", "-a", help="Of all projects, and those that don't run too.")
     ] = False,
     as_json: options.Json = False,
+    variant: options.Variant = "",
 ) -> None:
     """List containers: how they are, and the addresses where they answer.
 
@@ -41,9 +42,12 @@ def ps(
 
     Example:  devenv ps --all
     """
-    session: Session = context.obj
+    session = options.within(context, variant)
     engine = session.engine()
     pairs, folder = list(homed(engine)), project_folder(session, engine)
+    if session.variant:
+        only = variant_id(session, engine)
+        pairs = [pair for pair in pairs if pair[0].id == only]
     found = listing.shown(pairs, everything, known_id(session, engine), folder)
     gone = {home.folder for home, _ in found if not os.path.isdir(home.folder)}
     watching = watched(engine, found)
@@ -65,6 +69,7 @@ def port(
         ),
     ] = None,
     as_json: options.Json = False,
+    variant: options.Variant = "",
 ) -> None:
     """Say where a published port answers on this machine, a line for each address. Exit code 1 when it does nowhere.
 
@@ -72,7 +77,7 @@ def port(
 
     Example:  devenv port web 8000
     """
-    session: Session = context.obj
+    session = options.within(context, variant)
     observer = session.observer()
     name, wanted = _asked(words or [])
     whose = name or MAIN
@@ -82,7 +87,7 @@ def port(
         whose = chosen.home.name
     found = [one for one in _published(chosen.containers) if wanted in ("", _inside(one.port))]
     if not found:
-        raise _nowhere(whose, wanted, chosen)
+        raise _nowhere(whose, wanted, chosen, up(session))
     if as_json:
         console.json([{"name": one.name, **document.port(one.port)} for one in found], sys.stdout)
         return
@@ -146,7 +151,7 @@ def _outside(one: Port) -> str:
     return f"{'127.0.0.1' if one.address == '0.0.0.0' else one.address}:{one.host}"
 
 
-def _nowhere(whose: str, wanted: str, chosen: Chosen) -> EngineError:
+def _nowhere(whose: str, wanted: str, chosen: Chosen, up: str) -> EngineError:
     ports = sorted({_inside(port) for one in chosen.containers for port in one.ports})
     what = f"{whose}: its port {wanted}" if wanted else whose
     if not ports and not wanted and not chosen.names:
@@ -155,4 +160,4 @@ def _nowhere(whose: str, wanted: str, chosen: Chosen) -> EngineError:
         return EngineError(f"{what} isn't published", hint="write it in `ports:`, then `devenv up`")
     if wanted and wanted not in ports:
         return EngineError(f"{what} isn't published", hint=f"those that are: {', '.join(ports)}")
-    return EngineError(f"{what} answers nowhere: it doesn't run", hint="devenv up")
+    return EngineError(f"{what} answers nowhere: it doesn't run", hint=up)

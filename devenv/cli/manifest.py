@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated
 
 import typer
 
 from devenv import console
-from devenv.cli import complete, document, options, secrets, show
+from devenv.cli import complete, document, kept, options, secrets, show
 from devenv.cli.act import Asked, chosen_services
 from devenv.cli.locking import expected, fetched, renewal, settled
 from devenv.cli.project import FILE, BuildOptions, desire, home, load, observe, prepare_all, recipe, say, warn
@@ -21,6 +21,7 @@ from devenv.desired import image_of, manifests
 from devenv.errors import Fault, InputError
 from devenv.lock.parts import part
 from devenv.model.image import PROJECT
+from devenv.model.plan import Plan
 from devenv.plan import plan as decide
 
 _LARGEST = 4 << 20
@@ -101,16 +102,23 @@ def plan(
     arguments: options.Arguments = None,
     profiles: options.Profiles = None,
     as_json: options.Json = False,
+    variant: options.Variant = "",
 ) -> None:
     """Say what `up` would do, and why. It can't act.
 
     Example:  devenv plan --diff
     """
-    session: Session = context.obj
-    manifest, machine = load(session), session.window()
+    session = options.within(context, variant)
+    machine = session.window()
     chosen = BuildOptions(
         options.contexts(contexts, session.folder), options.pairs(arguments, "--build-arg", session.env)
     )
+    if side := kept.side(session, machine):
+        kept.refuse(session.variant, plain=chosen == BuildOptions() and not profiles)
+        kept.digests(side, machine)
+        _show(decide(side.wanted, observe(machine, side.wanted)), (), session, diff=diff, as_json=as_json)
+        return
+    manifest = load(session)
     section = expected(manifest, machine, chosen)
     asked = Asked(profiles=tuple(profiles or ()))
     services = chosen_services(session, manifest, asked)
@@ -122,6 +130,10 @@ def plan(
     decided = placed(decide(wanted, observe(machine, wanted)), manifest, wanted)
     decided = decided._replace(actions=(*renewal(manifest, machine, chosen), *decided.actions))  # only to be told
     warnings = (*warnings, *say(secrets.unread(given, wanted, decided), session))
+    _show(decided, warnings, session, diff=diff, as_json=as_json)
+
+
+def _show(decided: Plan, warnings: Sequence[str], session: Session, *, diff: bool, as_json: bool) -> None:
     if as_json:
         console.json({**document.plan(decided), "warnings": [*warnings]}, sys.stdout)
     else:

@@ -37,6 +37,7 @@ def stats(
     names: Names = None,
     no_stream: Annotated[bool, typer.Option("--no-stream", help="Say it once, though at a terminal.")] = False,
     as_json: options.Json = False,
+    variant: options.Variant = "",
 ) -> int:
     """Show what running containers use: CPU in percent of one core, memory, network, disk, processes.
 
@@ -44,7 +45,7 @@ def stats(
 
     Example:  devenv stats web --no-stream
     """
-    session: Session = context.obj
+    session = options.within(context, variant)
     observer = session.observer()
     chosen = choose(session, observer, names or ())
     if as_json:
@@ -57,12 +58,14 @@ def stats(
     return 0
 
 
-def top(context: typer.Context, names: Names = None, as_json: options.Json = False) -> None:
+def top(
+    context: typer.Context, names: Names = None, as_json: options.Json = False, variant: options.Variant = ""
+) -> None:
     """List the processes of running containers: pids inside and outside, users inside, CPU time, memory, commands.
 
     Example:  devenv top web-1
     """
-    session: Session = context.obj
+    session = options.within(context, variant)
     observer = session.observer()
     chosen = choose(session, observer, names or ())
     found = [(one, task) for one in chosen.containers for task in observer.tasks(one.id)]

@@ -103,15 +103,22 @@ def load(session: Session, scale: Mapping[str, int] = MappingProxyType({}), alte
 
     path = os.path.relpath(find(session.folder), session.folder)  # messages carry it as one would type it
     where = os.path.join(session.folder, path) if session.folder != here() else path
-    return load_manifest(
-        where,
-        facts=facts(session.env),
-        expand=expand,
-        forbidden=places(session.env),
-        scale=scale,
-        home=session.env.get("HOME", ""),
-        altered=altered or Altered(session.variant),
-    )
+    try:
+        return load_manifest(
+            where,
+            facts=facts(session.env),
+            expand=expand,
+            forbidden=places(session.env),
+            scale=scale,
+            home=session.env.get("HOME", ""),
+            altered=altered or Altered(session.variant),
+        )
+    except InputError as error:
+        from devenv.cli import variants  # when something is wrong
+
+        if altered is None and (unknown := variants.misread(session, find(session.folder))):
+            raise unknown from error
+        raise
 
 
 def recipe(manifest: Manifest, section: Section) -> tuple[str, str]:

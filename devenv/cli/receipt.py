@@ -18,7 +18,6 @@ from devenv.cli.session import Machine, Session
 from devenv.desired import MAIN, manifests
 from devenv.engine import Engine, Pulse
 from devenv.lives import held
-from devenv.model import plain
 from devenv.model.container import Container, Environment, State
 from devenv.model.image import PROJECT
 from devenv.model.lock import Section
@@ -26,6 +25,7 @@ from devenv.model.manifest import Manifest
 from devenv.model.plan import Desired, Report, Result
 from devenv.paths import locate
 from devenv.plan import plan
+from devenv.quick.wanted import written
 
 if TYPE_CHECKING:
     from devenv.build.prepare import Prepared
@@ -75,12 +75,7 @@ def write(
         "env": quick.relevant(session.env),
         # Layers never change, so they needn't have settled: what is damaged is built again.
         "files": [*files, lock, *((path, _fingerprint(path)) for path in sorted(layers))],
-        "environment": plain(wanted.environment),
-        "images": [(one.name, one.key, digests[one.name], one.built) for one in wanted.images],
-        "spec": plain(wanted.spec._replace(image=digests[PROJECT])),
-        "hooks": plain(wanted.hooks),
-        "services": plain(wanted.services),
-        "idle": wanted.idle,
+        **written(wanted, digests),
         "build": _built(manifest, prepared, digests[PROJECT]),
         # Whoever starts a container that asks for them needs the manifest, and the user's variables.
         "secrets": bool(manifest.secrets),

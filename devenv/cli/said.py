@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from devenv import console
-from devenv.cli import complete, seen, voices
+from devenv.cli import complete, options, seen, voices
 from devenv.cli.chosen import Chosen, choose
 from devenv.cli.known import find_container, known_home, named
 from devenv.cli.session import Session
@@ -52,6 +52,7 @@ def logs(
         int | None, typer.Option("--tail", "-n", min=0, metavar="N", help="The last N lines of each only.")
     ] = None,
     timestamps: Annotated[bool, typer.Option("--timestamps", "-t", help="Each line's time, in UTC.")] = False,
+    variant: options.Variant = "",
 ) -> int:
     """Print what containers have printed.
 
@@ -59,7 +60,7 @@ def logs(
 
     Example:  devenv logs -f --tail 20 web db-1
     """
-    session: Session = context.obj
+    session = options.within(context, variant)
     observer, begun = session.observer(), instant(since, time.time())
     chosen = choose(session, observer, names or ())
     names_of = [one.name for one in chosen.containers]
@@ -82,6 +83,7 @@ def attach(
             autocompletion=complete.members,
         ),
     ] = "",
+    variant: options.Variant = "",
 ) -> int:
     """See what a container prints, as it prints it, until it ends; its exit code is ours.
 
@@ -89,7 +91,7 @@ def attach(
 
     Example:  devenv attach web-1
     """
-    session: Session = context.obj
+    session = options.within(context, variant)
     observer = session.observer()
     known = find_container(session, observer, container)
     try:
@@ -109,6 +111,7 @@ def events(
         bool,
         typer.Option("--json", help="One JSON document on stdout; with --follow one for each, on a line of its own."),
     ] = False,
+    variant: options.Variant = "",
 ) -> int:
     """Say what happened to this environment's containers.
 
@@ -116,7 +119,7 @@ def events(
 
     Example:  devenv events --follow --since 10m
     """
-    session: Session = context.obj
+    session = options.within(context, variant)
     observer, begun = session.observer(), instant(since, time.time())
     home, wanted = _told_of(session, observer, names or ())
     found = (one for one in observer.events(home.id, follow=follow, since=begun) if not wanted or _names(one) & wanted)

@@ -13,7 +13,7 @@ from devenv.cli.ways import Way, planned, span, ways
 from devenv.cli.ways import verb as way_verb
 from devenv.console import clean, colours, error, fold, paint, seconds, size, table
 from devenv.lock.compare import Moved, Outdated
-from devenv.model.container import Container, Heard
+from devenv.model.container import KEPT, Container, Environment, Heard
 from devenv.model.host import Check, Garbage
 from devenv.model.image import Image, Unlike
 from devenv.model.manifest import Port
@@ -56,7 +56,7 @@ def plan(one: Plan, env: Mapping[str, str], *, diff: bool = False) -> None:
     if one.idle:
         print("nothing to do")
     else:
-        print(f"next: {paint('devenv up', 'bold', colour)}")
+        _next("up", one.environment, colour)
 
 
 def report(one: Report, containers: Sequence[Container], env: Mapping[str, str], heard: Listening) -> None:
@@ -70,11 +70,18 @@ def report(one: Report, containers: Sequence[Container], env: Mapping[str, str],
             more = f"\n  the same of {span(way.names[1:])}" if len(way.names) > 1 else ""
             error(way.failed.error + more, env)
     if one.ok:
-        _addresses(containers, colour, heard)
+        running = [known for known in containers if known.status == "running"]
+        _addresses(running, colour, heard)
+        if running:
+            _next("shell", one.environment, colour)
 
 
-def _addresses(containers: Sequence[Container], colour: bool, heard: Listening) -> None:
-    running = [known for known in containers if known.status == "running"]
+def _next(verb: str, here: Environment, colour: bool) -> None:
+    variant = here.variant.removeprefix(KEPT)
+    print(f"next: {paint(f'devenv {verb} --variant {variant}' if variant else f'devenv {verb}', 'bold', colour)}")
+
+
+def _addresses(running: Sequence[Container], colour: bool, heard: Listening) -> None:
     shared: dict[tuple[str, Port], list[Container]] = {}
     for known in running:
         for port in known.ports:
@@ -84,8 +91,6 @@ def _addresses(containers: Sequence[Container], colour: bool, heard: Listening) 
         deaf = _deaf(port, {heard.get((one.id, port), "all") for one in found})
         style = "dim" if deaf else "cyan"
         print(f"{paint(address(port), style, colour)}  → port {port.container} of {clean(name)}{deaf}")
-    if running:
-        print(f"next: {paint('devenv shell', 'bold', colour)}")
 
 
 def _deaf(port: Port, heard: Collection[Heard]) -> str:

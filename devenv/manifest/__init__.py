@@ -1,12 +1,12 @@
 """YAML text → Manifest, all faults at once, each with its place; the JSON Schema; a first manifest for a folder.
 
-Doors: parse, load, alter, rewritten, Altered, AS_WRITTEN, SUITES, json_schema, draft, DETECTED, NESTED.
+Doors: parse, load, declared, alter, rewritten, Altered, AS_WRITTEN, SUITES, json_schema, draft, DETECTED, NESTED.
 """
 
 from typing import TYPE_CHECKING
 
 from .check import Expand
-from .load import load
+from .load import declared, load
 from .parse import AS_WRITTEN, Altered, parse
 from .values import SUITES
 
@@ -40,6 +40,7 @@ __all__ = [
     "Altered",
     "Expand",
     "alter",
+    "declared",
     "draft",
     "json_schema",
     "load",

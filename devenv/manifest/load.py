@@ -10,6 +10,7 @@ from types import MappingProxyType
 from devenv.errors import Fault, InputError
 from devenv.model.manifest import Manifest
 
+from . import document, variants
 from .check import Expand
 from .document import BYTES
 from .parse import AS_WRITTEN, Altered, Purpose, absent, read
@@ -44,6 +45,11 @@ def load(
 
     absolute = os.path.join(folder, os.path.basename(path))
     return read(data, absolute, path, facts=facts, expand=expand, look=look, scale=scale, home=home, altered=altered)
+
+
+def declared(path: str) -> tuple[str, ...]:
+    """The names of a manifest's `variants:`; nothing else of it is checked. Raises InputError."""
+    return tuple(variants.declared(document.read(content(path), path)))
 
 
 def content(path: str) -> bytes:

@@ -98,6 +98,9 @@ class Container(NamedTuple):
 KEPT = "try:"
 """What the variants of environments begin with that `try --keep` left; no `variants:` can be called so."""
 
+RUN = "run:"
+"""What the variants of environments begin with that last for one run of a trial."""
+
 
 class Environment(NamedTuple):
     """A project folder and a variant. `id` is unique on this host and stable for the folder; `name` is for people."""

@@ -8,17 +8,15 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import closing
 from typing import Any
 
 from devenv import signals
 from devenv.engine.native.facade import Native
-from devenv.engine.native.records.record import pairs, spec_value
-from devenv.model.container import Environment
-from devenv.model.manifest import Dependency, Hooks, Pairs
-from devenv.model.plan import Desired, WantedImage, WantedService
 from devenv.paths import locate
+
+from . import wanted as wanting
 
 Receipt = dict[str, Any]
 
@@ -38,8 +36,7 @@ def _up(engine: Native, receipt: Receipt, env: Mapping[str, str]) -> int | None:
     from devenv.plan import plan
     from devenv.provision import provision
 
-    wanted = _wanted(receipt)
-    digests = {name: digest for name, _, digest, _ in receipt["images"]}
+    wanted, digests = wanting.read(receipt), wanting.digests(receipt)
     with engine.turn(wanted.environment.id, console.waiting):
         state = engine.observe(wanted.environment, {one.name: one.key for one in wanted.images}, ())
         if any(state.images[name].digest != digest for name, digest in digests.items()):
@@ -54,31 +51,6 @@ def _up(engine: Native, receipt: Receipt, env: Mapping[str, str]) -> int | None:
     found = engine.containers(wanted.environment.id)
     show.report(report, found, env, listening(engine, found, report))
     return report.code
-
-
-def _wanted(receipt: Receipt) -> Desired:
-    return Desired(
-        Environment(**receipt["environment"]),
-        tuple(WantedImage(name, key, (), _built(built)) for name, key, _, built in receipt["images"]),
-        spec_value(receipt["spec"]),
-        Hooks(tuple(receipt["hooks"]["on_create"]), tuple(receipt["hooks"]["on_start"])),
-        tuple(map(_service, receipt["services"])),
-        tuple(receipt["idle"]),
-    )
-
-
-def _service(told: Receipt) -> WantedService:
-    return WantedService(
-        told["name"],
-        told["image"],
-        tuple(map(spec_value, told["specs"])),
-        tuple(Dependency(**one) for one in told["depends_on"]),
-        told["awaited"],
-    )
-
-
-def _built(told: Sequence[Any]) -> tuple[tuple[str, Pairs], ...]:
-    return tuple((position, pairs(inputs)) for position, inputs in told)
 
 
 def _nothing_to_build(_: str) -> Any:

@@ -16,13 +16,14 @@ from devenv.cli.trying import history, search
 from devenv.cli.trying.applying import applied, texts
 from devenv.cli.trying.runs import REPORTS, Task, Told, _Bounded, _Log, result
 from devenv.cli.trying.sides import Party, Setup, Standing, Unable, called
+from devenv.desired import bare
 from devenv.errors import EngineError, InputError
 from devenv.manifest import Altered, parse
 from devenv.manifest.variants import Edit
 from devenv.model.container import Container, Environment, Process
 from devenv.model.lock import Section
 from devenv.model.manifest import Manifest
-from devenv.model.plan import Change
+from devenv.model.plan import Change, Desired
 from devenv.model.trial import Case, Run, Side, Trial, Verdict
 from devenv.render.sandbox import expand
 from devenv.trial import jest, record
@@ -126,7 +127,9 @@ class Reporting:
 def test_a_run_with_more_reports_than_are_read_is_known_to_be_cut(project: Manifest, number: int, read: int) -> None:
     machine: Any = Reporting(number)
     setup = Setup(Party("six"), project, Section("amd64"), {}, "")
-    standing = Standing(setup, Environment("e", "shop", "/shop", ""), Container("c", "e", "main", "", "running"))
+    home = Environment("e", "shop", "/shop", "")
+    wanted = Desired(home, (), bare("main", "", Process(())))
+    standing = Standing(setup, home, Container("c", "e", "main", "", "running"), wanted)
     task = Task("make", Listener(reports=(Written(f"{REPORTS}/*.xml"),)))
     run = result(standing, task, Told(0, 0.0, 1.0, None, ()), machine, "log", alone=False)
     assert len(run.cases or ()) == machine.fetched == read

@@ -16,13 +16,13 @@ from devenv.cli.session import Machine, Session
 from devenv.desired import environment
 from devenv.errors import EngineError, NotFound, StoreError
 from devenv.lock import document
-from devenv.model.container import Environment
+from devenv.model.container import RUN, Environment
 from devenv.model.lock import Lock
 from devenv.model.trial import Trial
 from devenv.paths import locate
 from devenv.trial import record
 
-from .sides import RUN, Setup, fall
+from .sides import Setup, fall
 
 _FILE = "trial.json"
 _HELD = "held"

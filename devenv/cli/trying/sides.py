@@ -18,7 +18,7 @@ from devenv.cli.session import Machine, Session
 from devenv.errors import DevenvError, EngineError
 from devenv.lock.parts import part
 from devenv.manifest import requirement
-from devenv.model.container import KEPT, Container, Environment
+from devenv.model.container import KEPT, RUN, Container, Environment
 from devenv.model.events import Event, Sink, ignore
 from devenv.model.image import PROJECT, Image
 from devenv.model.lock import Lock, Section
@@ -32,9 +32,6 @@ from .voice import voice
 if TYPE_CHECKING:
     from devenv.build.prepare import Prepared
     from devenv.manifest import Altered
-
-RUN = "run:"
-"""What the variants of environments begin with that last for one run of a trial."""
 
 Stage = Literal["lock", "build", "start"]
 
@@ -73,11 +70,12 @@ class Setup(NamedTuple):
 
 
 class Standing(NamedTuple):
-    """A side that is up, and where its command runs."""
+    """A side that is up, where its command runs, and all that was wanted of it."""
 
     setup: Setup
     environment: Environment
     workspace: Container
+    wanted: Desired
 
 
 class Unable(DevenvError):
@@ -234,7 +232,7 @@ def _brought_up(session: Session, setup: Setup, here: Environment, machine: Mach
         error = next(result.error for result in report.results if result.error)
         raise Unable("start", EngineError(error))
     (workspace,) = (one for one in engine.containers(here.id) if one.name == wanting.MAIN)
-    return Standing(setup, here, workspace)
+    return Standing(setup, here, workspace, wanted)
 
 
 def _mounted(wanted: Desired) -> set[str]:

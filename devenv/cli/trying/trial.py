@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 from devenv import console
 from devenv import desired as wanting
 from devenv.changes import shortened
-from devenv.cli import asking, locking
+from devenv.cli import asking, kept, locking
 from devenv.cli.project import home, load
 from devenv.cli.session import Session
 from devenv.errors import Fault, InputError
@@ -310,17 +310,21 @@ class Trying:
 
     def keep(self) -> list[Environment]:
         """Bring all sides up once more, to stay, each with an environment called as it is; what was left so before goes."""
-        kept = []
+        found = []
         with voice(self.session) as told:
             for setup in self.setups.values():
                 here = named(setup.manifest, setup.party.slug, self.machine)
                 fall(here, self.machine)
                 try:
-                    stand(self.session, setup, here, self.machine, told)
-                    kept.append(here)
+                    one = stand(self.session, setup, here, self.machine, told)
                 except Unable as error:
                     console.warning(f"{setup.party.name} isn't kept: {error}", self.session.env)
-        return kept
+                    continue
+                own = setup.manifest
+                side = kept.Side(one.wanted, own.test or self.command, own.secrets)
+                kept.keep(self.session, self.machine, side)
+                found.append(here)
+        return found
 
 
 def _beginning(path: str) -> str:

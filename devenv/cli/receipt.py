@@ -9,7 +9,6 @@ from collections.abc import Iterable, Mapping
 from contextlib import redirect_stdout
 from typing import TYPE_CHECKING
 
-from devenv import quick
 from devenv.build.observed import ABSENT, fingerprint
 from devenv.cli import asking, locking, secrets, show
 from devenv.cli.listing import Listening, asked, listening
@@ -25,6 +24,7 @@ from devenv.model.manifest import Manifest
 from devenv.model.plan import Desired, Report, Result
 from devenv.paths import locate
 from devenv.plan import plan
+from devenv.quick import formats
 from devenv.quick.wanted import written
 
 if TYPE_CHECKING:
@@ -71,8 +71,8 @@ def write(
         return
     layers = {path for digest in digests.values() for path in machine.layers(digest)}
     receipt = {
-        "version": quick.VERSION,
-        "env": quick.relevant(session.env),
+        "version": formats.VERSION,
+        "env": formats.relevant(session.env),
         # Layers never change, so they needn't have settled: what is damaged is built again.
         "files": [*files, lock, *((path, _fingerprint(path)) for path in sorted(layers))],
         **written(wanted, digests),
@@ -132,7 +132,7 @@ def _keep(
 
 def _door(engine: Engine, here: Environment, pulse: Pulse | None) -> str:
     services = {one.service for one in engine.containers(here.id) if one.index}
-    return quick.door(pulse, services) if pulse else ""
+    return formats.door(pulse, services) if pulse else ""
 
 
 def _answer(engine: Engine, wanted: Desired, state: State, pulse: Pulse | None) -> dict[str, object] | None:
@@ -148,7 +148,7 @@ def _answer(engine: Engine, wanted: Desired, state: State, pulse: Pulse | None) 
     report = Report(wanted.environment, tuple(Result(action, 0.0) for action in decided.actions))
     heard = listening(engine, state.containers)
     return {
-        "containers": [quick.vital(one) for one in (pulse, *filter(None, pulses))],
+        "containers": [formats.vital(one) for one in (pulse, *filter(None, pulses))],
         "heard": [_heard(one, heard) for one in state.containers if asked(one)],
         "events": [],
         "supervisor": "",

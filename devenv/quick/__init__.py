@@ -13,20 +13,14 @@ import sys
 from devenv.colours import colours
 from devenv.lives import alive, boot_id, held, identity, watched
 
+from .formats import DOOR, VERSION, relevant
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from typing import Any, NoReturn
 
-    from devenv.engine import Pulse
-
     Receipt = dict[str, Any]
-
-VERSION = 7
-"""Of the receipt's format: another one is not read."""
-
-_DOOR = "door 2"
-"""What a door begins with, of this format."""
 
 _COMPLETE = "_DEVENV_COMPLETE"
 _PROGRAMS = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
@@ -60,11 +54,6 @@ def plain(argv: Sequence[str], env: Mapping[str, str]) -> bool:
     return list(argv) in (["up"], ["stop"], ["down"]) and _COMPLETE not in env
 
 
-def relevant(env: Mapping[str, str]) -> dict[str, str]:
-    """The variables that what `up` wants depends on."""
-    return {name: env[name] for name in ("USER", "HOME", "DEVENV_IDMAP", "DEVENV_PROFILES") if name in env}
-
-
 def _ps(words: list[str], env: Mapping[str, str]) -> int | None:
     from .listing import ps
 
@@ -87,19 +76,6 @@ def _ps(words: list[str], env: Mapping[str, str]) -> int | None:
 # exec ------------------------------------------------------------------------------------------------------------------
 
 
-def door(pulse: Pulse, services: Iterable[str] = ()) -> str:
-    """How to enter a running container, as it is kept at paths.door(folder). `services` are those that have containers."""
-    import json
-
-    process = json.loads(pulse.process)
-    own = {name: process.pop(name, None) for name in ("args", "cwd", "env", "terminal")}
-    words = (pulse.container, pulse.pid, pulse.start, pulse.boot, pulse.runtime, pulse.path, pulse.workdir)
-    described = (json.dumps(process), json.dumps(own["env"]))
-    seen = {path: f"{device}:{inode}" for path, device, inode in pulse.sources}
-    sources = (word for path, target in pulse.targets for word in (path, target, seen.get(path, "")))
-    return "\0".join(map(str, (_DOOR, " ".join(sorted(services)), *words, *described, *sources)))
-
-
 def names_container(word: str, services: Iterable[str]) -> bool:
     """Whether the first word after `exec` can be the name of a container, not of a command, in an environment with these."""
     service, dash, number = word.rpartition("-")
@@ -117,7 +93,7 @@ def _exec(words: list[str], env: Mapping[str, str], *, may_name: bool) -> int | 
             kind, services, *told = file.read().split("\0")
     except (OSError, ValueError):
         return None
-    if kind != _DOOR or (may_name and names_container(words[0], services.split())):
+    if kind != DOOR or (may_name and names_container(words[0], services.split())):
         return None
     identifier, pid, start, boot, runtime, path, workdir, process, variables, *sources = told
     if not alive(int(pid), int(start), boot, boot_id()) or not watched(paths.bundle(identifier)):
@@ -223,12 +199,6 @@ def _as_given(variables: Mapping[str, str], env: Mapping[str, str]) -> bool:
     paths = locate(env, os.geteuid())
     values = {name: env[name].encode("utf-8", "surrogateescape") for name in variables if name in env}
     return {name: fingerprint(paths, value) for name, value in values.items()} == variables
-
-
-def vital(pulse: Pulse) -> Receipt:
-    """What of a pulse says, later, that the container runs as it does now."""
-    kept = ("container", "pid", "start", "boot", "sources", "bridge")
-    return {name: value for name, value in pulse._asdict().items() if name in kept}
 
 
 def _stands(answer: Receipt, env: Mapping[str, str]) -> bool:

@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from devenv import quick
+from devenv.quick import formats
 from tests.engine.conftest import eventually
 from tests.engine.project import Project
 
@@ -284,7 +284,7 @@ def test_a_receipt_of_another_format_is_not_read(project: Project) -> None:
     with open(receipt(project), encoding="utf-8") as file:
         kept = json.load(file)
     with open(receipt(project), "w", encoding="utf-8") as file:
-        json.dump({**kept, "version": quick.VERSION + 1}, file)
+        json.dump({**kept, "version": formats.VERSION + 1}, file)
 
     assert quickly(project, "up") is None
 

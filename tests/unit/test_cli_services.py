@@ -10,7 +10,8 @@ import pytest
 
 from devenv.engine import Pulse
 from devenv.model.container import Environment, Heard
-from devenv.quick import door, names_container
+from devenv.quick import names_container
+from devenv.quick.formats import door
 from tests.unit.test_cli import Shop
 
 MANIFEST = """\

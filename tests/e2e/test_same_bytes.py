@@ -100,7 +100,9 @@ def test_same_bytes_under_all_conditions(examples: dict[str, Place], another: Pa
     one_build(examples, another, conditions)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "name", ["django-shop", "node-api", *(pytest.param(name, marks=pytest.mark.soak) for name in NAMES[1:3])]
+)
 def test_same_bytes_when_every_step_is_done_again(examples: dict[str, Place], name: str) -> None:
     done = examples[name].attempt("build", "--check")
     assert (done.code, done.out.splitlines()[1]) == (0, "every step gave the same bytes again")

@@ -34,7 +34,8 @@ def listening(engine: Observer, containers: Sequence[Container], report: Report 
 
     A command that has just begun, as the report says, gets a moment to do so: whoever reads the address goes there.
     """
-    begun = {one.id for one in containers if report and one.name in _begun(report)}
+    names = _begun(report) if report else set()
+    begun = {one.id for one in containers if one.name in names}
     late = time.monotonic() + _MOMENT
     while True:
         found: dict[tuple[str, Port], Heard] = {}

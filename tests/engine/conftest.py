@@ -13,7 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import pytest
 
@@ -26,6 +26,8 @@ from devenv.engine.native.slot.network import Wire
 from devenv.paths import Paths
 from tests.conftest import SHARED
 from tests.engine.project import Project
+
+T = TypeVar("T")
 
 
 @pytest.fixture
@@ -410,3 +412,9 @@ def eventually(promise: Callable[[], bool], seconds: float = 10) -> bool:
             return True
         time.sleep(0.02)
     return promise()
+
+
+def settled(look: Callable[[], T], wanted: T) -> T:
+    """What is seen once it is as wanted, or in the end: what is told of a change is written down after the change itself."""
+    eventually(lambda: look() == wanted)
+    return look()

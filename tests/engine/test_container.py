@@ -317,7 +317,8 @@ def test_restart_keeps_what_was_written(project: Project) -> None:
 
 
 def test_container_that_ends_by_itself_is_started_by_up(project: Project) -> None:
-    project.up("command: sleep 1; exit 4\n")
+    project.up("command: until [ -e go ]; do sleep 0.1; done; rm go; exit 4\n")
+    project.write("go", "")
     assert eventually(lambda: project.container()["status"] == "stopped")
     assert project.container()["exit_code"] == 4
     project.run("up")

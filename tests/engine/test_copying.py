@@ -284,7 +284,8 @@ def test_copying_through_a_link_that_a_container_planted_is_refused(copied: Proj
 
 
 def test_copying_ends_with_its_container_and_says_so(project: Project) -> None:
-    project.up("services: {job: {command: 'sleep 1; exit 0'}}\n")
+    project.up("services: {job: {command: 'until [ -e /workspace/go ]; do sleep 0.1; done'}}\n")
+    project.write("go", "")
     assert eventually(lambda: project.container("job-1")["status"] == "stopped")
     project.run("cp", "job:/etc/hostname", "hostname")
     assert os.path.exists(f"{project.folder}/hostname")

@@ -184,9 +184,11 @@ def test_monitor_killed_makes_the_container_stopped_and_up_starts_it_anew(projec
 
 def test_container_out_of_memory_is_stopped_with_137_and_up_starts_it_again(project: Project) -> None:
     project.manifest(
-        "limits: {memory: 64M}\ncommand: sleep 0.5; [ -e /again ] || { touch /again; exec tail /dev/zero; }; exec sleep 600"
+        "limits: {memory: 64M}\n"
+        "command: until [ -e go ]; do sleep 0.1; done; [ -e /again ] || { touch /again; exec tail /dev/zero; }; exec sleep 600"
     )
     project.run("up")
+    project.write("go", "")
 
     assert eventually(lambda: project.container()["status"] == "stopped")
     assert project.container()["exit_code"] == 137

@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from tests.engine.conftest import eventually
 from tests.engine.project import Project
 
 pytestmark = pytest.mark.engine
@@ -29,10 +30,16 @@ def test_up_fails_when_its_command_ends_at_once(project: Project) -> None:
 
 
 def test_up_blames_the_command_that_ends_while_a_hook_runs_and_not_the_hook(project: Project) -> None:
-    project.manifest("command: echo no database; sleep 0.6; exit 3\nhooks: {on_create: ['sleep 30']}\n")
+    waits = "until [ -e begun ]; do sleep 0.1; done"
+    project.manifest(
+        f"command: echo no database; {waits}; exit 3\nhooks: {{on_create: ['touch begun; exec sleep 30']}}\n"
+    )
     done = project.attempt("up")
     assert done.returncode == 1
-    assert "start workspace: its command ended, while on_create: sleep 30 ran, with exit code 3" in done.stderr
+    assert (
+        "start workspace: its command ended, while on_create: touch begun; exec sleep 30 ran, with exit code 3"
+        in done.stderr
+    )
     assert "no database" in done.stderr
     assert "mend `command:`" in done.stderr
     assert "mend the command" not in done.stderr
@@ -97,9 +104,9 @@ def test_a_port_of_a_killed_run_is_free_again(project: Project) -> None:
 
 
 def test_waiting_for_another_command_is_said(project: Project) -> None:
-    project.manifest("hooks: {on_create: ['sleep 2']}\n")
+    project.manifest("hooks: {on_create: ['touch begun; sleep 2']}\n")
     first = project.start("up")
-    time.sleep(1)
+    assert eventually(lambda: os.path.exists(f"{project.folder}/begun"))
     second = project.attempt("up")
     first.communicate()
     assert second.returncode == 0

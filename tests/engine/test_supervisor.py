@@ -28,6 +28,9 @@ SERVER = """>-
       bind(S, sockaddr_in(8000, INADDR_ANY)) or die; listen(S, 99);
       while (accept(C, S)) { print C $ENV{HOSTNAME}; close C }'"""
 
+GO = "until [ -e /workspace/go ]; do sleep 0.1; done"
+"""Before what a service does once `up` is through."""
+
 HERE = "(SELECT id FROM environment WHERE folder = ?)"
 
 
@@ -107,7 +110,8 @@ def test_a_service_that_is_killed_is_started_again_and_counted(project: Project)
 
 
 def test_a_service_that_fails_is_given_up_after_as_many_times_as_allowed(project: Project) -> None:
-    up(project, '  job: {command: "sleep 0.3; exit 3", restart: "on-failure:2"}\n')
+    up(project, f'  job: {{command: "{GO}; sleep 0.3; exit 3", restart: "on-failure:2"}}\n')
+    project.write("go", "")
     path = place(project)
     assert eventually(lambda: not os.path.exists(path))  # nobody is awake any more
     assert told(project, "job-1")[1:] == [
@@ -119,7 +123,9 @@ def test_a_service_that_fails_is_given_up_after_as_many_times_as_allowed(project
 
 
 def test_always_means_after_success_too(project: Project) -> None:
-    up(project, '  web: {command: "sleep 0.3", restart: always}\n  job: {command: "sleep 0.3", restart: on-failure}\n')
+    ends = f'command: "{GO}; sleep 0.3"'
+    up(project, f"  web: {{{ends}, restart: always}}\n  job: {{{ends}, restart: on-failure}}\n")
+    project.write("go", "")
     assert eventually(lambda: row(project, "web-1")["restarts"] >= 2)
     ours = [("die", "exit code 0")]
     assert settled(lambda: told(project, "job-1")[2:], ours) == ours
@@ -309,8 +315,9 @@ def test_checks_that_hang_keep_nobody_from_being_started_again(project: Project)
 def test_whoever_is_killed_for_want_of_memory_is_told_of_while_the_others_go_on(project: Project) -> None:
     up(
         project,
-        '  web: {command: "sleep 0.5; tail /dev/zero; exec sleep 600", restart: always, limits: {memory: 32M}}\n',
+        f'  web: {{command: "{GO}; tail /dev/zero; exec sleep 600", restart: always, limits: {{memory: 32M}}}}\n',
     )
+    project.write("go", "")
     assert eventually(lambda: ("oom", "") in told(project, "web-1"))
     assert told(project, "web-1")[1:] == [("start", ""), ("oom", "")]
     assert lives(project, "web-1")

@@ -232,7 +232,12 @@ class FakeEngine:
 
     def supervise(self, environment: str) -> None:
         self.did.append(("supervise", environment))
-        self.supervisors[environment] = Supervisor(4710, True, 1.0)
+        living = {one.id for one in self.containers(environment) if one.status == "running"}
+        specs = [self.spec(one) for one in living]
+        if any(one.healthcheck or one.restart.policy != "no" for one in specs):
+            self.supervisors[environment] = Supervisor(4710, True, 1.0)
+        else:
+            self.supervisors.pop(environment, None)
 
     def fetch(
         self, container: str, path: str, target: str | Output, told: Callable[[Copied], None] = lambda _: None

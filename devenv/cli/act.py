@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from devenv import console
 from devenv.cli import caches, kept, receipt, secrets, show, telling
+from devenv.cli.carrying import carry_out
 from devenv.cli.chosen import Chosen, choose
 from devenv.cli.known import find_container, known_home, untouched
 from devenv.cli.listing import listening, rank
@@ -35,13 +36,12 @@ from devenv.cli.project import (
 from devenv.cli.session import Machine, Session, here
 from devenv.desired import manifests, remembered_hooks, selected
 from devenv.engine import Observer
-from devenv.errors import DevenvError, Fault, InputError, NotFound
+from devenv.errors import Fault, InputError, NotFound
 from devenv.model.container import KEPT, Container, Environment
-from devenv.model.image import PROJECT, Image
+from devenv.model.image import PROJECT
 from devenv.model.manifest import Manifest, Service
 from devenv.model.plan import Desired, Plan, Report
 from devenv.plan import halt, plan, removal, restart, takedown
-from devenv.provision import provision
 
 
 class Asked(NamedTuple):
@@ -96,21 +96,17 @@ def bring_up(
             for one in prepared.values():
                 caches.take(one, machine, session, options, sink)
         decided = telling.placed(_decided(machine, wanted, options, asked), manifest, wanted)
-        if names := secrets.asked(wanted, decided):
-            machine.engine.supply(here.id, given.of(names))
+        secrets.supply(machine.engine, wanted, decided, lambda: given)
         warnings = (*warnings, *say(secrets.unread(given, wanted, decided), session))
         with console.progress(sys.stderr, session.env, time.monotonic, verbose=verbose) as shown:
             sink = telling.timed(shown, taken)
             due = {one.image: prepared[one.image] for one in decided.actions if one.verb == "build"}
             build = builder(due, machine, options, sink, called)
-            report = provision(decided, machine.engine, build, sink, time.monotonic)
+            report = carry_out(decided, machine.engine, sink, build, taken)
             # Even if a hook failed: the images are what the others wait for.
             made = observe(machine, wanted).images if options.cache_to else {}
             caches.give(prepared, called, machine, options, {name: one.digest for name, one in made.items()}, sink)
-        telling.keep(machine.engine, report, taken)
         machine.engine.retain(here.id, tags(here, manifests(manifest)))
-        if wanted.services:
-            machine.engine.supervise(here.id)
         if manifest.variant:
             pass  # receipts are of what is written there
         elif not asked.plain:
@@ -124,17 +120,11 @@ def bring_up(
 
 def _again(side: kept.Side, session: Session, machine: Machine, asked: Asked, *, as_json: bool, verbose: bool) -> int:
     """Start what `try --keep` left, as it was tried; the exit code."""
-    wanted, home = side.wanted, side.wanted.environment
     kept.digests(side, machine)
-    with machine.engine.turn(home.id, console.waiting):
-        decided = _decided(machine, wanted, BuildOptions(), asked)
-        if names := secrets.asked(wanted, decided):
-            machine.engine.supply(home.id, kept.given(side, session).of(names))
-        with console.progress(sys.stderr, session.env, time.monotonic, verbose=verbose) as sink:
-            report = provision(decided, machine.engine, _nothing_to_build, sink, time.monotonic)
-        telling.keep(machine.engine, report, {})
-        if wanted.services:
-            machine.engine.supervise(home.id)
+    with machine.engine.turn(side.wanted.environment.id, console.waiting):
+        decided = _decided(machine, side.wanted, BuildOptions(), asked)
+        secrets.supply(machine.engine, side.wanted, decided, lambda: kept.given(side, session))
+        report = _carried_out(decided, machine, session, verbose=verbose)
     return told(report, machine, session, as_json)
 
 
@@ -162,7 +152,7 @@ def halt_all(session: Session, names: Sequence[str] = (), *, as_json: bool = Fal
     with machine.engine.turn(chosen.home.id, console.waiting):
         state = look(machine, chosen.home)
         some = state._replace(containers=tuple(filter(chosen.wants, state.containers)))
-        report = _carry_out(halt(some), machine, session)
+        report = _carried_out(halt(some), machine, session)
     return told(report, machine, session, as_json)
 
 
@@ -186,9 +176,7 @@ def start_over(session: Session, names: Sequence[str] = (), *, as_json: bool = F
             raise NotFound(f"{chosen.home.name}: nothing of it runs", hint="`devenv up` starts it")
         specs = {one.id: engine.spec(one.id) for one in due}
         hooks = remembered_hooks(engine.recall(chosen.home.id, PROJECT))
-        report = _carry_out(restart(state, specs.keys(), specs, hooks), machine, session, verbose=verbose)
-        telling.keep(engine, report, {})
-        engine.supervise(chosen.home.id)
+        report = _carried_out(restart(state, specs.keys(), specs, hooks), machine, session, verbose=verbose)
     return told(report, machine, session, as_json)
 
 
@@ -204,7 +192,7 @@ def take_down(session: Session, name: str = "", *, volumes: bool = False, as_jso
         here = alone[0] if alone else known_home(session, machine.engine, name)
         with machine.engine.turn(here.id, console.waiting):
             decided = removal(*alone) if alone else takedown(look(machine, here), volumes=volumes)
-            report = _carry_out(decided, machine, session)
+            report = _carried_out(decided, machine, session)
     code = told(report, machine, session, as_json)
     _say_kept(machine.engine, report.environment)
     return code
@@ -238,10 +226,10 @@ def _alone(session: Session, engine: Observer, text: str) -> tuple[Environment, 
     return next(one for one in engine.environments() if one.id == found.environment), found
 
 
-def _carry_out(decided: Plan, machine: Machine, session: Session, *, verbose: bool = False) -> Report:
-    """Provision a plan that builds nothing."""
+def _carried_out(decided: Plan, machine: Machine, session: Session, *, verbose: bool = False) -> Report:
+    """A plan that builds nothing."""
     with console.progress(sys.stderr, session.env, time.monotonic, verbose=verbose) as sink:
-        return provision(decided, machine.engine, _nothing_to_build, sink, time.monotonic)
+        return carry_out(decided, machine.engine, sink)
 
 
 def told(report: Report, machine: Machine, session: Session, as_json: bool, warnings: Sequence[str] = ()) -> int:
@@ -257,7 +245,3 @@ def told(report: Report, machine: Machine, session: Session, as_json: bool, warn
     else:
         show.report(report, containers, session.env, listening(machine.engine, containers, report))
     return report.code
-
-
-def _nothing_to_build(_: str) -> Image:
-    raise DevenvError("build: nothing was to be built")

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from devenv.desired import absolute
-from devenv.engine import Observer
+from devenv.engine import Engine, Observer
 from devenv.errors import Fault, InputError
 from devenv.model.manifest import Manifest, Secret
 from devenv.model.plan import Desired, Plan
@@ -51,6 +51,12 @@ def read(manifest: Manifest, env: Mapping[str, str]) -> Read:
 def asked(wanted: Desired, decided: Plan) -> frozenset[str]:
     """The names of the secrets that containers which are to be started ask for."""
     return frozenset(_given(wanted, decided, ("create", "replace", "start")))
+
+
+def supply(engine: Engine, wanted: Desired, decided: Plan, read: Callable[[], Read]) -> None:
+    """Give the engine what these containers ask for, before they are started. Raises InputError with all that can't be read."""
+    if names := asked(wanted, decided):
+        engine.supply(wanted.environment.id, read().of(names))
 
 
 def unread(found: Read, wanted: Desired, decided: Plan) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING
 
 from devenv.changes import is_file, items
@@ -37,7 +37,7 @@ def timed(sink: Sink, taken: Taken) -> Sink:
     return heard
 
 
-def keep(engine: Engine, report: Report, taken: Taken) -> None:
+def keep(engine: Engine, report: Report, taken: Mapping[str, tuple[bool, float]]) -> None:
     """Write down what was done to image and containers. What was kept stays known by what was done to it before."""
     from devenv.build.caption import called, caption
 

@@ -31,10 +31,10 @@ def up(receipt: Receipt, env: Mapping[str, str]) -> int | None:
 def _up(engine: Native, receipt: Receipt, env: Mapping[str, str]) -> int | None:
     from devenv import console
     from devenv.cli import receipt as receipts
-    from devenv.cli import show, telling
+    from devenv.cli import show
+    from devenv.cli.carrying import carry_out
     from devenv.cli.listing import listening
     from devenv.plan import plan
-    from devenv.provision import provision
 
     wanted, digests = wanting.read(receipt), wanting.digests(receipt)
     with engine.turn(wanted.environment.id, console.waiting):
@@ -42,16 +42,9 @@ def _up(engine: Native, receipt: Receipt, env: Mapping[str, str]) -> int | None:
         if any(state.images[name].digest != digest for name, digest in digests.items()):
             return None
         with console.progress(sys.stderr, env, time.monotonic) as sink:
-            report = provision(plan(wanted, state), engine, _nothing_to_build, sink, time.monotonic)
-        telling.keep(engine, report, {})
-        if wanted.services:
-            engine.supervise(wanted.environment.id)
+            report = carry_out(plan(wanted, state), engine, sink)
         if report.ok:
             receipts.renew(env, engine, receipt, wanted)
     found = engine.containers(wanted.environment.id)
     show.report(report, found, env, listening(engine, found, report))
     return report.code
-
-
-def _nothing_to_build(_: str) -> Any:
-    raise AssertionError("the image was there a moment ago")

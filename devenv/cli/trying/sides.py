@@ -13,6 +13,7 @@ from devenv import desired as wanting
 from devenv.changes import concealed, shown
 from devenv.cli import asking, locking, secrets
 from devenv.cli.act import Asked, chosen_services
+from devenv.cli.carrying import carry_out
 from devenv.cli.project import BuildOptions, builder, desire, find, load, look, observe, prepare_all, tags
 from devenv.cli.session import Machine, Session
 from devenv.errors import DevenvError, EngineError
@@ -20,12 +21,11 @@ from devenv.lock.parts import part
 from devenv.manifest import requirement
 from devenv.model.container import KEPT, RUN, Container, Environment
 from devenv.model.events import Event, Sink, ignore
-from devenv.model.image import PROJECT, Image
+from devenv.model.image import PROJECT
 from devenv.model.lock import Lock, Section
 from devenv.model.manifest import Manifest, Pairs
 from devenv.model.plan import Change, Desired
 from devenv.plan import plan, takedown
-from devenv.provision import provision
 
 from .voice import voice
 
@@ -222,12 +222,9 @@ def _brought_up(session: Session, setup: Setup, here: Environment, machine: Mach
     wanted = wanting.unwritten(wanted, {path for path in _mounted(wanted) if os.path.isdir(path)})
     with engine.turn(here.id, console.waiting):
         decided = plan(wanted, observe(machine, wanted))
-        if names := secrets.asked(wanted, decided):
-            engine.supply(here.id, given.of(names))
+        secrets.supply(engine, wanted, decided, lambda: given)
         build = builder(setup.prepared, machine, BuildOptions(), sink, tags(here, setup.prepared))
-        report = provision(decided, engine, build, sink, time.monotonic)
-        if services:
-            engine.supervise(here.id)
+        report = carry_out(decided, engine, sink, build)
     if not report.ok:
         error = next(result.error for result in report.results if result.error)
         raise Unable("start", EngineError(error))
@@ -244,11 +241,7 @@ def fall(here: Environment, machine: Machine) -> None:
     """Take a side down, with its volumes; nothing of it is left but what the store keeps of its images. Raises EngineError."""
     with machine.engine.turn(here.id, console.waiting):
         decided = takedown(look(machine, here), volumes=True)
-        report = provision(decided, machine.engine, _none, ignore, time.monotonic)
+        report = carry_out(decided, machine.engine, ignore)
     if errors := [result.error for result in report.results if result.error]:
         hint = f"devenv down --volumes {here.id}"
         raise EngineError(f"take down {here.name}: {'; '.join(errors)}", hint=hint)
-
-
-def _none(image: str) -> Image:
-    raise EngineError(f"build {image}: nothing was to be built")

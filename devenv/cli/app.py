@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from devenv import __version__
 from devenv.cli import (
@@ -33,6 +34,9 @@ from devenv.cli.session import Session, here
 from devenv.cli.usage import usage_error
 
 COMPLETE = "_DEVENV_COMPLETE"
+
+_TRIALS = {"try", "matrix", "bisect"}
+"""Verbs that are about variants by themselves, and say how."""
 
 # UsageError's base: typer 0.29 has its own copy of click's, older ones use click itself; both are reached this way.
 _UsageErrors: tuple[type[Any], ...] = typer.BadParameter.__mro__[1:3]
@@ -106,7 +110,18 @@ def _globals(
     folder = os.path.join(given.folder or here(), directory)
     if directory and not os.path.isdir(folder):
         raise typer.BadParameter(f"no folder {directory}", param_hint="--directory")
+    if variant:
+        _for_variants(context)
     context.obj = given._replace(folder=os.path.abspath(folder), variant=variant)
+
+
+def _for_variants(context: typer.Context) -> None:
+    """Raise BadParameter for a verb that is the same for all variants: it would seem to be about this one."""
+    group, verb = context.command, context.invoked_subcommand
+    assert isinstance(group, TyperGroup)
+    command = group.get_command(context, verb or "")
+    if command is not None and verb not in _TRIALS and "variant" not in {one.name for one in command.params}:
+        raise typer.BadParameter(f"{verb} is the same for all variants", param_hint="--variant")
 
 
 def main(arguments: Sequence[str], session: Session) -> int:

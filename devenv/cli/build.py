@@ -99,6 +99,7 @@ def build(
         typer.Option("--check", help="Do every step again, and compare: exit code 4 when one gives another result."),
     ] = False,
     verbose: options.Verbose = False,
+    variant: options.Variant = "",
 ) -> int:
     """Build the project's images, and print the digest of its own.
 
@@ -108,7 +109,7 @@ def build(
 
     Example:  devenv build -t shop:dev -f Dockerfile --build-context debian:bookworm-slim=bootstrap:bookworm .
     """
-    session: Session = context.obj
+    session = options.within(context, variant)
     machine = session.machine()
     chosen = BuildOptions(
         contexts=options.contexts(contexts, session.folder),
@@ -161,6 +162,7 @@ def digest(
     locked: options.Locked = False,
     as_json: options.Json = False,
     verbose: options.Verbose = False,
+    variant: options.Variant = "",
 ) -> None:
     """Print the digest of the project's image, or of a service's, which is built if it isn't there.
 
@@ -168,7 +170,7 @@ def digest(
 
     Example:  devenv digest
     """
-    session: Session = context.obj
+    session = options.within(context, variant)
     machine = session.machine()
     chosen = BuildOptions(locked=locked)
     task = _task(session, machine, "", "", service or PROJECT, chosen)
@@ -195,8 +197,9 @@ class _Task(NamedTuple):
 def _task(session: Session, machine: Machine, folder: str, file: str, image: str | None, chosen: BuildOptions) -> _Task:
     """All images of the project (None), the one of a service (or PROJECT), or that of a Containerfile."""
     if folder or file:
-        if image is not None:
-            raise InputError(Fault("--service", 0, 0, "can't be with FOLDER or --file", "that is no service's image"))
+        if image is not None or session.variant:
+            option, whose = ("--service", "service's") if image is not None else ("--variant", "variant's")
+            raise InputError(Fault(option, 0, 0, "can't be with FOLDER or --file", f"that is no {whose} image"))
         place = os.path.realpath(os.path.join(session.folder, folder or "."))
         path = os.path.join(session.folder, file) if file else _containerfile(place)
         prepared = prepare_file(read(path), os.path.abspath(path), place, machine, chosen)

@@ -66,6 +66,7 @@ def verify(
         ),
     ],
     as_json: options.Json = False,
+    variant: options.Variant = "",
 ) -> int:
     """Prove that the replicas of a service are identical, or say where they differ (exit code 4).
 
@@ -73,7 +74,7 @@ def verify(
 
     Example:  devenv verify --identical web
     """
-    session: Session = context.obj
+    session = options.within(context, variant)
     replicas = _replicas(session, session.observer(), identical)
     found = tuple(unlike(replicas))
     if as_json:

@@ -12,7 +12,7 @@ from typing import Annotated, NamedTuple
 import typer
 
 from devenv import console
-from devenv.cli import complete
+from devenv.cli import complete, options
 from devenv.cli.known import find_container
 from devenv.cli.session import Session
 from devenv.engine import Engine
@@ -62,6 +62,7 @@ def copy(
     owners: Annotated[
         bool, typer.Option("--archive", "-a", help="Of a tar: files belong inside to whom they belong in it.")
     ] = False,
+    variant: options.Variant = "",
 ) -> None:
     """Copy files out of a container or into it, running or stopped.
 
@@ -72,7 +73,7 @@ def copy(
 
     Example:  devenv cp dump.sql db:/tmp/ && devenv cp db:/var/lib/postgresql - > backup.tar
     """
-    session: Session = context.obj
+    session = options.within(context, variant)
     ends = place(source), place(target)
     _check(ends, owners=owners)
     engine = session.engine()

@@ -40,6 +40,7 @@ def explain(
     contexts: options.Contexts = None,
     arguments: options.Arguments = None,
     as_json: options.Json = False,
+    variant: options.Variant = "",
 ) -> None:
     """Say why each step was built or not, why the container was made, and what `up` would do now.
 
@@ -49,7 +50,7 @@ def explain(
 
     Example:  devenv explain "environment 1/2"
     """
-    session: Session = context.obj
+    session = options.within(context, variant)
     chosen = BuildOptions(
         options.contexts(contexts, session.folder), options.pairs(arguments, "--build-arg", session.env)
     )

@@ -75,6 +75,7 @@ def render(
         str,
         typer.Option("--packages", metavar="FOLDER", help="Write there what other builders need as `devenv-packages`."),
     ] = "",
+    variant: options.Variant = "",
 ) -> None:
     """Print the Containerfile that the manifest and its lock become, or a service's image keys do.
 
@@ -82,7 +83,7 @@ def render(
 
     Example:  devenv render --packages packages > Containerfile
     """
-    session: Session = context.obj
+    session = options.within(context, variant)
     manifest = load(session)
     image = image_of(manifest.services, service) if service else PROJECT
     if packages:

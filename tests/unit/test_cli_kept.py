@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.test_cli import Shop
+from tests.unit.test_cli import Shop, verbs
 
 MANIFEST = """\
 from: file:Containerfile
@@ -141,7 +141,25 @@ def test_verbs_of_the_manifest_say_what_a_kept_side_is_for(tried: Shop) -> None:
 
 
 def test_a_variant_that_nobody_knows_is_an_error_everywhere(tried: Shop) -> None:
-    every = ("up", "plan", "test", "ps", "logs", "events", "port", "stats", "top", "attach", "stop", "down", "shell")
+    every = (
+        "up",
+        "plan",
+        "test",
+        "ps",
+        "logs",
+        "events",
+        "port",
+        "stats",
+        "top",
+        "attach",
+        "stop",
+        "down",
+        "shell",
+        "explain",
+        "build",
+        "digest",
+        "render",
+    )
     for verb in (*every, "run", "exec"):
         rest = ("--", "true") if verb in ("run", "exec") else ()
         told = tried("--variant", "nosuch", verb, *rest)
@@ -149,6 +167,16 @@ def test_a_variant_that_nobody_knows_is_an_error_everywhere(tried: Shop) -> None
         assert "devenv.yml: there is no variant 'nosuch'" in told.err, verb
         assert "one of: next, baseline, pin-2" in told.err, verb
     assert "did you mean 'baseline'?" in tried("ps", "--variant", "baselin").err
+
+
+def test_each_verb_is_about_a_variant_or_says_that_it_is_not(tried: Shop) -> None:
+    for verb in verbs():
+        before, after = tried("--variant", "nosuch", verb, "--help"), tried(verb, "--help")
+        if "--variant" in after.out or verb in ("try", "matrix", "bisect"):
+            assert before.code == 0, verb
+        else:
+            assert (before.code, before.out) == (2, ""), verb
+            assert f"--variant: {verb} is the same for all variants" in before.err
 
 
 def test_ps_of_a_variant_is_of_that_one_only(tried: Shop) -> None:

@@ -234,6 +234,9 @@ class _Progress:
                         self._line("✓", "green", name, seconds(event.seconds))
                 case "failed":
                     self._failed(name, event)
+                case "stopped":
+                    self._ended(name)
+                    self._line("✗", "red", name, f"stopped, {seconds(event.seconds)}")
                 case "note" | "warning":
                     self._line("·" if event.kind == "note" else "!", "yellow", name, event.text)
 

@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, TypeVar
+
+from devenv.errors import EngineError
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 MOST = 16
 """Threads: most of what they do is waiting for the kernel, or for a program to end."""
 
 _PATIENCE = 0.05
 """Seconds between two calls to stop what still goes on."""
+
+
+_TICK = 0.1
+"""Seconds until it is asked again whether to go on."""
 
 
 class Done(NamedTuple):
@@ -79,3 +88,25 @@ class Crew:
             with self.changed:
                 self.done.append(done)
                 self.changed.notify_all()
+
+
+def each(
+    work: Callable[[T], R], items: Sequence[T], stopped: Callable[[], bool] = lambda: False, *, most: int = 2
+) -> list[R]:
+    """What comes of each, in their order, as many at a time as `most`: inflating and hashing let other threads run, the rest of
+    Python doesn't. Once one fails, or `stopped` says so, no other is begun; raises that, or EngineError."""
+    crew, found = Crew(most), dict[int, R]()
+    for number, item in enumerate(items):
+        crew.give(number, lambda item=item: work(item))  # type: ignore[misc]
+    try:
+        while len(found) < len(items):
+            if stopped():
+                raise EngineError("stopped")
+            done = crew.take(_TICK)
+            if done is not None and done.error is not None:
+                raise done.error
+            if done is not None:
+                found[done.number] = done.answer
+    finally:
+        crew.dismiss()
+    return [found[number] for number in range(len(items))]

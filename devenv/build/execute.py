@@ -231,6 +231,9 @@ class Build:
                     self.workshop.forget(keyed.key)
                 layer = self._do(name, keyed, rootfs)
             except DevenvError as error:
+                if self.stop.is_set() and _ended(error):
+                    self.sink(Event("stopped", name, seconds=time.monotonic() - begun))
+                    raise Cancelled("build: stopped") from error
                 self.sink(Event("failed", name, str(error), time.monotonic() - begun))
                 raise self._located(keyed, error) from error
             self.sink(Event("done", name, seconds=time.monotonic() - begun))
@@ -407,6 +410,11 @@ def _ancestry(prepared: Prepared) -> frozenset[str]:
     while found[-1].base_is_stage:
         found.append(stages[found[-1].base])
     return frozenset(stage.name for stage in found)
+
+
+def _ended(error: DevenvError) -> bool:
+    """Whether that can be because it was ended, rather than a step's own end."""
+    return not isinstance(error, StepFailed) or error.code > 128
 
 
 def _settle(future: Future[Rootfs], work: Callable[[], Rootfs]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import time
 from typing import Any
@@ -120,6 +121,24 @@ def test_an_interrupted_build_leaves_nothing_running(named: Project) -> None:
     assert building.wait(30) == 130
     assert time.monotonic() - begun < 20
     assert named.known() == []
+
+
+def test_steps_that_an_interruption_ends_are_stopped_and_repeat_nothing(named: Project) -> None:
+    named.write("one/Containerfile", "FROM base\nRUN echo said; sleep 1000\n")
+    manifest(named, "one")
+    building = named.start("build")
+    assert building.stderr is not None
+    seen = ""
+    while "→ one" not in seen or "sleep 1000" not in seen:
+        line = building.stderr.readline()
+        assert line, seen
+        seen += line
+    time.sleep(0.5)  # it may have said something by now
+    building.send_signal(signal.SIGINT)
+    _, left = building.communicate(timeout=30)
+    assert building.returncode == 130
+    assert re.search(r"^✗ one .*sleep 1000  stopped, \d", left, re.MULTILINE)
+    assert "│" not in left
 
 
 def test_gc_keeps_what_services_run_and_takes_what_no_service_asks_for(named: Project) -> None:

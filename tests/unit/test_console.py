@@ -141,6 +141,11 @@ def test_progress_shows_the_last_fifty_lines_of_what_failed_and_cleans_them() ->
     assert lines[2:] == [f"  │ line {number}" for number in range(10, 60)]
 
 
+def test_progress_repeats_nothing_of_what_was_stopped() -> None:
+    events = [Event("started", "a"), Event("output", "a", "said"), Event("stopped", "a", seconds=2.0)]
+    assert shown(events) == "→ a\n✗ a  stopped, 2.0 s\n"
+
+
 def test_progress_shows_how_far_a_thing_is_only_live_or_when_asked_for_all() -> None:
     events = [Event("started", "web"), Event("state", "web", "2 running, 1 starting"), Event("failed", "web")]
     assert shown(events) == "→ web\n✗ web\n"

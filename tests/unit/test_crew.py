@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import pytest
 
-from devenv.crew import Crew, Done
+from devenv.crew import Crew, Done, each
+from devenv.errors import EngineError
 
 
 def test_crew_does_at_the_same_time_what_it_was_given() -> None:
@@ -64,3 +66,44 @@ def test_crew_begins_a_thread_only_when_nobody_is_free(count: int) -> None:
         assert crew.take(10)
     assert len(crew.threads) <= 2
     crew.dismiss()
+
+
+def test_each_answers_in_order_with_no_more_threads_than_asked_for() -> None:
+    seen: set[str] = set()
+
+    def work(number: int) -> int:
+        seen.add(threading.current_thread().name)
+        return number * number
+
+    assert each(work, range(50), most=3) == [number * number for number in range(50)]
+    assert len(seen) <= 3
+    assert each(work, ()) == []
+
+
+def test_each_begins_nothing_more_once_one_failed() -> None:
+    begun: list[int] = []
+
+    def work(number: int) -> None:
+        begun.append(number)
+        if number == 1:
+            raise ValueError("one")
+        time.sleep(0.05)
+
+    with pytest.raises(ValueError, match="one"):
+        each(work, range(1000))
+    assert len(begun) < 100
+
+
+def test_each_that_is_stopped_waits_for_what_goes_on_and_begins_nothing_more() -> None:
+    stop, begun, done = threading.Event(), list[int](), list[int]()
+
+    def work(number: int) -> None:
+        begun.append(number)
+        stop.set()
+        time.sleep(0.2)
+        done.append(number)
+
+    with pytest.raises(EngineError, match="stopped"):
+        each(work, range(1000), stop.is_set)
+    assert sorted(begun) == sorted(done)
+    assert len(begun) < 100

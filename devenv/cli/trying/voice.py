@@ -42,7 +42,7 @@ class Voice:
             case "cached" | "state":
                 pass
             case _:
-                if event.kind == "failed":
+                if event.kind in ("failed", "stopped"):
                     self._over(event.object)
                 self.sink(event)
 

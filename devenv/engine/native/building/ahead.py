@@ -80,7 +80,8 @@ def _laid(site: Site, draft: Draft, layers: Sequence[int], parcel: Parcel, clock
     files = Files(site.paths.packages)
     with trouble("fetch packages"):
         bases.obtained(site, parcel.debs, site.moments, lambda _: None)
-        contents = plain.contents(parcel.debs, files, clock)
+        with site.ending.stopped() as stopped:
+            contents = plain.contents(parcel.debs, files, clock, stopped)
         below = f"{draft.folder}/below"
         chosen, size = _lay(site, layers, contents, below, clock)
         if not chosen:
@@ -89,7 +90,8 @@ def _laid(site: Site, draft: Draft, layers: Sequence[int], parcel: Parcel, clock
         place = site.paths.layer(draft.identifier)  # where a step's layers are
         remove_tree(place)  # of a store whose database was lost
         os.rename(below, place)
-        others = deb.repacked([content.deb for content in contents if content not in chosen], files)
+        with site.ending.stopped() as stopped:
+            others = deb.repacked([content.deb for content in contents if content not in chosen], files, stopped)
         unread = [deb.Repacked(one.deb, "", one.deb.sha256, one.deb.size, one.control) for one in chosen]
         with files.draft() as folder:
             deb.repository(f"{folder}/debs", (*others, *unread))

@@ -99,7 +99,8 @@ def make(site: Site, lock: BaseLock, slot: int, draft: str, tell: Tell) -> tuple
 def fetched(site: Site, debs: tuple[Deb, ...], moments: Sequence[int], tell: Tell) -> tuple[deb.Repacked, ...]:
     """The packages, fetched where they aren't here yet, verified, without compression."""
     obtained(site, debs, moments, tell)
-    return deb.repacked(debs, Files(site.paths.packages))
+    with site.ending.stopped() as stopped:
+        return deb.repacked(debs, Files(site.paths.packages), stopped)
 
 
 def obtained(site: Site, debs: tuple[Deb, ...], moments: Sequence[int], tell: Tell) -> None:

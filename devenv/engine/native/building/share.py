@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import ExitStack, suppress
 
+from devenv.crew import each
 from devenv.errors import DevenvError, EngineError, NotFound, StoreError
 from devenv.model.build import Shared
 from devenv.model.events import Event, Sink
@@ -186,17 +187,7 @@ def _put(
 
     images = (number for one in parts.values() for number, _ in one.layers)
     every = sorted({*images, *numbers.values()})
-    with ThreadPoolExecutor(threads) as pool:
-        found = dict(zip(every, _all(pool, put, every), strict=True))
+    found = dict(zip(every, each(put, every, most=threads), strict=True))
     for one in parts.values():
         commit.put_small(site, one, out)
     return {key: found[number] for key, number in numbers.items()}
-
-
-def _all(pool: ThreadPoolExecutor, work: Callable[[int], Descriptor], items: Sequence[int]) -> list[Descriptor]:
-    pending = [pool.submit(work, item) for item in items]
-    try:
-        return [future.result() for future in pending]
-    except BaseException:
-        pool.shutdown(cancel_futures=True)
-        raise

@@ -62,11 +62,13 @@ def _assemble(site: Site, parcel: Parcel, files: Files, place: str) -> None:
         else:
             os.mkdir(place, 0o755)
         _fetch_dists(site, files, parcel.dists)
-        venv.site(files, place, parcel.dists, parcel.version)
+        with site.ending.stopped() as stopped:
+            venv.site(files, place, parcel.dists, parcel.version, stopped)
         return
     own = dict(lent.registry_variables(site.env)).get("NPM_CONFIG_REGISTRY", "")
     obtain(site, [npm.wanted(module, own, lambda: registry(site)) for module in parcel.modules])
-    packages = list(zip(parcel.modules, npm.trees(files, parcel.modules), strict=True))
+    with site.ending.stopped() as stopped:
+        packages = list(zip(parcel.modules, npm.trees(files, parcel.modules, stopped), strict=True))
     if parcel.kind == "runtime":
         nodejs.runtime(place, site.architecture, packages)
     elif parcel.kind == "tools":

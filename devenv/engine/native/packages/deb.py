@@ -9,13 +9,14 @@ import hashlib
 import os
 import re
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import BinaryIO, NamedTuple
 
 from devenv.archive import tar
 from devenv.archive.stream import Limits, Source, decompressed
 from devenv.beneath import remove_tree
+from devenv.crew import each
 from devenv.errors import StoreError
 from devenv.model.lock import Deb
 
@@ -32,7 +33,6 @@ _ANY = Limits(ratio=1 << 40)  # ours count
 _XZ_MEMORY = 256 << 20  # `xz -9` asks for 65 MiB
 _SUFFIXES = ("", ".gz", ".xz", ".zst")
 _OURS = frozenset(("filename", "size", "md5sum", "sha1", "sha256", "sha512"))
-_WORKERS = 2
 _FORMS = tuple(
     map(re.compile, (r"[a-z0-9][a-z0-9+.-]*", r"[0-9][0-9A-Za-z.+:~-]*", r"[a-z0-9][a-z0-9-]*", r"[0-9a-f]{64}"))
 )
@@ -58,16 +58,14 @@ class Repacked(NamedTuple):
         return f"{self.deb.name}_{self.deb.version.replace(':', '%3a')}_{self.deb.arch}.deb"
 
 
-def repacked(debs: Sequence[Deb], files: Files, *, jobs: int = _WORKERS) -> tuple[Repacked, ...]:
+def repacked(debs: Sequence[Deb], files: Files, stopped: Callable[[], bool] = lambda: False) -> tuple[Repacked, ...]:
     """Each fetched package repacked, in the order given; what was repacked before is only checked.
 
-    Raises StoreError that names the package when it, or what was kept of it, isn't what it was. Then that is removed.
+    Raises StoreError that names the package when it, or what was kept of it, isn't what it was (then that is removed), EngineError
+    once `stopped`.
     """
-    from concurrent.futures import ThreadPoolExecutor  # 10 ms, only where packages are really read
-
-    with ThreadPoolExecutor(jobs) as pool:
-        # hashlib, lzma and zstandard let go of the interpreter's lock.
-        return tuple(pool.map(lambda deb: _one(deb, files), debs))
+    # Threads: hashlib, lzma and zstandard let go of the interpreter's lock.
+    return tuple(each(lambda deb: _one(deb, files), debs, stopped))
 
 
 def _one(deb: Deb, files: Files) -> Repacked:

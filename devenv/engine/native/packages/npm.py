@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 from devenv.archive import tar
 from devenv.archive.stream import Limits, Source, decompressed
+from devenv.crew import each
 from devenv.errors import EngineError, StoreError
 from devenv.model import npm
 from devenv.model.lock import Module
@@ -95,18 +96,12 @@ def unpacked(files: Files, module: Module) -> Tree:
     return found
 
 
-def trees(files: Files, modules: Sequence[Module]) -> tuple[Tree, ...]:
-    """The trees of fetched packages, two unpacked at a time."""
-    from concurrent.futures import ThreadPoolExecutor  # 5 ms, only where packages are put together
-
+def trees(files: Files, modules: Sequence[Module], stopped: Callable[[], bool] = lambda: False) -> tuple[Tree, ...]:
+    """The trees of fetched packages, a few unpacked at a time. Raises StoreError, EngineError once `stopped`."""
     # One package may be in several places of a tree.
     once = {module.integrity: module for module in modules}
-    with ThreadPoolExecutor(2) as threads:
-        done = {integrity: threads.submit(unpacked, files, module) for integrity, module in once.items()}
-        try:
-            return tuple(done[module.integrity].result() for module in modules)
-        finally:
-            threads.shutdown(cancel_futures=True)
+    done = dict(zip(once, each(lambda module: unpacked(files, module), [*once.values()], stopped), strict=True))
+    return tuple(done[module.integrity] for module in modules)
 
 
 def _unpack(archive: BinaryIO, named: str, draft: Draft) -> None:

@@ -7,10 +7,11 @@ about (conffiles), nothing others wait for (interest in triggers), and only fold
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from devenv.archive import tar
+from devenv.crew import each
 from devenv.model.lock import Deb
 
 from .deb import BadDeb, Part, Repacked, expect, field, genuine, keep, members, reading, same, uncompressed
@@ -25,7 +26,6 @@ _NOTED = frozenset(("md5sums", "postinst", "prerm", "postrm", "triggers", "shlib
 """What dpkg keeps of a control.tar beside `control`, and what has a meaning only when the package is configured or goes."""
 _MODES = {tar.FILE: (0o644, 0o755), tar.FOLDER: (0o755,)}
 _KINDS = {tar.FILE: "file", tar.FOLDER: "folder", tar.SYMLINK: "link"}
-_WORKERS = 2
 _PIECE = 1 << 20
 
 
@@ -59,16 +59,15 @@ class Content(NamedTuple):
         return _noted(self.deb, self.control)
 
 
-def contents(debs: Sequence[Deb], files: Files, clock: int, *, jobs: int = _WORKERS) -> tuple[Content, ...]:
+def contents(
+    debs: Sequence[Deb], files: Files, clock: int, stopped: Callable[[], bool] = lambda: False
+) -> tuple[Content, ...]:
     """Each fetched package, verified, in the order given; unpacked if it never was, times later than `clock` as `clock`.
 
-    The files of its tree are verified when they are linked. Raises StoreError that names the package.
+    The files of its tree are verified when they are linked. Raises StoreError that names the package, EngineError once `stopped`.
     """
-    from concurrent.futures import ThreadPoolExecutor  # 10 ms, only where packages are really read
-
-    with ThreadPoolExecutor(jobs) as pool:
-        # hashlib, lzma and zstandard let go of the interpreter's lock.
-        return tuple(pool.map(lambda deb: _one(deb, files, clock), debs))
+    # Threads: hashlib, lzma and zstandard let go of the interpreter's lock.
+    return tuple(each(lambda deb: _one(deb, files, clock), debs, stopped))
 
 
 def _one(deb: Deb, files: Files, clock: int) -> Content:

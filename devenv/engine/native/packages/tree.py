@@ -18,6 +18,7 @@ from operator import itemgetter
 from typing import NamedTuple
 
 from devenv.beneath import remove_tree
+from devenv.crew import each
 from devenv.errors import StoreError
 
 from ..trouble import trouble
@@ -28,7 +29,6 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _MAX_DEPTH = 64
 _MAX_PATH = 2048  # leaves room below PATH_MAX for wherever it is linked
 _MAX_NAME = 255
-_THREADS = 2
 _PORTION = 4 << 20
 """Bytes that a thread verifies and links at a time; a file counts as 16 KiB more."""
 _WHOLE = 8 << 20
@@ -273,20 +273,11 @@ def _above(path: str) -> Iterator[str]:
 
 
 def _all(links: list[_Link], target: str) -> list[str]:
-    """Verify and link them, two portions at a time; what was there already, in words."""
+    """Verify and link them, a few portions at a time; what was there already, in words."""
     weights = accumulate(link.entry.size + (16 << 10) for link in links)
     numbered = zip((weight // _PORTION for weight in weights), links, strict=True)
     portions = [[link for _, link in group] for _, group in groupby(numbered, itemgetter(0))]
-    if len(portions) == 1:
-        return _portion(portions[0], target)
-    from concurrent.futures import ThreadPoolExecutor  # 5 ms, for more than a few files only
-
-    with ThreadPoolExecutor(_THREADS) as threads:
-        done = [threads.submit(_portion, portion, target) for portion in portions]
-        try:
-            return [line for one in done for line in one.result()]
-        finally:
-            threads.shutdown(cancel_futures=True)
+    return [line for said in each(lambda links: _portion(links, target), portions) for line in said]
 
 
 def _portion(links: Sequence[_Link], target: str) -> list[str]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+from devenv.crew import each
 from devenv.errors import StoreError
 from devenv.model.lock import Dist
 
@@ -12,9 +13,6 @@ from ..trouble import trouble
 from .files import EPOCH, Files
 from .tree import linked
 from .wheel import VENV, unpacked
-
-_JOBS = 2
-"""Wheels unpacked at a time: inflating and hashing let other threads run, the rest doesn't."""
 
 _SH = f"""\
 # For sh, bash and zsh: . {VENV}/bin/activate
@@ -94,21 +92,20 @@ def venv(folder: str, python: str, version: str) -> None:
             os.utime(f"{folder}/{name}", (EPOCH, EPOCH))
 
 
-def site(files: Files, folder: str, dists: Sequence[Dist], version: str) -> tuple[str, ...]:
+def site(
+    files: Files, folder: str, dists: Sequence[Dist], version: str, stopped: Callable[[], bool] = lambda: False
+) -> tuple[str, ...]:
     """Put wheels that were fetched into a folder that is, or is copied onto, an environment for Python `version` (`3.11.2`).
 
     Returns in words what packages overwrite of each other; where two have the same file, the later by name has it.
+    Raises StoreError, EngineError once `stopped`.
     """
     short = ".".join(version.split(".")[:2])
     for dist in dists:
         if not dist.is_wheel:
             raise StoreError(f"use {dist.name} {dist.version}: {dist.file} is no wheel", hint="it is to be built first")
-    from concurrent.futures import ThreadPoolExecutor  # 5 ms, for images that are built only
-
-    with ThreadPoolExecutor(_JOBS) as threads:
-        ordered = sorted(dists, key=lambda dist: (dist.name, dist.version))
-        trees = list(threads.map(lambda dist: unpacked(files, dist, short), ordered))
-    return linked(trees, folder)
+    ordered = sorted(dists, key=lambda dist: (dist.name, dist.version))
+    return linked(each(lambda dist: unpacked(files, dist, short), ordered, stopped), folder)
 
 
 def _write(path: str, text: str) -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import subprocess
 import time
 from typing import Any
 
@@ -105,17 +106,22 @@ def test_one_that_fails_ends_no_other(named: Project) -> None:
     assert service(named, "slow")["status"] == "running"
 
 
+def hear(process: subprocess.Popen[str], *words: str) -> None:
+    """Wait until all of these were said on stderr."""
+    assert process.stderr is not None
+    seen = ""
+    while not all(word in seen for word in words):
+        line = process.stderr.readline()
+        assert line, seen
+        seen += line
+
+
 def test_an_interrupted_build_leaves_nothing_running(named: Project) -> None:
     for name in ("one", "two"):
         named.write(f"{name}/Containerfile", f"FROM base\nRUN echo {name}; sleep 1000\n")
     manifest(named, "one", "two")
     building = named.start("build", "-v")
-    assert building.stderr is not None
-    seen = ""
-    while "│ one" not in seen or "│ two" not in seen:
-        line = building.stderr.readline()
-        assert line, seen
-        seen += line
+    hear(building, "│ one", "│ two")
     building.send_signal(signal.SIGINT)
     begun = time.monotonic()
     assert building.wait(30) == 130
@@ -127,12 +133,7 @@ def test_steps_that_an_interruption_ends_are_stopped_and_repeat_nothing(named: P
     named.write("one/Containerfile", "FROM base\nRUN echo said; sleep 1000\n")
     manifest(named, "one")
     building = named.start("build")
-    assert building.stderr is not None
-    seen = ""
-    while "→ one" not in seen or "sleep 1000" not in seen:
-        line = building.stderr.readline()
-        assert line, seen
-        seen += line
+    hear(building, "→ one", "sleep 1000")
     time.sleep(0.5)  # it may have said something by now
     building.send_signal(signal.SIGINT)
     _, left = building.communicate(timeout=30)

@@ -18,7 +18,7 @@ from devenv.cli.carrying import carry_out
 from devenv.cli.chosen import Chosen, choose
 from devenv.cli.known import find_container, known_home, untouched
 from devenv.cli.listing import listening, rank
-from devenv.cli.locking import locked
+from devenv.cli.locking import expected, locked
 from devenv.cli.project import (
     BuildOptions,
     builder,
@@ -84,11 +84,15 @@ def bring_up(
     manifest = load(session, asked.scale)
     here = home(machine, manifest)
     services = chosen_services(session, manifest, asked)
-    section, lockings = locked(session, manifest, machine, options)
+    given = secrets.read(manifest, session.env)
+
+    def foresee() -> None:
+        _foresee(manifest._replace(services=services), machine, options, asked, given)
+
+    section, lockings = locked(session, manifest, machine, options, foresee)
     prepared = prepare_all(manifest._replace(services=services), section, machine, options)
     called = tags(here, prepared)
     warnings = warn(prepared.values(), session)
-    given = secrets.read(manifest, session.env)
     wanted = desire(manifest, prepared, section, here, machine, services, given.fingerprints(machine.engine))
     taken: telling.Taken = {}
     with machine.engine.turn(here.id, console.waiting):
@@ -116,6 +120,20 @@ def bring_up(
     late = told_late(prepared, manifest, taken, session)
     report = report._replace(results=(*lockings, *report.results))  # the user waited for that, too
     return told(report, machine, session, as_json, (*warnings, *late))
+
+
+def _foresee(manifest: Manifest, machine: Machine, options: BuildOptions, asked: Asked, given: secrets.Read) -> None:
+    """Raise what `up` would fail with after minutes of resolving and building: a port that somebody has, a secret that isn't set."""
+    section = expected(manifest, machine, options)
+    prepared = prepare_all(manifest, section, machine, options)
+    prints = given.fingerprints(machine.engine)
+    wanted = desire(manifest, prepared, section, home(machine, manifest), machine, manifest.services, prints)
+    decided = _decided(machine, wanted, options, asked)
+    # What runs may go on once it is known what is locked: then it needs none anew.
+    given.of(secrets.asked(wanted, decided, ("create",)))
+    for action in decided.actions:
+        if action.spec is not None and action.verb in ("create", "replace"):
+            machine.engine.check(action.spec)
 
 
 def _again(side: kept.Side, session: Session, machine: Machine, asked: Asked, *, as_json: bool, verbose: bool) -> int:

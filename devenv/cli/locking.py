@@ -6,7 +6,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
@@ -104,11 +104,14 @@ def settled(
 
 
 def locked(
-    session: Session, manifest: Manifest, machine: Machine, options: BuildOptions
+    session: Session, manifest: Manifest, machine: Machine, options: BuildOptions, foresee: Callable[[], None]
 ) -> tuple[Section, tuple[Result, ...]]:
-    """The same, and what was done for it, if anything was: with all that had to be built to know what is to be locked."""
+    """The same, and what was done for it, if anything was: with all that had to be built to know what is to be locked.
+
+    Before that takes its time and changes a file, `foresee` raises what would be in vain.
+    """
     begun = time.monotonic()
-    before, made, reason = _settled(session, manifest, machine, options, None)
+    before, made, reason = _settled(session, manifest, machine, options, None, foresee)
     if made == before:
         return made, ()
     action = Action("lock", "lock", reason or "ADD fetches something else")
@@ -116,7 +119,12 @@ def locked(
 
 
 def _settled(
-    session: Session, manifest: Manifest, machine: Machine, options: BuildOptions, sink: Sink | None
+    session: Session,
+    manifest: Manifest,
+    machine: Machine,
+    options: BuildOptions,
+    sink: Sink | None,
+    foresee: Callable[[], None] = lambda: None,
 ) -> tuple[Section | None, Section, str]:
     """What was locked, what is, and why it isn't the same, "" where nothing of the manifest's own differed."""
     from devenv.lock.together import differs
@@ -130,6 +138,7 @@ def _settled(
             return section, _filed(manifest, machine, options, lock, section, told), ""
     if options.locked:
         raise _stale(manifest, "; ".join(missing) or f"nothing is locked for {debian_arch()}")
+    foresee()
     with _telling(session, sink) as told:
         return section, renewed(manifest, machine, options, lock, told), _reason(section, missing)
 

@@ -14,7 +14,7 @@ from devenv.cli import complete, document, kept, options, secrets, show
 from devenv.cli.act import Asked, chosen_services
 from devenv.cli.locking import expected, fetched, renewal, settled
 from devenv.cli.project import FILE, BuildOptions, desire, home, load, observe, prepare_all, recipe, say, warn
-from devenv.cli.session import Session
+from devenv.cli.session import Session, Window
 from devenv.cli.telling import placed
 from devenv.cli.written import write_new
 from devenv.desired import image_of, manifests
@@ -23,6 +23,7 @@ from devenv.lock.parts import part
 from devenv.model.image import PROJECT
 from devenv.model.plan import Plan
 from devenv.plan import plan as decide
+from devenv.provision import refused
 
 _LARGEST = 4 << 20
 _FOLDERS = 50
@@ -117,7 +118,8 @@ def plan(
     if side := kept.side(session, machine):
         kept.refuse(session.variant, plain=chosen == BuildOptions() and not profiles)
         kept.digests(side, machine)
-        _show(decide(side.wanted, observe(machine, side.wanted)), (), session, diff=diff, as_json=as_json)
+        decided = decide(side.wanted, observe(machine, side.wanted))
+        _show(decided, say(_refusals(decided, machine), session), session, diff=diff, as_json=as_json)
         return
     manifest = load(session)
     section = expected(manifest, machine, chosen)
@@ -130,8 +132,15 @@ def plan(
     wanted = desire(manifest, prepared, section, home(machine, manifest), machine, services, prints)
     decided = placed(decide(wanted, observe(machine, wanted)), manifest, wanted)
     decided = decided._replace(actions=(*renewal(manifest, machine, chosen), *decided.actions))  # only to be told
-    warnings = (*warnings, *say(secrets.unread(given, wanted, decided), session))
+    missing = (fault.message for name in secrets.asked(wanted, decided) for fault in given.faults.get(name, ()))
+    failing = (*(f"`up` would fail: {told}" for told in missing), *_refusals(decided, machine))
+    warnings = (*warnings, *say((*secrets.unread(given, wanted, decided), *failing), session))
     _show(decided, warnings, session, diff=diff, as_json=as_json)
+
+
+def _refusals(decided: Plan, machine: Window) -> tuple[str, ...]:
+    """What would keep it from being carried out as things are: a port that somebody has, a folder that isn't there."""
+    return tuple(dict.fromkeys(f"`up` would fail: {error}" for error, _ in refused(decided, machine.engine).values()))
 
 
 def _show(decided: Plan, warnings: Sequence[str], session: Session, *, diff: bool, as_json: bool) -> None:

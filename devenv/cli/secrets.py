@@ -48,9 +48,9 @@ def read(manifest: Manifest, env: Mapping[str, str]) -> Read:
     return Read(values, faults)
 
 
-def asked(wanted: Desired, decided: Plan) -> frozenset[str]:
-    """The names of the secrets that containers which are to be started ask for."""
-    return frozenset(_given(wanted, decided, ("create", "replace", "start")))
+def asked(wanted: Desired, decided: Plan, verbs: Collection[str] = ("create", "replace", "start")) -> frozenset[str]:
+    """The names of the secrets that containers which are to be started ask for, as far as one of these is done to them."""
+    return frozenset(_given(wanted, decided, verbs))
 
 
 def supply(engine: Engine, wanted: Desired, decided: Plan, read: Callable[[], Read]) -> None:

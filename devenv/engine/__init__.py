@@ -148,6 +148,9 @@ class Observer(Protocol):
     def events(self, environment: str, *, follow: bool = False, since: float = 0.0) -> Iterator[Happening]:
         """What happened to an environment's containers since a moment; `follow` goes on until it is forgotten."""
 
+    def check(self, spec: ContainerSpec) -> None:
+        """Raise what making this container, in place of the one of its name, would fail with: a port taken, a source missing."""
+
     def fingerprint(self, secret: bytes) -> str:
         """The same for the same secret, and for nobody else of any use: what inputs say of it."""
 
@@ -163,9 +166,6 @@ class Engine(Observer, Protocol):
 
     def register(self, environment: Environment) -> None:
         """Remember an environment (again: renames it)."""
-
-    def check(self, spec: ContainerSpec) -> None:
-        """Raise what making this container, in place of the one of its name, would fail with: a port taken, a source missing."""
 
     def create(self, specs: Sequence[ContainerSpec]) -> tuple[Container, ...]:
         """Make containers (status created), all or none. Host ports are chosen and reserved here: one for all replicas of a

@@ -11,6 +11,7 @@ from devenv.model.image import Image
 from devenv.model.plan import Plan, Report, Result
 
 from .acts import Acts, failure, title
+from .acts import refused as refused
 
 if TYPE_CHECKING:
     from .together import Hands
@@ -31,8 +32,8 @@ def provision(
     """
     engine.mend()
     acts = Acts(plan, engine, build, sink)
-    if refused := acts.refused():
-        return Report(plan.environment, tuple(_refused(number, plan, refused) for number in range(len(plan.actions))))
+    if why := refused(plan, engine):  # told before anything is changed
+        return Report(plan.environment, tuple(_refused(number, plan, why) for number in range(len(plan.actions))))
     if in_turn(plan):
         results = _in_turn(plan, acts, sink, clock)
     else:
@@ -55,10 +56,10 @@ def in_turn(plan: Plan) -> bool:
     return True
 
 
-def _refused(number: int, plan: Plan, refused: dict[int, tuple[str, int]]) -> Result:
+def _refused(number: int, plan: Plan, why: dict[int, tuple[str, int]]) -> Result:
     action = plan.actions[number]
-    if number in refused:
-        return Result(action, 0.0, *refused[number])
+    if number in why:
+        return Result(action, 0.0, *why[number])
     return Result(action, 0.0, skipped=action.verb != "keep")
 
 

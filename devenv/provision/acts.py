@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from devenv.engine import Engine
+from devenv.engine import Engine, Observer
 from devenv.errors import CommandFailed, DevenvError, EngineError
 from devenv.model.container import Container, Process
 from devenv.model.events import Event, Sink
@@ -41,6 +41,17 @@ def told(error: DevenvError) -> tuple[str, int]:
     return str(error), 1 if isinstance(error, CommandFailed) else error.exit_code
 
 
+def refused(plan: Plan, engine: Observer) -> dict[int, tuple[str, int]]:
+    """What can't be made as things are, by number in the plan: why, and the exit code for that."""
+    found = {}
+    for number, action in enumerate(plan.actions):
+        if action.spec is not None and action.verb in ("create", "replace"):
+            error, code = failure(engine.check, action.spec)
+            if error:
+                found[number] = (error, code)
+    return found
+
+
 class Acts:
     """What the actions share: the doors, the images and the containers that are there by now."""
 
@@ -53,16 +64,6 @@ class Acts:
         self.made: dict[str, str] = {}
         self.workspace = ""
         self.connected = False
-
-    def refused(self) -> dict[int, tuple[str, int]]:
-        """What can't be made as things are, by number in the plan, and why: told before anything is changed."""
-        found = {}
-        for number, action in enumerate(self.plan.actions):
-            if action.spec is not None and action.verb in ("create", "replace"):
-                error, code = failure(self.engine.check, action.spec)
-                if error:
-                    found[number] = (error, code)
-        return found
 
     def act(self, number: int, action: Action) -> None:
         """Do one action to its end."""

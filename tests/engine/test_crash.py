@@ -137,9 +137,11 @@ def test_port_of_a_run_that_was_killed_is_free_for_the_next_up(project: Project)
     project.up()
     running = project.start("run", "-p", "19473:80", "--", "sleep", MARK)
     assert eventually(lambda: sleepers() != [], 30)
+    project.manifest('ports: ["19473:80"]')
+    assert "`up` would fail: publish port 127.0.0.1:19473: a running command has it" in project.attempt("plan").stderr
     killed(running)
 
-    project.manifest('ports: ["19473:80"]')
+    assert "would fail" not in project.attempt("plan").stderr
     project.run("up")
 
     assert_whole(project)

@@ -126,6 +126,25 @@ def test_up_without_a_secret_says_where_it_is_asked_for_and_changes_nothing(shop
     assert "`secrets.KEY`: the variable SHOP_KEY isn't set\n  hint: export SHOP_KEY=…" in err
     assert "`secrets.TOKEN`: token can't be read: No such file" in err
     assert shop.machine.engine.containers() == ()
+    assert not (shop.folder / "devenv.lock.yml").exists()
+    code, _, err = shop("plan")
+    assert code == 0
+    assert "`up` would fail: `secrets.KEY`: the variable SHOP_KEY isn't set" in err
+
+
+def test_a_port_that_somebody_has_is_told_before_anything_is_locked_and_by_plan(shop: Shop) -> None:
+    shop.machine.engine.refuses["db-1"] = "publish port 127.0.0.1:5432: postgres (pid 7) has it"
+    code, _, err = shop("up")
+    assert (code, "error: publish port 127.0.0.1:5432: postgres (pid 7) has it" in err) == (1, True)
+    assert not (shop.folder / "devenv.lock.yml").exists()
+    told = json.loads(shop("plan", "--json").out)
+    assert told["warnings"] == ["`up` would fail: publish port 127.0.0.1:5432: postgres (pid 7) has it"]
+    code, out, err = shop("up", "web", "--no-wait")  # which depends on db
+    assert (code, "5432" in err) == (1, True)
+    assert shop("up", "--json", "admin").code != 0
+    shop.machine.engine.refuses.clear()
+    assert shop("up").code == 0
+    assert shop("plan").err == ""
 
 
 def test_up_that_starts_nothing_needs_no_secret_and_says_so(shop: Shop) -> None:

@@ -147,6 +147,10 @@ class Native:
     def events(self, environment: str, *, follow: bool = False, since: float = 0.0) -> Iterator[Happening]:
         return journal.read(self.paths, environment, follow=follow, since=since)
 
+    @trouble("check a container")
+    def check(self, spec: ContainerSpec) -> None:
+        lifecycle.check(self.ground, spec)
+
     def fingerprint(self, secret: bytes) -> str:
         return vault.fingerprint(self.paths, secret)
 
@@ -255,10 +259,6 @@ class Native:
             pool.heal(self.paths, mount_namespace=self.ground.host_namespace)
 
     # Containers ----------------------------------------------------------------------------------
-
-    @trouble("check a container")
-    def check(self, spec: ContainerSpec) -> None:
-        lifecycle.check(self.ground, spec)
 
     @trouble("create containers")
     def create(self, specs: Sequence[ContainerSpec]) -> tuple[Container, ...]:

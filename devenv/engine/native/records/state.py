@@ -234,20 +234,17 @@ class State:
         rows = self.db.execute("SELECT number, pid, pid_start, pid_boot FROM slot WHERE pid IS NOT NULL")
         return frozenset(number for number, pid, start, boot in rows if alive(pid, start, boot, self.boot))
 
-    def dead_owners(self) -> bool:
-        """Whether a command died that had a slot."""
-        rows = self.db.execute("SELECT pid, pid_start, pid_boot FROM slot WHERE pid IS NOT NULL").fetchall()
-        return any(not alive(pid, start, boot, self.boot) for pid, start, boot in rows)
+    def dead_owners(self) -> frozenset[int]:
+        """The slots of commands that died."""
+        rows = self.db.execute("SELECT number, pid, pid_start, pid_boot FROM slot WHERE pid IS NOT NULL").fetchall()
+        return frozenset(number for number, pid, start, boot in rows if not alive(pid, start, boot, self.boot))
 
     def free_dead_owners(self) -> None:
         """Slots of commands that died: their namespaces can't be trusted to be idle, so they count as not wired."""
-        rows = self.db.execute("SELECT number, pid, pid_start, pid_boot FROM slot WHERE pid IS NOT NULL").fetchall()
-        for number, pid, start, boot in rows:
-            if not alive(pid, start, boot, self.boot):
-                self.db.execute(
-                    "UPDATE slot SET boot = NULL, pid = NULL, pid_start = NULL, pid_boot = NULL WHERE number = ?",
-                    (number,),
-                )
+        for number in self.dead_owners():
+            self.db.execute(
+                "UPDATE slot SET boot = NULL, pid = NULL, pid_start = NULL, pid_boot = NULL WHERE number = ?", (number,)
+            )
 
     def _free_slots(self) -> list[int]:
         rows = self.db.execute(

@@ -26,7 +26,6 @@ _CREATED = observe.HOOKS["on_create"]
 
 
 def check(ground: Ground, spec: ContainerSpec) -> None:
-    ground.begin()  # or the ports of killed commands would still be theirs
     publishing.check(ground.state, spec)
     for source in spec.sources:
         snapshot.source_owner(source)

@@ -151,8 +151,8 @@ def standing(state: State, there: Network) -> Open:
 
 
 def publisher(state: State, port: Port) -> str:
-    """The container that publishes this port of the host, "" for none."""
-    return _publisher(state, _takers(_kept(state)), port)
+    """The container that publishes this port of the host, "" for none. What a killed command had is nobody's: it is taken back."""
+    return _publisher(state, _takers(_without(_kept(state), state.dead_owners())), port)
 
 
 def choose(state: State, port: Port, *own: str) -> Port:

@@ -337,6 +337,23 @@ def test_database_cut_short_is_one_error_that_names_it(project: Project, page: i
             assert "state.db" in failed.stderr
 
 
+def test_database_moved_aside_lets_the_next_up_end_what_ran_and_keep_its_volumes(base: str) -> None:
+    with temporary_store() as paths:
+        project = Project(paths, f"{os.path.dirname(paths.home)}/project", base)
+        project.manifest("volumes: {data: {}}\nservices:\n  db: {command: sleep 600, volumes: ['data:/data']}\n")
+        project.run("up")
+        before = [project.container(name)["pid"] for name in ("workspace", "db-1")]
+        project.run("exec", "db", "sh", "-c", "echo kept > /data/file")
+        for name in ("", "-wal", "-shm"):
+            with suppress(FileNotFoundError):
+                os.rename(f"{paths.state}{name}", f"{paths.home}/aside{name}")
+
+        project.run("up")
+
+        assert not any(os.path.exists(f"/proc/{pid}") for pid in before)
+        assert project.run("exec", "db", "cat", "/data/file") == "kept\n"
+
+
 def test_disk_full_is_one_error_with_a_fix_and_the_next_up_works(base: str) -> None:
     with temporary_store() as paths:
         project = Project(paths, f"{os.path.dirname(paths.home)}/project", base)

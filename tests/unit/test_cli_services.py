@@ -139,9 +139,7 @@ def test_a_port_that_somebody_has_is_told_before_anything_is_locked_and_by_plan(
     assert not (shop.folder / "devenv.lock.yml").exists()
     told = json.loads(shop("plan", "--json").out)
     assert told["warnings"] == ["`up` would fail: publish port 127.0.0.1:5432: postgres (pid 7) has it"]
-    code, out, err = shop("up", "web", "--no-wait")  # which depends on db
-    assert (code, "5432" in err) == (1, True)
-    assert shop("up", "--json", "admin").code != 0
+    assert "5432" in shop("up", "web").err  # which depends on db
     shop.machine.engine.refuses.clear()
     assert shop("up").code == 0
     assert shop("plan").err == ""

@@ -41,7 +41,7 @@ def this_process() -> Owner:
 DatabaseError = sqlite3.Error
 """What a damaged, locked or full database raises, for the seam that translates it."""
 
-_DAMAGED = "the database is damaged: move it aside; images are built again, containers have to be removed by hand"
+_DAMAGED = "the database is damaged: move it aside, then `devenv up` in each project: what runs is ended, images are built again, volumes stay"
 
 
 def explain(error: sqlite3.Error, doing: str) -> StoreError:

@@ -16,7 +16,7 @@ from devenv.cli.project import observe
 from devenv.cli.session import Machine, Session
 from devenv.desired import MAIN, manifests
 from devenv.engine import Engine, Pulse
-from devenv.lives import held
+from devenv.lives import held, identity
 from devenv.model.container import Container, Environment, State
 from devenv.model.image import PROJECT
 from devenv.model.lock import Section
@@ -73,6 +73,8 @@ def write(
     receipt = {
         "version": formats.VERSION,
         "env": formats.relevant(session.env),
+        # What runs is no longer known once somebody moved it aside.
+        "database": identity(locate(session.env, os.geteuid()).state),
         # Layers never change, so they needn't have settled: what is damaged is built again.
         "files": [*files, lock, *((path, _fingerprint(path)) for path in sorted(layers))],
         **written(wanted, digests),

@@ -178,13 +178,15 @@ def _current(env: Mapping[str, str]) -> Receipt | None:
     from devenv.build.observed import unchanged
     from devenv.paths import locate
 
-    folder = project()
+    folder, paths = project(), locate(env, os.geteuid())
     try:
-        with open(locate(env, os.geteuid()).receipt(folder or ""), "rb") as file:
+        with open(paths.receipt(folder or ""), "rb") as file:
             receipt: Receipt = json.load(file)
     except (OSError, ValueError):
         return None
-    if receipt.get("version") != VERSION or receipt["env"] != relevant(env) or not unchanged(receipt["files"]):
+    if receipt.get("version") != VERSION or receipt["env"] != relevant(env):
+        return None
+    if (*receipt["database"],) != identity(paths.state) or not unchanged(receipt["files"]):
         return None
     return receipt if _as_given(receipt["variables"], env) else None
 

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
     from devenv.engine import Pulse
 
-VERSION = 7
+VERSION = 8
 """Of the receipt's format: another one is not read."""
 
 DOOR = "door 2"

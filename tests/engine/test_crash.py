@@ -352,6 +352,7 @@ def test_database_moved_aside_lets_the_next_up_end_what_ran_and_keep_its_volumes
 
         assert not any(os.path.exists(f"/proc/{pid}") for pid in before)
         assert project.run("exec", "db", "cat", "/data/file") == "kept\n"
+        project.run("down", "--volumes")
 
 
 def test_disk_full_is_one_error_with_a_fix_and_the_next_up_works(base: str) -> None:

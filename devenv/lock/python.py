@@ -24,6 +24,9 @@ PINS = "/run/devenv/pins.toml"
 SOURCES = "/run/devenv/packages"
 BUILD = "/run/devenv/build.in"
 
+_LARGE, _ALONE = 1 << 20, 6
+"""Bytes of a wheel that is worth a layer of its own at the first lock, and how many are."""
+
 _INDEX = re.compile(rb"index|find-links|^\s*-[if]\b", re.MULTILINE)
 _USER = re.compile(r"//[^/@\s]*@")
 _FOLDER = "name a release of it, or install it under hooks: on_create:"
@@ -306,8 +309,21 @@ def _archive_file(name: str, version: str, file: str) -> str:
     return f"{name.replace('-', '_')}-{version}{ending}"
 
 
-def layered(before: Sequence[Dist], after: Sequence[Dist], most: int = 8) -> tuple[Dist, ...]:
-    """`after`, each in the layer its name had before; what is new makes a layer of its own, as long as there aren't too many."""
-    layers = {dist.name: dist.layer for dist in before}
+def layered(before: Sequence[Dist], after: Sequence[Dist], most: int = 16) -> tuple[Dist, ...]:
+    """`after`, each in the layer its name had before; what is new makes a layer of its own, as long as there aren't too many.
+
+    Of those locked first the largest are apart: another version of a small one leaves their thousands of files where they are,
+    and other projects share them.
+    """
+    layers = {dist.name: dist.layer for dist in before} or _apart(after)
     added = min(max(layers.values(), default=0) + 1, most)
     return tuple(dist._replace(layer=layers.get(dist.name, added)) for dist in after)
+
+
+def _apart(dists: Sequence[Dist]) -> dict[str, int]:
+    """The layers of the first lock, by name: the largest wheels have one each, the others the first."""
+    large = [dist for dist in dists if dist.is_wheel and dist.size >= _LARGE]
+    alone = sorted(large, key=lambda dist: (-dist.size, dist.name))[:_ALONE]
+    return dict.fromkeys((dist.name for dist in dists), 1) | {
+        dist.name: 2 + number for number, dist in enumerate(alone)
+    }

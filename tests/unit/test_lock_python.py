@@ -248,15 +248,29 @@ def test_each_name_keeps_its_layer_and_what_is_new_makes_one() -> None:
     assert {one.name: one.layer for one in after} == {"django": 1, "flask": 3, "six": 2}
 
 
-def test_the_first_lock_is_one_layer() -> None:
-    assert {one.layer for one in layered((), (dist("django"), dist("six")))} == {1}
+def test_the_first_lock_is_one_layer_and_one_for_each_of_the_largest_wheels() -> None:
+    assert {one.layer for one in layered((), (dist("jinja2"), dist("six")))} == {1}
+    mib = 1 << 20
+    sizes = {"django": 8 * mib, "jinja2": mib - 1, "numpy": 18 * mib, "pandas": 12 * mib, "six": 1000, "sympy": mib}
+    wheels = tuple(dist(name)._replace(size=size) for name, size in sizes.items())
+    found = {one.name: one.layer for one in layered((), wheels)}
+    assert found == {"django": 4, "jinja2": 1, "numpy": 2, "pandas": 3, "six": 1, "sympy": 5}
+    assert found == {one.name: one.layer for one in layered((), wheels[::-1])}
+    later = layered(
+        layered((), wheels), (*(one._replace(size=1) for one in wheels), dist("torch")._replace(size=99 * mib))
+    )
+    assert {one.name: one.layer for one in later} == {**found, "torch": 6}
+    many = layered((), tuple(dist(f"p{number}")._replace(size=(20 - number) * mib) for number in range(10)))
+    assert [one.layer for one in many] == [2, 3, 4, 5, 6, 7, 1, 1, 1, 1]
+    archive = dist("uwsgi")._replace(size=9 * mib, file="uwsgi-2.tar.gz")
+    assert [one.layer for one in layered((), (archive, dist("six")))] == [1, 1]
 
 
 def test_the_last_layer_takes_what_comes_when_there_are_many() -> None:
     found: tuple[Dist, ...] = ()
-    for count in range(1, 13):
+    for count in range(1, 20):
         found = layered(found, tuple(dist(f"p{number}") for number in range(count)))
-    assert [one.layer for one in found] == [*range(1, 9), 8, 8, 8, 8]
+    assert [one.layer for one in found] == [*range(1, 17), 16, 16, 16]
 
 
 # Commands -----------------------------------------------------------------------------------------

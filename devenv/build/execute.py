@@ -71,7 +71,7 @@ class Build:
         self.keep_failed = keep_failed
         self.no_cache = no_cache
         self.own = image
-        self.stop = threading.Event()
+        self.stop, self.over = threading.Event(), threading.Event()
         self.lock = threading.RLock()
         self.futures: dict[str, Future[Rootfs]] = {}
         self.threads: list[threading.Thread] = []
@@ -86,7 +86,15 @@ class Build:
         """The target's root, everything it needs built. No thread is left when this returns or raises."""
         self.workshop.open()
         try:
-            return self.stage(self.prepared.graph.stages[-1].name).result()
+            target = self.stage(self.prepared.graph.stages[-1].name)
+            target.add_done_callback(lambda _: self.over.set())
+            self.over.wait()  # for the target, or for a failure of anything that it needs
+            if target.done() and not target.exception():
+                return target.result()
+            self.end()
+            # The others were stopped because of it.
+            failures = (future.exception() for future in self.futures.values())
+            raise next((one for one in failures if one and not isinstance(one, Cancelled)), Cancelled("build: stopped"))
         except BaseException:
             self.end()
             raise
@@ -118,7 +126,7 @@ class Build:
                 return self.futures[name]
             future: Future[Rootfs] = Future()
             self.futures[name] = future
-            thread = threading.Thread(target=_settle, args=(future, work), name=name)
+            thread = threading.Thread(target=_settle, args=(future, work, self.over), name=name)
             self.threads.append(thread)
             thread.start()
             return future
@@ -417,11 +425,12 @@ def _ended(error: DevenvError) -> bool:
     return not isinstance(error, StepFailed) or error.code > 128
 
 
-def _settle(future: Future[Rootfs], work: Callable[[], Rootfs]) -> None:
+def _settle(future: Future[Rootfs], work: Callable[[], Rootfs], failed: threading.Event) -> None:
     try:
         future.set_result(work())
     except BaseException as error:
         future.set_exception(error)
+        failed.set()
 
 
 def _accounts(root: str) -> tuple[str, str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from devenv.build.execute import Build
+from devenv.build.execute import Build, Cancelled
 from devenv.build.prepare import prepare
 from devenv.build.several import Due, Several, alike
 from devenv.engine.workshop import Bind
@@ -103,8 +103,23 @@ def test_all_are_begun_when_the_first_is_asked_for(tmp_path: Path) -> None:
     site.several.image("one")
     assert site.workshops["two"].begun.wait(20)
     site.several.end()
-    with pytest.raises(StepFailed):
+    with pytest.raises(Cancelled):
         site.several.image("two")
+    assert site.titles("stopped") == {"two stage-0 RUN wait"}
+    assert site.titles("failed") == set()
+
+
+def test_what_failed_in_another_build_that_one_needs_is_told_however_late_it_is_heard_of(tmp_path: Path) -> None:
+    (tmp_path / "dep").mkdir()
+    (tmp_path / "dep/Containerfile").write_text("FROM bootstrap:bookworm\nRUN fail\n")
+    base = "FROM bootstrap:bookworm"
+    text = f"{base} AS slow\nRUN wait\n{base}\nCOPY --from=slow /a /a\nCOPY --from=dep /b /b\n"
+    shop = Slow(FakeEngine(), str(tmp_path))
+    contexts = {"dep": "file:dep/Containerfile"}
+    prepared = prepare(text, "C", contexts=contexts, folder=str(tmp_path), args={}, target="", workshop=shop)
+    build = Build(prepared, shop, lambda _: None, threading.Semaphore(4), {}, "", False)
+    with pytest.raises(StepFailed, match="dep/Containerfile:2: RUN fail: "):
+        build.everything()
 
 
 def test_who_is_interrupted_leaves_nothing_under_way(tmp_path: Path) -> None:

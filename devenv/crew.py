@@ -18,7 +18,6 @@ MOST = 16
 _PATIENCE = 0.05
 """Seconds between two calls to stop what still goes on."""
 
-
 _TICK = 0.1
 """Seconds until it is asked again whether to go on."""
 

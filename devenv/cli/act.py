@@ -8,17 +8,17 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Mapping, Sequence
-from types import MappingProxyType
-from typing import NamedTuple
+from collections.abc import Sequence
 
 from devenv import console
 from devenv.cli import caches, kept, receipt, secrets, show, telling
+from devenv.cli.asked import Asked, chosen_services, decide
 from devenv.cli.carrying import carry_out
 from devenv.cli.chosen import Chosen, choose
+from devenv.cli.foreseen import certain, foresee
 from devenv.cli.known import find_container, known_home, untouched
 from devenv.cli.listing import listening, rank
-from devenv.cli.locking import expected, locked
+from devenv.cli.locking import locked, renewal
 from devenv.cli.project import (
     BuildOptions,
     builder,
@@ -34,29 +34,15 @@ from devenv.cli.project import (
     warn,
 )
 from devenv.cli.session import Machine, Session, here
-from devenv.desired import manifests, remembered_hooks, selected
+from devenv.desired import manifests, remembered_hooks
 from devenv.engine import Observer
 from devenv.errors import Fault, InputError, NotFound
 from devenv.model.container import KEPT, Container, Environment
 from devenv.model.image import PROJECT
-from devenv.model.manifest import Manifest, Service
-from devenv.model.plan import Desired, Plan, Report
-from devenv.plan import halt, plan, removal, restart, takedown
-
-
-class Asked(NamedTuple):
-    """What the command line says of containers: `names` are the only services to be touched, `scale` their replicas."""
-
-    recreate: bool = False
-    wait: bool = True
-    profiles: tuple[str, ...] = ()
-    names: tuple[str, ...] = ()
-    scale: Mapping[str, int] = MappingProxyType({})
-
-    @property
-    def plain(self) -> bool:
-        """Whether it is what the manifest says, so that the next `up` says the same."""
-        return not (self.profiles or self.names or self.scale)
+from devenv.model.manifest import Manifest
+from devenv.model.plan import Plan, Report
+from devenv.plan import halt, removal, restart, takedown
+from devenv.provision import refusal
 
 
 def plain(verb: str, session: Session) -> int:
@@ -84,22 +70,22 @@ def bring_up(
     manifest = load(session, asked.scale)
     here = home(machine, manifest)
     services = chosen_services(session, manifest, asked)
-    given = secrets.read(manifest, session.env)
-
-    def foresee() -> None:
-        _foresee(manifest._replace(services=services), machine, options, asked, given)
-
-    section, lockings = locked(session, manifest, machine, options, foresee)
+    if not options.locked and renewal(manifest, machine, options):
+        refused = _in_vain(session, manifest, machine, options, asked)
+        if refused is not None:
+            return told(refused, machine, session, as_json)
+    section, lockings = locked(session, manifest, machine, options)
     prepared = prepare_all(manifest._replace(services=services), section, machine, options)
     called = tags(here, prepared)
     warnings = warn(prepared.values(), session)
+    given = secrets.read(manifest, session.env)
     wanted = desire(manifest, prepared, section, here, machine, services, given.fingerprints(machine.engine))
     taken: telling.Taken = {}
     with machine.engine.turn(here.id, console.waiting):
         with console.progress(sys.stderr, session.env, time.monotonic, verbose=verbose) as sink:
             for one in prepared.values():
                 caches.take(one, machine, session, options, sink)
-        decided = telling.placed(_decided(machine, wanted, options, asked), manifest, wanted)
+        decided = telling.placed(decide(wanted, observe(machine, wanted), options, asked), manifest, wanted)
         secrets.supply(machine.engine, wanted, decided, lambda: given)
         warnings = (*warnings, *say(secrets.unread(given, wanted, decided), session))
         with console.progress(sys.stderr, session.env, time.monotonic, verbose=verbose) as shown:
@@ -122,45 +108,24 @@ def bring_up(
     return told(report, machine, session, as_json, (*warnings, *late))
 
 
-def _foresee(manifest: Manifest, machine: Machine, options: BuildOptions, asked: Asked, given: secrets.Read) -> None:
-    """Raise what `up` would fail with after minutes of resolving and building: a port that somebody has, a secret that isn't set."""
-    section = expected(manifest, machine, options)
-    prepared = prepare_all(manifest, section, machine, options)
-    prints = given.fingerprints(machine.engine)
-    wanted = desire(manifest, prepared, section, home(machine, manifest), machine, manifest.services, prints)
-    decided = _decided(machine, wanted, options, asked)
-    # What runs may go on once it is known what is locked: then it needs none anew.
-    given.of(secrets.asked(wanted, decided, ("create",)))
-    for action in decided.actions:
-        if action.spec is not None and action.verb in ("create", "replace"):
-            machine.engine.check(action.spec)
+def _in_vain(
+    session: Session, manifest: Manifest, machine: Machine, options: BuildOptions, asked: Asked
+) -> Report | None:
+    """What `up` would fail with after minutes of resolving and building, if anything. Raises InputError for secrets."""
+    seen = foresee(session, manifest, machine, options, asked)
+    sure = certain(seen.decided, seen.state)
+    seen.given.of(secrets.asked(seen.wanted, sure))
+    return refusal(sure, machine.engine)
 
 
 def _again(side: kept.Side, session: Session, machine: Machine, asked: Asked, *, as_json: bool, verbose: bool) -> int:
     """Start what `try --keep` left, as it was tried; the exit code."""
     kept.digests(side, machine)
     with machine.engine.turn(side.wanted.environment.id, console.waiting):
-        decided = _decided(machine, side.wanted, BuildOptions(), asked)
+        decided = decide(side.wanted, observe(machine, side.wanted), BuildOptions(), asked)
         secrets.supply(machine.engine, side.wanted, decided, lambda: kept.given(side, session))
         report = _carried_out(decided, machine, session, verbose=verbose)
     return told(report, machine, session, as_json)
-
-
-def _decided(machine: Machine, wanted: Desired, options: BuildOptions, asked: Asked) -> Plan:
-    only = {service.name for service in wanted.services} if asked.names else None
-    state = observe(machine, wanted)
-    return plan(wanted, state, rebuild=options.no_cache, recreate=asked.recreate, only=only, wait=asked.wait)
-
-
-def chosen_services(session: Session, manifest: Manifest, asked: Asked) -> tuple[Service, ...]:
-    """The services to have, of profiles that the command line names or DEVENV_PROFILES does. Raises NotFound."""
-    known = {profile for service in manifest.services for profile in service.profiles}
-    for profile in asked.profiles:
-        if profile not in known:
-            listed = ", ".join(sorted(known)) or "none"
-            raise NotFound(f"profile {profile}: no service of devenv.yml has it", hint=f"its profiles: {listed}")
-    more = session.env.get("DEVENV_PROFILES", "").replace(",", " ").split()
-    return selected(manifest.services, (*asked.profiles, *more), asked.names)
 
 
 def halt_all(session: Session, names: Sequence[str] = (), *, as_json: bool = False) -> int:

@@ -9,9 +9,9 @@ from types import MappingProxyType
 from devenv.cli import telling
 from devenv.engine import Engine
 from devenv.errors import DevenvError
-from devenv.model.events import Sink
+from devenv.model.events import Event, Sink
 from devenv.model.image import Image
-from devenv.model.plan import Plan, Report
+from devenv.model.plan import Ending, Plan, Report
 from devenv.provision import provision
 
 
@@ -25,10 +25,13 @@ def carry_out(
     engine: Engine,
     sink: Sink,
     build: Callable[[str], Image] = unbuilt,
-    taken: Mapping[str, tuple[bool, float]] = MappingProxyType({}),
+    taken: Mapping[str, tuple[Ending, float]] = MappingProxyType({}),
 ) -> Report:
     """Do it, within the environment's turn. `build` makes images by their names, `taken` is how long their steps took."""
     report = provision(decided, engine, build, sink, time.monotonic)
     telling.keep(engine, report, taken)
-    engine.supervise(report.environment.id)
+    try:
+        engine.supervise(report.environment.id)
+    except DevenvError as error:  # what was done is to be told all the same
+        sink(Event("warning", "supervisor", str(error)))
     return report

@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 from devenv.cli import complete, options
-from devenv.cli.act import Asked, bring_up, halt_all, start_over, take_down
+from devenv.cli.act import bring_up, halt_all, start_over, take_down
+from devenv.cli.asked import Asked
 from devenv.cli.project import BuildOptions
 
 

@@ -11,16 +11,14 @@ import typer
 
 from devenv import console
 from devenv.cli import document, explained, options, secrets
-from devenv.cli.act import Asked, chosen_services
+from devenv.cli.asked import Asked
+from devenv.cli.foreseen import foresee
 from devenv.cli.known import known_home
-from devenv.cli.locking import expected
-from devenv.cli.project import BuildOptions, desire, home, load, observe, prepare_all, say, warn
+from devenv.cli.project import BuildOptions, load, say, warn
 from devenv.cli.session import Session
-from devenv.cli.telling import placed
 from devenv.errors import DevenvError, NotFound
 from devenv.model.container import State
 from devenv.model.plan import Desired, Plan
-from devenv.plan import plan as decide
 
 
 def register(app: typer.Typer) -> None:
@@ -76,16 +74,8 @@ def explain(
 
 def _now(session: Session, chosen: BuildOptions) -> tuple[Plan, Desired, State]:
     """What `up` would do, what for, and what there is."""
-    manifest, machine = load(session), session.window()
-    section = expected(manifest, machine, chosen)
-    services = chosen_services(session, manifest, Asked())
-    prepared = prepare_all(manifest._replace(services=services), section, machine, chosen)
+    prepared, wanted, state, decided, given = foresee(session, load(session), session.window(), chosen, Asked())
     warn(prepared.values(), session)
-    given = secrets.read(manifest, session.env)
-    prints = given.fingerprints(machine.engine)
-    wanted = desire(manifest, prepared, section, home(machine, manifest), machine, services, prints)
-    state = observe(machine, wanted)
-    decided = placed(decide(wanted, state), manifest, wanted)
     say(secrets.unread(given, wanted, decided), session)
     return decided, wanted, state
 

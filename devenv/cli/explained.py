@@ -308,8 +308,12 @@ def _steps(found: Sequence[StepPlan], colour: bool) -> None:
 def _built(step: StepPlan, built: str = "built") -> str:
     """A step that ran; its changes, where there are any, stand beneath."""
     if step.outcome:
-        built = "failed" if step.outcome == "failed" else "not reached"
-    took = f"{built} in {seconds(step.seconds)}" if step.seconds >= 0.05 else built
+        built = "not reached" if step.outcome == "skipped" else step.outcome
+    took = (
+        f"{built} {'after' if step.outcome == 'stopped' else 'in'} {seconds(step.seconds)}"
+        if step.seconds >= 0.05
+        else built
+    )
     return took if step.changes or step.outcome == "skipped" else f"{took}: {step.reason}"
 
 

@@ -6,7 +6,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
@@ -84,6 +84,7 @@ def renewal(manifest: Manifest, machine: Window, options: BuildOptions) -> tuple
     """What `up` would do to the lock, and why; nothing where it says all that is asked for."""
     from devenv.lock.together import differs
 
+    machine.workshop.lend(lending(manifest))
     found = section(manifest)
     missing = differs(asking.wanted(manifest, machine, options, found), found)
     return (Action("lock", "lock", _reason(found, missing)),) if found is None or missing else ()
@@ -104,14 +105,11 @@ def settled(
 
 
 def locked(
-    session: Session, manifest: Manifest, machine: Machine, options: BuildOptions, foresee: Callable[[], None]
+    session: Session, manifest: Manifest, machine: Machine, options: BuildOptions
 ) -> tuple[Section, tuple[Result, ...]]:
-    """The same, and what was done for it, if anything was: with all that had to be built to know what is to be locked.
-
-    Before that takes its time and changes a file, `foresee` raises what would be in vain.
-    """
+    """The same, and what was done for it, if anything was: with all that had to be built to know what is to be locked."""
     begun = time.monotonic()
-    before, made, reason = _settled(session, manifest, machine, options, None, foresee)
+    before, made, reason = _settled(session, manifest, machine, options, None)
     if made == before:
         return made, ()
     action = Action("lock", "lock", reason or "ADD fetches something else")
@@ -119,12 +117,7 @@ def locked(
 
 
 def _settled(
-    session: Session,
-    manifest: Manifest,
-    machine: Machine,
-    options: BuildOptions,
-    sink: Sink | None,
-    foresee: Callable[[], None] = lambda: None,
+    session: Session, manifest: Manifest, machine: Machine, options: BuildOptions, sink: Sink | None
 ) -> tuple[Section | None, Section, str]:
     """What was locked, what is, and why it isn't the same, "" where nothing of the manifest's own differed."""
     from devenv.lock.together import differs
@@ -138,7 +131,6 @@ def _settled(
             return section, _filed(manifest, machine, options, lock, section, told), ""
     if options.locked:
         raise _stale(manifest, "; ".join(missing) or f"nothing is locked for {debian_arch()}")
-    foresee()
     with _telling(session, sink) as told:
         return section, renewed(manifest, machine, options, lock, told), _reason(section, missing)
 

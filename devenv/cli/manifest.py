@@ -11,19 +11,17 @@ import typer
 
 from devenv import console
 from devenv.cli import complete, document, kept, options, secrets, show
-from devenv.cli.act import Asked, chosen_services
+from devenv.cli.asked import Asked, decide
+from devenv.cli.foreseen import certain, failures, foresee
 from devenv.cli.locking import expected, fetched, renewal, settled
-from devenv.cli.project import FILE, BuildOptions, desire, home, load, observe, prepare_all, recipe, say, warn
-from devenv.cli.session import Session, Window
-from devenv.cli.telling import placed
+from devenv.cli.project import FILE, BuildOptions, load, observe, recipe, say, warn
+from devenv.cli.session import Session
 from devenv.cli.written import write_new
 from devenv.desired import image_of, manifests
 from devenv.errors import Fault, InputError
 from devenv.lock.parts import part
 from devenv.model.image import PROJECT
-from devenv.model.plan import Plan
-from devenv.plan import plan as decide
-from devenv.provision import refused
+from devenv.model.plan import Action, Plan
 
 _LARGEST = 4 << 20
 _FOLDERS = 50
@@ -115,32 +113,22 @@ def plan(
     chosen = BuildOptions(
         options.contexts(contexts, session.folder), options.pairs(arguments, "--build-arg", session.env)
     )
+    due: tuple[Action, ...] = ()
+    warnings: Sequence[str] = ()
     if side := kept.side(session, machine):
         kept.refuse(session.variant, plain=chosen == BuildOptions() and not profiles)
         kept.digests(side, machine)
-        decided = decide(side.wanted, observe(machine, side.wanted))
-        _show(decided, say(_refusals(decided, machine), session), session, diff=diff, as_json=as_json)
-        return
-    manifest = load(session)
-    section = expected(manifest, machine, chosen)
-    asked = Asked(profiles=tuple(profiles or ()))
-    services = chosen_services(session, manifest, asked)
-    prepared = prepare_all(manifest._replace(services=services), section, machine, chosen)
-    warnings = warn(prepared.values(), session)
-    given = secrets.read(manifest, session.env)
-    prints = given.fingerprints(machine.engine)
-    wanted = desire(manifest, prepared, section, home(machine, manifest), machine, services, prints)
-    decided = placed(decide(wanted, observe(machine, wanted)), manifest, wanted)
-    decided = decided._replace(actions=(*renewal(manifest, machine, chosen), *decided.actions))  # only to be told
-    missing = (fault.message for name in secrets.asked(wanted, decided) for fault in given.faults.get(name, ()))
-    failing = (*(f"`up` would fail: {told}" for told in missing), *_refusals(decided, machine))
-    warnings = (*warnings, *say((*secrets.unread(given, wanted, decided), *failing), session))
-    _show(decided, warnings, session, diff=diff, as_json=as_json)
-
-
-def _refusals(decided: Plan, machine: Window) -> tuple[str, ...]:
-    """What would keep it from being carried out as things are: a port that somebody has, a folder that isn't there."""
-    return tuple(dict.fromkeys(f"`up` would fail: {error}" for error, _ in refused(decided, machine.engine).values()))
+        wanted, state, given = side.wanted, observe(machine, side.wanted), kept.given(side, session)
+        decided = decide(wanted, state, chosen, Asked())
+    else:
+        manifest, asked = load(session), Asked(profiles=tuple(profiles or ()))
+        prepared, wanted, state, decided, given = foresee(session, manifest, machine, chosen, asked)
+        due = renewal(manifest, machine, chosen)
+        warnings = warn(prepared.values(), session)
+    sure = certain(decided, state) if due else decided
+    told = (*secrets.unread(given, wanted, decided), *failures(sure, wanted, given, machine.engine))
+    decided = decided._replace(actions=(*due, *decided.actions))  # only to be told
+    _show(decided, (*warnings, *say(told, session)), session, diff=diff, as_json=as_json)
 
 
 def _show(decided: Plan, warnings: Sequence[str], session: Session, *, diff: bool, as_json: bool) -> None:

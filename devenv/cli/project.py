@@ -19,7 +19,7 @@ from devenv.model.events import Sink
 from devenv.model.image import PROJECT, Image, Unlike, environment_tag, failed_tag
 from devenv.model.lock import EPOCH, Section
 from devenv.model.manifest import Lending, Manifest, Pairs, Service
-from devenv.model.plan import Desired
+from devenv.model.plan import Desired, Ending
 
 if TYPE_CHECKING:
     from devenv.build.prepare import Blame, Prepared
@@ -232,7 +232,7 @@ def say(texts: Sequence[str], session: Session) -> Sequence[str]:
 def told_late(
     prepared: Mapping[str, Prepared],
     manifest: Manifest | None,
-    taken: Mapping[str, tuple[bool, float]],
+    taken: Mapping[str, tuple[Ending, float]],
     session: Session,
 ) -> Sequence[str]:
     """Say what is to be said once builds are done, of the steps that ran and nobody can promise; they are `taken`, by title."""
@@ -240,7 +240,7 @@ def told_late(
         return ()
     from devenv.cli.online import told
 
-    return say(told(prepared, manifest, {name for name, (ended, _) in taken.items() if ended}), session)
+    return say(told(prepared, manifest, {name for name, (ending, _) in taken.items() if not ending}), session)
 
 
 def builder(

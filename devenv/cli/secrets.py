@@ -22,9 +22,13 @@ class Read(NamedTuple):
     values: Mapping[str, bytes]
     faults: Mapping[str, Sequence[Fault]]
 
+    def missing(self, names: Collection[str]) -> tuple[Fault, ...]:
+        """What is wrong with these, in the manifest's order."""
+        return tuple(fault for name, found in self.faults.items() if name in names for fault in found)
+
     def of(self, names: Collection[str]) -> dict[str, bytes]:
         """What these secrets are. Raises InputError with all that can't be read."""
-        if faults := [fault for name, found in self.faults.items() if name in names for fault in found]:
+        if faults := self.missing(names):
             raise InputError(*faults)
         return {name: value for name, value in self.values.items() if name in names}
 
@@ -48,9 +52,9 @@ def read(manifest: Manifest, env: Mapping[str, str]) -> Read:
     return Read(values, faults)
 
 
-def asked(wanted: Desired, decided: Plan, verbs: Collection[str] = ("create", "replace", "start")) -> frozenset[str]:
-    """The names of the secrets that containers which are to be started ask for, as far as one of these is done to them."""
-    return frozenset(_given(wanted, decided, verbs))
+def asked(wanted: Desired, decided: Plan) -> frozenset[str]:
+    """The names of the secrets that containers which are to be started ask for."""
+    return frozenset(_given(wanted, decided, ("create", "replace", "start")))
 
 
 def supply(engine: Engine, wanted: Desired, decided: Plan, read: Callable[[], Read]) -> None:

@@ -13,15 +13,17 @@ from devenv.errors import DevenvError
 from devenv.model.events import Event, Sink
 from devenv.model.image import PROJECT, Image
 from devenv.model.manifest import FROM_LOCK, Manifest
-from devenv.model.plan import Action, Change, Desired, Plan, Record, Report, Result, StepPlan
+from devenv.model.plan import Action, Change, Desired, Ending, Plan, Record, Report, Result, StepPlan
 from devenv.plan import plan
 
 if TYPE_CHECKING:
     from devenv.cli.session import Machine
     from devenv.engine import Engine
 
-Taken = dict[str, tuple[bool, float]]
-"""By name in events: whether it came to its end, and the seconds that took."""
+Taken = dict[str, tuple[Ending, float]]
+"""By name in events: how each thing ended, and the seconds that took."""
+
+_ENDINGS: dict[str, Ending] = {"done": "", "failed": "failed", "stopped": "stopped"}
 
 _FILE = "devenv.yml"
 
@@ -30,14 +32,14 @@ def timed(sink: Sink, taken: Taken) -> Sink:
     """The same sink, which also notes how long each thing took, by its name in events."""
 
     def heard(event: Event) -> None:
-        if event.kind in ("done", "failed"):
-            taken[event.object] = (event.kind == "done", event.seconds)
+        if event.kind in _ENDINGS:
+            taken[event.object] = (_ENDINGS[event.kind], event.seconds)
         sink(event)
 
     return heard
 
 
-def keep(engine: Engine, report: Report, taken: Mapping[str, tuple[bool, float]]) -> None:
+def keep(engine: Engine, report: Report, taken: Mapping[str, tuple[Ending, float]]) -> None:
     """Write down what was done to image and containers. What was kept stays known by what was done to it before."""
     from devenv.build.caption import called, caption
 
@@ -64,11 +66,11 @@ def keep(engine: Engine, report: Report, taken: Mapping[str, tuple[bool, float]]
         engine.record(report.environment.id, found)
 
 
-def _outcome(step: StepPlan, taken: tuple[bool, float] | None, failed: bool) -> StepPlan:
+def _outcome(step: StepPlan, taken: tuple[Ending, float] | None, failed: bool) -> StepPlan:
     """The step as it went; what a build that failed didn't come to was skipped."""
     if taken is None:
         return step._replace(outcome="skipped") if failed and not step.cached else step
-    return step._replace(seconds=round(taken[1], 3), outcome="" if taken[0] else "failed")
+    return step._replace(seconds=round(taken[1], 3), outcome=taken[0])
 
 
 def build(

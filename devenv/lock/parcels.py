@@ -22,9 +22,8 @@ def parcels(section: Section) -> Mapping[str, Parcel]:
     python = section.python
     if python:
         wheels = [dist for dist in python.packages if dist.is_wheel]
-        first, *further = layers(wheels) or (1,)
-        for layer in (first, *further):
-            command = python.command if layer == first else ""
+        for layer in python.layers:
+            command = python.command if layer == 1 else ""
             found[f"python/{layer}"] = Parcel("site", dists=_of(wheels, layer), version=python.version, command=command)
         if sources := tuple(dist for dist in python.packages if not dist.is_wheel):
             found["python/sources"] = Parcel("wheels", dists=(*sources, *python.build))

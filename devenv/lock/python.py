@@ -25,7 +25,8 @@ SOURCES = "/run/devenv/packages"
 BUILD = "/run/devenv/build.in"
 
 _LARGE, _ALONE = 1 << 20, 6
-"""Bytes of a wheel that is worth a layer of its own at the first lock, and how many are."""
+"""Bytes of a wheel that is worth a layer of its own at the first lock, and how many are: each layer is one more that overlayfs looks
+through for what isn't there, and a small wheel saves less than that costs."""
 
 _INDEX = re.compile(rb"index|find-links|^\s*-[if]\b", re.MULTILINE)
 _USER = re.compile(r"//[^/@\s]*@")

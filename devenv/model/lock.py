@@ -148,6 +148,11 @@ class PythonLock(NamedTuple):
     interpreter: Remote | None = None
     repositories: tuple[Repository, ...] = ()
 
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """The numbers of the layers of wheels. The first has the environment itself, so that the others are everybody's."""
+        return tuple(sorted({1, *(dist.layer for dist in self.packages if dist.is_wheel)}))
+
 
 class NodeLock(NamedTuple):
     """`runtime` is Node.js and its npm, `tools` what `node.packages` asks for, `project` what `node.lock` locks."""

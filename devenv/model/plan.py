@@ -83,6 +83,10 @@ class Change(NamedTuple):
     place: str = ""
 
 
+Ending = Literal["", "failed", "stopped", "skipped"]
+"""How a step ended: well, by a failure of its own, because of another's or of an interruption; or it was never come to."""
+
+
 class StepPlan(NamedTuple):
     """One build step: whether the store has its result, and if not, why it must run."""
 
@@ -94,7 +98,7 @@ class StepPlan(NamedTuple):
     key: str = ""
     seconds: float = 0.0
     """How long it ran, once it did."""
-    outcome: Literal["", "failed", "skipped"] = ""
+    outcome: Ending = ""
     """What became of it in a build that failed."""
     online: bool = False
     """It has network, so nobody can promise the same result twice."""

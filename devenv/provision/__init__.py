@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from devenv.engine import Engine
+from devenv.engine import Engine, Observer
 from devenv.model.events import Event, Sink
 from devenv.model.image import Image
 from devenv.model.plan import Plan, Report, Result
 
-from .acts import Acts, failure, title
-from .acts import refused as refused
+from .acts import Acts, failure, refused, title
 
 if TYPE_CHECKING:
     from .together import Hands
@@ -32,8 +31,8 @@ def provision(
     """
     engine.mend()
     acts = Acts(plan, engine, build, sink)
-    if why := refused(plan, engine):  # told before anything is changed
-        return Report(plan.environment, tuple(_refused(number, plan, why) for number in range(len(plan.actions))))
+    if (report := refusal(plan, engine)) is not None:
+        return report
     if in_turn(plan):
         results = _in_turn(plan, acts, sink, clock)
     else:
@@ -41,6 +40,14 @@ def provision(
 
         results = Together(plan, acts, sink, clock, hands).results()
     return Report(plan.environment, results)
+
+
+def refusal(plan: Plan, engine: Observer) -> Report | None:
+    """The report of a plan that can't be carried out as things are, with nothing done; None when it can."""
+    why = refused(plan, engine)
+    if not why:
+        return None
+    return Report(plan.environment, tuple(_refused(number, plan, why) for number in range(len(plan.actions))))
 
 
 def in_turn(plan: Plan) -> bool:

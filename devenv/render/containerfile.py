@@ -271,17 +271,24 @@ def _python(manifest: Manifest, python: Python, lock: PythonLock) -> _Python:
 
 
 def _python_layers(python: Python, lock: PythonLock, told: _Origins) -> tuple[_PythonLayer, ...]:
-    """Each with what the manifest asks for that is in it. What a file asks for isn't known here: it may be in any."""
+    """Each with what the manifest asks for that is in it, or the one package that it has. What a file asks for isn't known here:
+    it may be in any.
+    """
     wheels = [dist for dist in lock.packages if dist.is_wheel]
-    first, *further = sorted({dist.layer for dist in wheels}) or (1,)
-    found = {number: {dist.name for dist in wheels if dist.layer == number} for number in (first, *further)}
+    found = {number: {dist.name for dist in wheels if dist.layer == number} for number in lock.layers}
     # What isn't locked yet (wants.provisional) will be in the last one.
     known = {one.name for one in lock.packages} | {one.name for one in lock.repositories}
     found[max(found)] |= {_dist_name(one) for one in python.packages} - known
-    return tuple(
-        _PythonLayer(number, _asked_for(python, names) or (_ENVIRONMENT if number == first else told))
-        for number, names in found.items()
-    )
+
+    def origins(number: int, names: set[str]) -> _Origins:
+        asked = _asked_for(python, names)
+        if number == 1 or len(names) > 1:
+            return asked or (_ENVIRONMENT if number == 1 else told)
+        # The one package alone, and not each time all files that may ask for it.
+        by_name = tuple(one for one in asked if one[0] == "python.packages")
+        return by_name or ((asked[0][0] if asked else "python", tuple(names)),)
+
+    return tuple(_PythonLayer(number, origins(number, names)) for number, names in found.items())
 
 
 def _asked_for(python: Python, names: Collection[str]) -> _Origins:

@@ -73,14 +73,15 @@ def test_steps_are_counted_in_one_way(place: Place) -> None:
     place.change("devenv.yml", "[six]", "[six, iniconfig]")
     lock, action = place.json("plan")["actions"][:2]
     assert (lock["verb"], lock["reason"]) == ("lock", "python.packages +iniconfig")
-    assert action["reason"].startswith("2 of 4 steps: ")
-    assert [step["position"] for step in action["steps"]] == ["apt"] + [f"environment {n}/3" for n in (1, 2, 3)]
+    assert action["reason"].startswith("2 of 5 steps: ")
+    assert [step["position"] for step in action["steps"]] == ["apt"] + [f"environment {n}/4" for n in (1, 2, 3, 4)]
     done = place("up", "--no-cache")
     assert {line.split("  ")[0].split(" ", 1)[1] for line in done.err.splitlines() if line[:1] == "✓"} >= {
         "apt tree, python3",
-        "environment 1/3 six",
-        "environment 2/3 iniconfig",
-        "environment 3/3 /workspace",
+        "environment 1/4 six",
+        "environment 2/4 pip",
+        "environment 3/4 iniconfig",
+        "environment 4/4 /workspace",
     }
 
 

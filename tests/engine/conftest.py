@@ -414,6 +414,16 @@ def eventually(promise: Callable[[], bool], seconds: float = 10) -> bool:
     return promise()
 
 
+def sleeping(seconds: str) -> list[int]:
+    """Pids of the processes that sleep for so long, on the host or inside."""
+    found = []
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        with suppress(OSError), open(f"/proc/{name}/cmdline", "rb") as file:
+            if file.read() == f"sleep\0{seconds}\0".encode():
+                found.append(int(name))
+    return found
+
+
 def settled(look: Callable[[], T], wanted: T) -> T:
     """What is seen once it is as wanted, or in the end: what is told of a change is written down after the change itself."""
     eventually(lambda: look() == wanted)

@@ -19,7 +19,7 @@ from devenv.engine.native.slot import pool
 from devenv.lives import alive
 from devenv.paths import Paths
 
-from .conftest import eventually, output, temporary_store
+from .conftest import eventually, output, sleeping, temporary_store
 from .project import Project
 
 pytestmark = pytest.mark.engine
@@ -34,14 +34,8 @@ def containerfile(project: Project, *steps: str, manifest: str = "") -> None:
 
 
 def sleepers() -> list[int]:
-    """Pids of the processes that sleep for MARK seconds, on the host or inside."""
-    found = []
-    for name in os.listdir("/proc"):
-        if name.isdigit():
-            with suppress(OSError), open(f"/proc/{name}/cmdline", "rb") as file:
-                if file.read() == b"sleep\0" + MARK.encode() + b"\0":
-                    found.append(int(name))
-    return found
+    """Pids of the processes that sleep for MARK seconds."""
+    return sleeping(MARK)
 
 
 def killed(process: subprocess.Popen[str]) -> None:

@@ -142,7 +142,11 @@ def test_a_repository_is_locked_by_commit_installed_with_network_and_reported(as
     assert said == "first\n"
     assert "(has network)" in asking.run("explain")
     assert "warning" not in asking.attempt("up", env=served.env).stderr
-    assert [step["network"] for step in json.loads(asking.run("explain", "python", "--json"))["steps"]] == [False, True]
+    assert [step["network"] for step in json.loads(asking.run("explain", "python", "--json"))["steps"]] == [
+        False,
+        False,
+        True,
+    ]
 
     # What is locked stays, whatever the branch is now.
     second = served.commit(python_package("second"))

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.engine.conftest import eventually
+from tests.engine.conftest import eventually, sleeping
 from tests.engine.project import Project
 
 pytestmark = pytest.mark.engine
@@ -130,15 +130,16 @@ def test_an_interrupted_build_leaves_nothing_running(named: Project) -> None:
 
 
 def test_steps_that_an_interruption_ends_are_stopped_and_repeat_nothing(named: Project) -> None:
-    named.write("one/Containerfile", "FROM base\nRUN echo said; sleep 1000\n")
+    mark = f"1000.{os.getpid()}"  # nobody else's on this machine
+    named.write("one/Containerfile", f"FROM base\nRUN echo said; sleep {mark}\n")
     manifest(named, "one")
     building = named.start("build")
-    hear(building, "→ one", "sleep 1000")
-    time.sleep(0.5)  # it may have said something by now
+    hear(building, "→ one")
+    assert eventually(lambda: sleeping(mark) != [])  # so it has said something
     building.send_signal(signal.SIGINT)
     _, left = building.communicate(timeout=30)
     assert building.returncode == 130
-    assert re.search(r"^✗ one .*sleep 1000  stopped, \d", left, re.MULTILINE)
+    assert re.search(r"^✗ one .*sleep [0-9.]+  stopped, \d", left, re.MULTILINE)
     assert "│" not in left
 
 

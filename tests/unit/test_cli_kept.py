@@ -133,6 +133,14 @@ def test_what_is_written_of_a_kept_side_goes_with_it(tried: Shop, tmp_path: Path
     assert {file.name.partition(".")[0] for file in (tmp_path / "home/trials/kept").iterdir()} == known
 
 
+def test_plan_of_a_kept_side_tells_of_a_secret_that_is_not_set(tried: Shop) -> None:
+    tried("stop", "--variant", "pin-2")
+    del tried.env["SHOP_KEY"]
+    told = tried("plan", "--variant", "pin-2")
+    assert (told.code, "`up` would fail: `secrets.KEY`: the variable SHOP_KEY isn't set" in told.err) == (0, True)
+    assert tried("up", "--variant", "pin-2").code == 2
+
+
 def test_verbs_of_the_manifest_say_what_a_kept_side_is_for(tried: Shop) -> None:
     for words in (("build",), ("lock",), ("render",), ("explain",)):
         told = tried("--variant", "baseline", *words)

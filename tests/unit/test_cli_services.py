@@ -154,6 +154,48 @@ def test_up_that_starts_nothing_needs_no_secret_and_says_so(shop: Shop) -> None:
     assert "secrets" not in shop("up", "db").err
 
 
+def test_a_secret_of_a_container_that_is_stopped_is_told_before_anything_is_locked(shop: Shop) -> None:
+    shop("up")
+    shop("stop")
+    del shop.env["SHOP_KEY"]
+    lock = shop.folder / "devenv.lock.yml"
+    lock.unlink()
+    code, _, err = shop("up")
+    assert (code, "`secrets.KEY`: the variable SHOP_KEY isn't set" in err) == (2, True)
+    assert not lock.exists()
+
+
+def test_what_runs_and_is_kept_keeps_up_from_failing_though_the_lock_is_lost(shop: Shop) -> None:
+    shop("up")
+    del shop.env["SHOP_KEY"]
+    shop.machine.engine.refuses |= dict.fromkeys(("workspace", "web-1", "db-1"), "its folder isn't there")
+    (shop.folder / "devenv.lock.yml").unlink()
+    assert "would fail" not in shop("plan").err
+    code, out, err = shop("up")
+    assert (code, "replaced" in out) == (0, False), err
+
+
+def test_a_port_that_somebody_has_is_reported_alike_with_and_without_a_lock(shop: Shop) -> None:
+    shop.machine.engine.refuses |= {"db-1": "5432 is taken", "web-2": "8080 is taken"}
+
+    def errors() -> set[str]:
+        told = json.loads(shop("up", "--json").out)
+        assert not told["ok"]
+        return {one["error"] for one in told["actions"] if one["error"]}
+
+    assert errors() == {"5432 is taken", "8080 is taken"}
+    assert not (shop.folder / "devenv.lock.yml").exists()
+    shop("lock")
+    assert errors() == {"5432 is taken", "8080 is taken"}
+
+
+def test_plan_tells_what_is_wrong_with_secrets_in_the_manifests_order(shop: Shop) -> None:
+    del shop.env["SHOP_KEY"]
+    (shop.folder / "token").unlink()
+    told = json.loads(shop("plan", "--json").out)["warnings"]
+    assert ["KEY" in told[0], "TOKEN" in told[1], len(told)] == [True, True, 2]
+
+
 def replaced(shop: Shop, *words: str) -> dict[str, str]:
     """Containers that a command replaces → why."""
     told = json.loads(shop(*words, "--json").out)

@@ -50,7 +50,14 @@ def test_each_layer_of_npm_packages_is_a_parcel() -> None:
 def test_the_first_layer_of_python_has_the_environment_itself(layers: tuple[str, ...]) -> None:
     found = parcels(section(python=python(*layers)))
     sites = [parcel for _, parcel in sorted(found.items()) if parcel.kind == "site"]
-    assert [site.command for site in sites] == ["/usr/bin/python3", ""]
+    assert [site.command for site in sites] == ["/usr/bin/python3", *[""] * (len(sites) - 1)]
+
+
+def test_a_layer_of_python_is_the_same_whatever_is_beside_it() -> None:
+    alone, beside = (
+        parcels(section(python=python(*layers)))["python/2"] for layers in (("", "numpy"), ("six", "numpy"))
+    )
+    assert alone == beside
 
 
 def test_python_without_packages_is_an_environment() -> None:

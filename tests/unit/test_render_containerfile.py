@@ -210,7 +210,7 @@ def test_origins_are_told_where_their_package_comes() -> None:
 
 
 def test_layers_are_rendered_by_number_whatever_numbers_there_are() -> None:
-    given = section(["git", "", "", "jq"], "git jq", python=python("pip", "", "six"))
+    given = section(["git", "", "", "jq"], "git jq", python=python("", "", "six"))
     text = containerfile(manifest(apt=("git", "jq"), python=Python()), templates_folder(), given)
     assert re.findall(r"source=(apt/\d+)", text) == ["apt/1", "apt/4"]
     assert re.findall(r"(python/\d+) ", text) == ["python/1", "python/3"]

@@ -12,7 +12,7 @@ from devenv import console
 from devenv import desired as wanting
 from devenv.changes import concealed, shown
 from devenv.cli import asking, locking, secrets
-from devenv.cli.act import Asked, chosen_services
+from devenv.cli.asked import Asked, chosen_services
 from devenv.cli.carrying import carry_out
 from devenv.cli.project import BuildOptions, builder, desire, find, load, look, observe, prepare_all, tags
 from devenv.cli.session import Machine, Session

@@ -67,6 +67,7 @@ def open_doors(
         return
 
     def edit(kept: Kept) -> Kept:
+        kept = _without(kept, state.dead_owners())
         _refuse_taken(state, kept, ports, {slot})
         published = kept.published if slot in kept.members else {**kept.published, slot: tuple(ports)}
         return kept._replace(published=published, loans={**kept.loans, slot: _one_a_port(services)})
@@ -92,6 +93,7 @@ def connect(
         raise ValueError(f"{group} can't be a group")
 
     def edit(kept: Kept) -> Kept:
+        kept = _without(kept, state.dead_owners())
         members = look()
         ours = {slot for slot, (theirs, _) in kept.members.items() if theirs == group}
         ours |= {member.slot for member in members}

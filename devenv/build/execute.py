@@ -13,29 +13,27 @@ from contextlib import AbstractContextManager, ExitStack, nullcontext
 
 from devenv.beneath import make_parents, text_beneath
 from devenv.engine.workshop import Bind, Workshop
-from devenv.errors import DevenvError, EngineError, Fault, InputError, NotFound, StepFailed
+from devenv.errors import DevenvError, EngineError, StepFailed
 from devenv.model.build import Configure, Copy, Keyed, Mount, Run, Stage, Workdir
 from devenv.model.events import Event, Sink
 from devenv.model.image import Image, Rootfs
 from devenv.model.lock import EPOCH, Remote
 
 from .caches import private
-from .caption import called, caption, title
+from .caption import called, title
 from .configure import SCRATCH as SCRATCH_CONFIG
 from .configure import configure
 from .copy import copy
 from .ignore import is_wildcard
-from .key import SCRATCH, independent, moved
+from .key import SCRATCH, independent
 from .layers import sole
+from .located import located
 from .owner import owner_of
 from .prepare import PACKAGES, TOOLS, Base, Prepared, locked
 from .share import reads
 
 _PATIENCE = 0.1  # seconds between two attempts to end the steps that run
-_SHOWN = 72  # characters of an instruction in a message
 _HEARD = 50  # lines of a step's output that are looked at when it fails
-_SAID = 5  # of these, lines in the message
-_ENTER = "with --keep-failed, what the step left can be entered"
 
 
 class Cancelled(DevenvError):
@@ -243,27 +241,9 @@ class Build:
                     self.sink(Event("stopped", name, seconds=time.monotonic() - begun))
                     raise Cancelled("build: stopped") from error
                 self.sink(Event("failed", name, str(error), time.monotonic() - begun))
-                raise self._located(keyed, error) from error
+                raise located(self.prepared, keyed, error) from error
             self.sink(Event("done", name, seconds=time.monotonic() - begun))
             return layer
-
-    def _located(self, keyed: Keyed, error: DevenvError) -> DevenvError:
-        """The same error, with the step's place and the last lines it printed."""
-        output = error.output if isinstance(error, StepFailed) else ()
-        blame = self.prepared.blame if keyed.step.origins else None
-        where, hint, telling = blame(keyed.step, output) if blame else (self._line(keyed), _ENTER, output)
-        file, line = (where, 0) if blame else (self.prepared.graph.file, keyed.step.line)
-        if isinstance(error, InputError):
-            return InputError(*(moved(fault, file, line) for fault in error.faults))
-        if isinstance(error, NotFound):
-            return InputError(Fault(file, line, 0, error.message, error.hint))
-        if isinstance(error, StepFailed):
-            said = "".join(f"\n  │ {line}" for line in telling[-_SAID:])
-            return StepFailed(f"{where}: {error.message}{said}", code=error.code, hint=error.hint or hint)
-        return EngineError(f"{where}: {error.message}", hint=error.hint)
-
-    def _line(self, keyed: Keyed) -> str:
-        return f"{self.prepared.graph.file}:{keyed.step.line}: {caption(keyed.step.text, _SHOWN)}"
 
     def _do(self, title: str, keyed: Keyed, rootfs: Rootfs) -> int:
         operation = keyed.step.operation

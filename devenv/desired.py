@@ -25,6 +25,9 @@ from devenv.model.manifest import (
 )
 from devenv.model.plan import DEPENDS_ON, HOOKS, Built, Desired, WantedImage, WantedService
 
+PROMPT = "debian_chroot"
+"""The variable with which the prompts of a variant's containers begin; in each, its own name."""
+
 MAIN = "workspace"
 """The name, within an environment, of the container that `shell` enters, and of what it counts as among services."""
 
@@ -335,7 +338,7 @@ def _prompt(home: Environment, container: str = "") -> Pairs:
     """
     if not home.variant or home.variant.startswith(RUN):
         return ()
-    return (("debian_chroot", f"devenv:{home.name}/{container}" if container else f"devenv:{home.name}"),)
+    return ((PROMPT, f"devenv:{home.name}/{container}" if container else f"devenv:{home.name}"),)
 
 
 def _no_proxy(manifest: Manifest) -> Pairs:

@@ -16,7 +16,9 @@ _LARGEST = 1 << 20
 _WIDEST = 60
 _SAID = 5
 # What apt, uv and npm begin a line with that says why; what uv goes on with has a frame.
-_TELLING = re.compile(r"^(E: |\s*(×|├─▶|╰─▶|error\b|cause: |hint: )|npm (error|ERR!))|No solution|Because ")
+_TELLING = re.compile(
+    r"^(E: |\s*(×|├─▶|╰─▶|error\b|cause: |hint: )|npm (error|ERR!))|No solution|Because |^\s*And because "
+)
 NETWORK = re.compile(
     r"Temporary failure resolving|Could not (connect|resolve)|Connection (refused|timed out|reset)|dns error|timed out"
     r"|ENOTFOUND|EAI_AGAIN|ECONNRE(FUSED|SET)|ETIMEDOUT|error sending request|HTTP(?: status server)? error[^\n]{0,20}5\d\d|\b50[234] [A-Z]"
@@ -52,6 +54,8 @@ def blame(manifest: Manifest, step: Step, output: Sequence[str]) -> tuple[str, s
         guilty = _Suspect(_place(manifest, keys[0]), _key(manifest, keys[0]), wanted)
     what = "installing" if isinstance(step.operation, Run) else "making"
     hint = _HINTS.get(keys[0].partition(".")[0], "")
+    if any("requirements are unsatisfiable" in line for line in output):
+        hint = "these can't be had together: loosen one of them"
     if re.search("Git executable not found|spawn git", "\n".join(output)):
         hint = "add `git` under `apt:`: repositories are fetched with it"
     if NETWORK.search("\n".join(output)):

@@ -14,6 +14,7 @@ from devenv.cli import complete, options
 from devenv.cli.chosen import choose
 from devenv.cli.session import Session
 from devenv.console import clean, paint
+from devenv.desired import PROMPT
 from devenv.engine import Observer
 from devenv.errors import NotFound
 from devenv.model import plain
@@ -108,14 +109,18 @@ def unlike(replicas: Sequence[Replica]) -> Iterator[Unlike]:
 def _configured(first: ContainerSpec, other: ContainerSpec) -> tuple[Change, ...]:
     """In the manifest's words; a name, a number and ports of its own each replica has."""
     found = differences(*(tuple(pair for pair in spec.inputs if pair[0] not in _OWN) for spec in (first, other)))
-    one, another = (
-        spec._replace(name="", hostname="", index=0, image="", ports=(), inputs=()) for spec in (first, other)
-    )
-    if found or one == another:
+    if found:
         return found
     # What has no name there is no less of a difference.
-    fields = zip(one._fields, one, another, strict=True)
-    return tuple(Change(name, repr(before), repr(after)) for name, before, after in fields if before != after)
+    one, another = _fields(first), _fields(other)
+    return tuple(Change(name, repr(one[name]), repr(another[name])) for name in one if one[name] != another[name])
+
+
+def _fields(spec: ContainerSpec) -> dict[str, object]:
+    """All but what each replica has of its own, the name in its prompt among it."""
+    process = spec.process._replace(env=tuple(pair for pair in spec.process.env if pair[0] != PROMPT))
+    own = spec._replace(name="", hostname="", index=0, image="", ports=(), inputs=(), process=process)
+    return own._asdict() | {f"process.{name}": value for name, value in process._asdict().items()} | {"process": None}
 
 
 def _show(service: str, replicas: Sequence[Replica], found: Sequence[Unlike], session: Session) -> None:

@@ -80,6 +80,16 @@ def test_blame_hints_at_the_network_when_that_failed(folder: Path) -> None:
     assert "spelled" in told(folder, APT, "E: Unable to locate package git")[1]
 
 
+def test_blame_says_all_that_can_not_be_had_together(folder: Path) -> None:
+    lines = (
+        "  cause: Because six needs django>=3 and you require six, we can conclude that you require django>=3.",
+        "         And because you require django<3, we can conclude that your requirements are unsatisfiable.",
+    )
+    _, hint, telling = told(folder, PIP, "error: No solution found when resolving dependencies", *lines)
+    assert telling[-2:] == list(lines)
+    assert hint == "these can't be had together: loosen one of them"
+
+
 def test_blame_of_silence_shows_what_was_printed(folder: Path) -> None:
     assert told(folder, APT, "one", "two")[2] == ["one", "two"]
 

@@ -363,6 +363,23 @@ def test_verify_says_which_replica_differs_in_what(shop: Shop) -> None:
     ]
 
 
+def test_verify_takes_no_name_in_a_prompt_for_a_difference_but_any_other_variable(shop: Shop) -> None:
+    engine = shop.machine.engine
+    replicas = {one.id: one.name for one in engine.containers() if one.service == "web"}
+
+    def with_env(*more: tuple[str, str]) -> None:
+        for number, (each, name) in enumerate(replicas.items()):
+            env = (("debian_chroot", f"devenv:shop.next/{name}"), *(more if number else ()))
+            spec = engine.specs[each]
+            engine.specs[each] = spec._replace(process=spec.process._replace(env=env))
+
+    with_env()
+    assert shop("verify", "--identical", "web").code == 0
+    with_env(("LANG", "C"))
+    code, out, _ = shop("verify", "--identical", "web")
+    assert (code, "process.env: " in out, "Process(" in out) == (4, True, False)
+
+
 def test_verify_of_what_has_no_replicas_is_wrong_input(shop: Shop) -> None:
     assert shop("verify", "--identical", "workspace").code == 2
     assert shop("verify", "--identical", "nothing").code == 2

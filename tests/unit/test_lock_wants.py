@@ -256,6 +256,19 @@ def test_provisional_is_the_lock_itself_when_that_is_up_to_date() -> None:
     assert provisional(wanted(), locked(wanted()), "amd64") == locked(wanted())
 
 
+def test_provisional_takes_an_edited_file_for_another_version_and_a_new_name_for_another_layer() -> None:
+    def layers(packages: tuple[str, ...], text: bytes) -> tuple[int, ...]:
+        after = wanted(manifest(python=Python(None, ("requirements.txt",), packages)), {"requirements.txt": text})
+        before = locked(after)._replace(python=python("six", "numpy")._replace(asked=(("packages", ""),)))
+        found = provisional(after, before, "amd64").python
+        assert found is not None
+        return found.layers
+
+    assert layers((), b"six==1.17") == (1, 2)
+    assert layers(("Six>=1.17", "numpy"), b"") == (1, 2)
+    assert layers(("flask",), b"") == (1, 2, 3)
+
+
 def test_what_is_unknown_is_named_by_nobody() -> None:
     """`plan` tells what a step takes of the lock: not what stands in for it."""
     after = wanted(without(python=Python("3.11", ("requirements.txt",), ("flask",)), node=Node("22")))

@@ -99,6 +99,10 @@ class Paths:
         """The OCI runtime's --root."""
         return f"{self.run}/runtime"
 
+    def traffic(self, identifier: str) -> str:
+        """What its network devices had counted when it was started (/proc/PID/net/dev)."""
+        return f"{self.bundle(identifier)}/traffic"
+
     def bundle(self, identifier: str) -> str:
         """A container's bundle (runtime-spec, bundle.md) and run-time files."""
         return f"{self.run}/bundles/{identifier}"

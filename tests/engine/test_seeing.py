@@ -222,6 +222,16 @@ def test_seeing_stats_of_one_without_network_are_zero(project: Project) -> None:
     assert (one["received"], one["sent"]) == (0, 0)
 
 
+def test_seeing_stats_count_no_traffic_of_whoever_had_the_network_before(project: Project) -> None:
+    project.up()
+    send = "use Socket; socket(S, PF_INET, SOCK_DGRAM, 0); my $to = sockaddr_in(9, inet_aton('192.0.2.1'));"
+    project.run("exec", "--", "perl", "-e", f"{send} send(S, 'x' x 1000, 0, $to) for 1 .. 300")
+    assert listed(project, "stats")[0]["sent"] > 300_000
+    project.run("stop")
+    project.run("up")  # in the same slot, with the same devices
+    assert listed(project, "stats")[0]["sent"] < 100_000
+
+
 def test_seeing_stats_on_a_terminal_go_on(seen: Project) -> None:
     command = "stty cols 120 rows 30; timeout -s INT 3 " + " ".join(seen.argv("stats", "burn"))
     done = subprocess.run(

@@ -125,7 +125,7 @@ class Native:
         return seeing.attach(self.ground, container)
 
     def usage(self, containers: Sequence[Container]) -> Mapping[str, Usage]:
-        return seeing.usages(containers)
+        return seeing.usages(self.ground, containers)
 
     def tasks(self, container: str) -> tuple[Task, ...]:
         return seeing.tasks_of(self.ground, container)

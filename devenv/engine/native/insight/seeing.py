@@ -57,11 +57,15 @@ def attach(ground: Ground, container: str) -> Iterator[tuple[Stream, bytes]]:
     return log.attach(ground.paths.container(container), partial(_going, ground, container))
 
 
-def usages(containers: Sequence[Container]) -> Mapping[str, Usage]:
+def usages(ground: Ground, containers: Sequence[Container]) -> Mapping[str, Usage]:
     from . import usage
 
     there = usage.mounted_here()
-    found = {one.id: usage.usage(one.pid, one.id, there) for one in containers if one.pid is not None}
+    found = {
+        one.id: usage.usage(one.pid, one.id, there, ground.paths.traffic(one.id))
+        for one in containers
+        if one.pid is not None
+    }
     return {identifier: used for identifier, used in found.items() if used is not None}
 
 

@@ -19,11 +19,14 @@ Mounted = Mapping[str, tuple[str, str]]
 """Controller (v2: "") -> the cgroup that is mounted, and where."""
 
 
-def usage(pid: int, identifier: str, mounted: Mounted) -> Usage | None:
-    """Of the container whose init this is; None when it is gone."""
+def usage(pid: int, identifier: str, mounted: Mounted, before: str) -> Usage | None:
+    """Of the container whose init this is; None when it is gone. `before`: the file with what its devices counted at its start."""
     try:
         found = groups(_text(f"/proc/{pid}/cgroup"), mounted)
-        received, sent = traffic(_text(f"/proc/{pid}/net/dev"))
+        counted_before = traffic(_said(before))
+        received, sent = (
+            now - then for now, then in zip(traffic(_text(f"/proc/{pid}/net/dev")), counted_before, strict=True)
+        )
     except OSError:
         return None
     # Its pid may be another's by now.

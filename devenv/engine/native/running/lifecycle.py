@@ -13,6 +13,7 @@ from devenv.engine import Happening, Kind
 from devenv.errors import DevenvError, EngineError, NotFound
 from devenv.lives import alive, process_start, watched
 from devenv.model.container import Container, ContainerSpec, Health
+from devenv.paths import Paths
 
 from ..container import bundle, defaults, log, monitor, owning, snapshot
 from ..records import journal, observe, record
@@ -131,11 +132,20 @@ def _launch(ground: Ground, container: str, spec: ContainerSpec, slot: int) -> i
         log.keep(own)
     try:
         footing.open_doors(ground, spec, slot, loans)
+        _note_traffic(ground.paths, container, pid)
         engine.start(container)
     except BaseException:
         engine.delete(container)
         raise
     return pid
+
+
+def _note_traffic(paths: Paths, container: str, pid: int) -> None:
+    """Keep what its network devices counted before it, for whoever had the slot: a build step, another container."""
+    with suppress(OSError), open(f"/proc/{pid}/net/dev", "rb") as counted:
+        text = counted.read()
+        with open(paths.traffic(container), "wb") as file:
+            file.write(text)
 
 
 def watch(ground: Ground, container: str, seconds: float) -> Container:

@@ -18,6 +18,7 @@ from devenv.cli.project import BuildOptions, load, say, warn
 from devenv.cli.session import Session
 from devenv.errors import DevenvError, NotFound
 from devenv.model.container import State
+from devenv.model.image import PROJECT
 from devenv.model.plan import Desired, Plan
 
 
@@ -92,7 +93,7 @@ def _past(session: Session) -> None:
 
 def _one(session: Session, name: str, decided: Plan, wanted: Desired, state: State) -> explained.One:
     """The steps of a place (`apt 1/2`) or of a stage (`apt`), of a service's image behind its name (`db apt`); or the containers
-    of a name, with the steps of their image. Raises NotFound.
+    of a name, with the steps of their image; or those of an image. Raises NotFound.
     """
     steps = explained.steps(wanted, state, decided, session.observer().stored)
     services = {wanted.spec.name: wanted.spec.service}
@@ -104,6 +105,8 @@ def _one(session: Session, name: str, decided: Plan, wanted: Desired, state: Sta
         return explained.One(wanted, decided, own, containers, state)
     found = [step for step in steps if step.label == name]
     found = found or [step for step in steps if step.label.rpartition(" ")[0] == name]
+    image = name.removeprefix(f"{PROJECT} ")  # as plans call it: `image`, `image db`
+    found = found or [step for step in steps if step.image == image]
     if not found:
         places = list(dict.fromkeys((*(step.label for step in steps), *sorted(services))))
         near = get_close_matches(name, places, 1)

@@ -51,7 +51,8 @@ def unknown(session: Session, engine: Observer, path: str) -> InputError:
             f"{session.variant} is no variant of {os.path.basename(path)}, but what `try --keep` left, as it was tried"
         )
         works = (
-            "it can be entered and run (up, test, run, exec, shell), looked at (ps, logs, plan), and ended (stop, down)"
+            "it can be entered and run (up, test, run, exec, shell), looked at (ps, logs, port, plan, verify), copied to and from (cp),"
+            " and ended (stop, down)"
         )
         return InputError(Fault("--variant", 0, 0, cause, works))
     known = [*dict.fromkeys((*_declared(path), *left))]

@@ -63,5 +63,5 @@ def _next(candidates: Sequence[int], middle: int, streak: int) -> int:
 
 def _unfit(version: str, answer: Answer, wanted: Literal["good", "bad"]) -> str:
     if answer == "skip":
-        return f"{version}, which is said to be {wanted}, can't be tried."
+        return f"{version}, which is said to be {wanted}, can't be tried: name the nearest one that can be installed."
     return f"{version} is {answer}, not {wanted}: there is nothing to look for."

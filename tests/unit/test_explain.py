@@ -150,6 +150,11 @@ def test_explain_of_the_container_shows_what_it_is_made_from_but_no_secret(shop:
     assert "canary" not in out + shop("explain", "workspace", "--json").out
 
 
+def test_explain_of_the_image_is_of_all_its_steps(shop: Shop) -> None:
+    shop("up")
+    assert shop("explain", "image").out == shop("explain", "stage-0").out
+
+
 def test_explain_of_what_there_isn_t_names_what_there_is(shop: Shop) -> None:
     code, out, err = shop("explain", "stage-1")
     assert (code, out) == (2, "")

@@ -61,8 +61,14 @@ def test_bisect_leaves_a_block_of_versions_that_cant_be_installed_quickly() -> N
 def test_bisect_believes_neither_end_untried() -> None:
     assert searched(8, 0)[0] == bisect.Found(trouble="1.0 is bad, not good: there is nothing to look for.")
     assert searched(8, 9)[0] == bisect.Found(trouble="1.8 is good, not bad: there is nothing to look for.", good="1.0")
-    assert searched(8, 4, skipped={0})[0].trouble == "1.0, which is said to be good, can't be tried."
-    assert searched(8, 4, skipped={8})[0].trouble == "1.8, which is said to be bad, can't be tried."
+    assert (
+        searched(8, 4, skipped={0})[0].trouble
+        == "1.0, which is said to be good, can't be tried: name the nearest one that can be installed."
+    )
+    assert (
+        searched(8, 4, skipped={8})[0].trouble
+        == "1.8, which is said to be bad, can't be tried: name the nearest one that can be installed."
+    )
     assert searched(0, 0) == (bisect.Found(trouble="There are no two versions to look between."), [])
 
 

@@ -34,7 +34,7 @@ from devenv.cli.telling import Taken, timed
 from devenv.command import matching
 from devenv.desired import SHELL, bare, one_shot, without_sources
 from devenv.engine import Engine
-from devenv.errors import Fault, InputError, NotFound
+from devenv.errors import CommandFailed, Fault, InputError, NotFound
 from devenv.model.container import Container, ContainerSpec, Process
 from devenv.model.image import PROJECT, ImageConfig
 from devenv.model.manifest import Pairs
@@ -45,6 +45,9 @@ _ENTER = "if command -v bash >/dev/null; then exec bash; else exec sh; fi"
 # What a shell's text runs, near enough to ask whether it is there: the first words, behind variables that are set for them.
 _PROGRAM = re.compile(r"(?:^|[;|(\n]|(?<!>)&)[ \t]*(?:\w+=\S*[ \t]+)*(?:exec[ \t]+)?([\w./][\w./+-]*)(?=[\s;&|)]|$)")
 _QUOTED = re.compile(r"""'[^']*'|"[^"]*"|(?<!\S)#.*""")
+
+_MISSING = 127
+"""A shell's exit code for a command that there isn't (sh(1))."""
 
 _PLAINLY = "devenv.plainly"
 """Where a context says whether `--` stands right before the command."""
@@ -142,11 +145,29 @@ def execute(
     words = words[1:] if words[:1] == ["--"] and where else words
     if not words:
         raise InputError(Fault("exec", 0, 0, f"no command for {where}", f"name one: devenv exec {where} COMMAND"))
+    if where and words[0].startswith("-"):
+        hint = f"options stand before it: devenv exec {words[0]} … {where} COMMAND"
+        raise InputError(Fault("exec", 0, 0, f"{words[0]} stands behind {where}, where its command is", hint))
     process = _process(session, words, user, workdir, environment, no_terminal)
     if everywhere:
         return _everywhere(session, engine, where, process)
     _, container = _entered(session, engine, where)
-    return engine.execute(container.id, _here(session, engine, container, process))
+    try:
+        return engine.execute(container.id, _here(session, engine, container, process))
+    except CommandFailed as error:
+        if error.exit_code != _MISSING or where or words[1:2] != ["--"]:
+            raise
+        raise _no_container_either(words[0], engine.containers(container.environment), error) from error
+
+
+def _no_container_either(word: str, known: Sequence[Container], error: CommandFailed) -> CommandFailed:
+    """The same error for whoever writes `exec X -- …`, and may well mean a container."""
+    from difflib import get_close_matches
+
+    names = sorted({name for one in known for name in (one.name, one.service) if name})
+    near = get_close_matches(word, names, 1)
+    told = f"did you mean the container {near[0]!r}? " if near else ""
+    return CommandFailed(error.message, code=_MISSING, hint=f"{told}containers are {', '.join(names)}; or {error.hint}")
 
 
 def run(
@@ -226,7 +247,7 @@ def test(
     command = [*SHELL, f'{told} "$@"', "sh", *(extra or ())]
     process = _process(session, command, "", "", None, no_terminal)
     code = engine.execute(container.id, process)
-    if code == 127:
+    if code == _MISSING:
         _explain_missing(engine, container, process, told)
     return code
 

@@ -351,6 +351,15 @@ def test_entrypoint_of_an_image_is_honoured(project: Project) -> None:
     assert project.run("run", "--entrypoint", "echo", "--", "project's") == "project's\n"
 
 
+def test_word_before_dashes_may_have_meant_a_container(project: Project) -> None:
+    project.manifest("services: {web: {command: sleep 600}}\n")
+    project.run("up")
+    done = project.attempt("exec", "wbe", "--", "ls")
+    assert done.returncode == 127
+    assert "wbe: no such command in workspace's PATH" in done.stderr
+    assert "hint: did you mean the container 'web'? containers are web, web-1, workspace; or have it" in done.stderr
+
+
 def test_command_is_searched_again_after_it_was_installed(project: Project) -> None:
     project.run("up")
     settle(project)

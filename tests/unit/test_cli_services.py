@@ -301,6 +301,14 @@ def test_what_isnt_as_the_manifest_says_leaves_no_receipt(shop: Shop) -> None:
     assert shop.machine.engine.receipts[str(shop.folder)] == ""
 
 
+def test_exec_says_of_options_behind_a_container_where_they_stand(shop: Shop) -> None:
+    shop("up")
+    code, _, err = shop("exec", "web-3", "--user", "root", "--", "ls")
+    assert code == 2
+    assert "exec: --user stands behind web-3, where its command is" in err
+    assert "hint: options stand before it: devenv exec --user … web-3 COMMAND" in err
+
+
 def test_exec_goes_where_its_first_word_says(shop: Shop) -> None:
     shop("up")
     engine = shop.machine.engine

@@ -11,7 +11,6 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from devenv.changes import differences
-from devenv.manifest.requirement import normal
 from devenv.model.image import PROJECT
 from devenv.model.lock import AptLock, Deb, Dist, Module, NodeLock, PythonLock, Section
 from devenv.model.manifest import Manifest, Pairs
@@ -174,6 +173,8 @@ def _apt(asked: tuple[str, ...], apt: AptLock) -> AptLock:
 
 
 def _known(asked: Pairs, python: PythonLock) -> PythonLock:
+    from devenv.manifest.requirement import normal  # its room brings yaml: not for verbs that read no manifest
+
     last = max((dist.layer for dist in python.packages), default=0)
     known = {dist.name for dist in python.packages} | {one.name for one in python.repositories}
     named = {

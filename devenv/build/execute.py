@@ -87,18 +87,22 @@ class Build:
             target = self.stage(self.prepared.graph.stages[-1].name)
             target.add_done_callback(lambda _: self.over.set())
             self.over.wait()  # for the target, or for a failure of anything that it needs
-            if target.done() and not target.exception():
-                return target.result()
+            if not target.done():
+                raise Cancelled("build: stopped")
+            return target.result()
+        except BaseException as error:
             self.end()
-            # The others were stopped because of it.
-            failures = (future.exception() for future in self.futures.values())
-            raise next((one for one in failures if one and not isinstance(one, Cancelled)), Cancelled("build: stopped"))
-        except BaseException:
-            self.end()
+            if isinstance(error, Cancelled) and (cause := self._cause()):
+                raise cause from cause.__cause__
             raise
         finally:
             for thread in self.threads:
                 thread.join()
+
+    def _cause(self) -> BaseException | None:
+        """The failure that others were stopped for."""
+        failures = (future.exception() for future in self.futures.values())
+        return next((one for one in failures if one and not isinstance(one, Cancelled)), None)
 
     def end(self) -> None:
         """Whatever is under way ends, and nothing more is begun. From any thread."""

@@ -18,7 +18,7 @@ from devenv.cli.chosen import Chosen, choose
 from devenv.cli.foreseen import certain, foresee
 from devenv.cli.known import find_container, known_home, untouched
 from devenv.cli.listing import listening, rank
-from devenv.cli.locking import locked, renewal
+from devenv.cli.locking import locked, standing
 from devenv.cli.project import (
     BuildOptions,
     builder,
@@ -70,11 +70,12 @@ def bring_up(
     manifest = load(session, asked.scale)
     here = home(machine, manifest)
     services = chosen_services(session, manifest, asked)
-    if not options.locked and renewal(manifest, machine, options):
+    lock = standing(manifest, machine, options)
+    if lock.due and not options.locked:
         refused = _in_vain(session, manifest, machine, options, asked)
         if refused is not None:
             return told(refused, machine, session, as_json)
-    section, lockings = locked(session, manifest, machine, options)
+    section, lockings = locked(session, manifest, machine, options, lock)
     prepared = prepare_all(manifest._replace(services=services), section, machine, options)
     called = tags(here, prepared)
     warnings = warn(prepared.values(), session)

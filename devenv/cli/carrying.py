@@ -30,8 +30,9 @@ def carry_out(
     """Do it, within the environment's turn. `build` makes images by their names, `taken` is how long their steps took."""
     report = provision(decided, engine, build, sink, time.monotonic)
     telling.keep(engine, report, taken)
-    try:
-        engine.supervise(report.environment.id)
-    except DevenvError as error:  # what was done is to be told all the same
-        sink(Event("warning", "supervisor", str(error)))
+    if any(action.service for action in decided.actions):  # now, as receipts name whoever is awake; else its turn does
+        try:
+            engine.supervise(report.environment.id)
+        except DevenvError as error:  # what was done is to be told all the same
+            sink(Event("warning", "supervisor", str(error)))
     return report

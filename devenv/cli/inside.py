@@ -162,12 +162,11 @@ def execute(
 
 def _no_container_either(word: str, known: Sequence[Container], error: CommandFailed) -> CommandFailed:
     """The same error for whoever writes `exec X -- …`, and may well mean a container."""
-    from difflib import get_close_matches
+    from devenv.manifest.values import did_you_mean  # its room brings yaml
 
     names = sorted({name for one in known for name in (one.name, one.service) if name})
-    near = get_close_matches(word, names, 1)
-    told = f"did you mean the container {near[0]!r}? " if near else ""
-    return CommandFailed(error.message, code=_MISSING, hint=f"{told}containers are {', '.join(names)}; or {error.hint}")
+    hint = f"if it is to be a container: {did_you_mean(word, names)} If a command: {error.hint}"
+    return CommandFailed(error.message, code=_MISSING, hint=hint)
 
 
 def run(

@@ -6,12 +6,12 @@ import os
 import re
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from devenv import console
 from devenv.cli import asking
@@ -80,18 +80,31 @@ def expected(manifest: Manifest, machine: Window, options: BuildOptions) -> Sect
     return provisional(asking.wanted(manifest, machine, options, found), found, debian_arch())
 
 
-def renewal(manifest: Manifest, machine: Window, options: BuildOptions) -> tuple[Action, ...]:
-    """What `up` would do to the lock, and why; nothing where it says all that is asked for."""
+class Standing(NamedTuple):
+    """The lock as it is, its section for this machine, and what of what is asked for that lacks."""
+
+    lock: Lock
+    section: Section | None
+    missing: tuple[str, ...]
+
+    @property
+    def due(self) -> tuple[Action, ...]:
+        """What `up` does to it, and why; nothing where it says all that is asked for."""
+        return (Action("lock", "lock", self.reason),) if self.reason else ()
+
+    @property
+    def reason(self) -> str:
+        return "there is none yet" if self.section is None else "; ".join(self.missing)
+
+
+def standing(manifest: Manifest, machine: Window, options: BuildOptions) -> Standing:
+    """Hold it against the manifest. Raises InputError."""
     from devenv.lock.together import differs
 
     machine.workshop.lend(lending(manifest))
-    found = section(manifest)
-    missing = differs(asking.wanted(manifest, machine, options, found), found)
-    return (Action("lock", "lock", _reason(found, missing)),) if found is None or missing else ()
-
-
-def _reason(found: Section | None, missing: Sequence[str]) -> str:
-    return "there is none yet" if found is None else "; ".join(missing)
+    lock = known(manifest)
+    section = lock.sections.get(debian_arch())
+    return Standing(lock, section, tuple(differs(asking.wanted(manifest, machine, options, section), section)))
 
 
 def settled(
@@ -101,38 +114,37 @@ def settled(
 
     Raises InputError where `options.locked` forbids that, naming what differs.
     """
-    return _settled(session, manifest, machine, options, sink)[1]
+    return _settled(session, manifest, machine, options, standing(manifest, machine, options), sink)
 
 
 def locked(
-    session: Session, manifest: Manifest, machine: Machine, options: BuildOptions
+    session: Session, manifest: Manifest, machine: Machine, options: BuildOptions, before: Standing
 ) -> tuple[Section, tuple[Result, ...]]:
     """The same, and what was done for it, if anything was: with all that had to be built to know what is to be locked."""
     begun = time.monotonic()
-    before, made, reason = _settled(session, manifest, machine, options, None)
-    if made == before:
+    made = _settled(session, manifest, machine, options, before)
+    if made == before.section:
         return made, ()
-    action = Action("lock", "lock", reason or "ADD fetches something else")
+    action = Action("lock", "lock", before.reason or "ADD fetches something else")
     return made, (Result(action, time.monotonic() - begun),)
 
 
 def _settled(
-    session: Session, manifest: Manifest, machine: Machine, options: BuildOptions, sink: Sink | None
-) -> tuple[Section | None, Section, str]:
-    """What was locked, what is, and why it isn't the same, "" where nothing of the manifest's own differed."""
-    from devenv.lock.together import differs
-
-    machine.workshop.lend(lending(manifest))
-    lock = known(manifest)
-    section = lock.sections.get(debian_arch())
-    missing = differs(asking.wanted(manifest, machine, options, section), section)
+    session: Session,
+    manifest: Manifest,
+    machine: Machine,
+    options: BuildOptions,
+    before: Standing,
+    sink: Sink | None = None,
+) -> Section:
+    lock, section, missing = before
     if section is not None and not missing:
         with _telling(session, sink) as told:
-            return section, _filed(manifest, machine, options, lock, section, told), ""
+            return _filed(manifest, machine, options, lock, section, told)
     if options.locked:
         raise _stale(manifest, "; ".join(missing) or f"nothing is locked for {debian_arch()}")
     with _telling(session, sink) as told:
-        return section, renewed(manifest, machine, options, lock, told), _reason(section, missing)
+        return renewed(manifest, machine, options, lock, told)
 
 
 def _telling(session: Session, sink: Sink | None) -> AbstractContextManager[Sink]:

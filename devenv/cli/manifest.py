@@ -13,7 +13,7 @@ from devenv import console
 from devenv.cli import complete, document, kept, options, secrets, show
 from devenv.cli.asked import Asked, decide
 from devenv.cli.foreseen import certain, failures, foresee
-from devenv.cli.locking import expected, fetched, renewal, settled
+from devenv.cli.locking import expected, fetched, settled, standing
 from devenv.cli.project import FILE, BuildOptions, load, observe, recipe, say, warn
 from devenv.cli.session import Session
 from devenv.cli.written import write_new
@@ -123,7 +123,7 @@ def plan(
     else:
         manifest, asked = load(session), Asked(profiles=tuple(profiles or ()))
         prepared, wanted, state, decided, given = foresee(session, manifest, machine, chosen, asked)
-        due = renewal(manifest, machine, chosen)
+        due = standing(manifest, machine, chosen).due
         warnings = warn(prepared.values(), session)
     sure = certain(decided, state) if due else decided
     told = (*secrets.unread(given, wanted, decided), *failures(sure, wanted, given, machine.engine))

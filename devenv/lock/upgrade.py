@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
 
 from devenv.errors import Fault, InputError
 from devenv.model import npm
+from devenv.model.dist import normal
 from devenv.model.lock import Section, ServiceLock
 
 
@@ -20,7 +20,7 @@ def chosen(names: Iterable[str], section: Section) -> frozenset[str]:
     known |= {remote.url for remote in section.files}
     found, faults = set(), []
     for name in dict.fromkeys(names):
-        spelled = {name, name.rpartition(":")[0] or name, re.sub("[-_.]+", "-", name).lower()}
+        spelled = {name, name.rpartition(":")[0] or name, normal(name)}
         if match := sorted(spelled & known, key=lambda one: one != name):
             found.add(match[0])
         else:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from devenv.changes import differences
+from devenv.model.dist import named
 from devenv.model.image import PROJECT
 from devenv.model.lock import AptLock, Deb, Dist, Module, NodeLock, PythonLock, Section
 from devenv.model.manifest import Manifest, Pairs
@@ -173,15 +174,11 @@ def _apt(asked: tuple[str, ...], apt: AptLock) -> AptLock:
 
 
 def _known(asked: Pairs, python: PythonLock) -> PythonLock:
-    from devenv.manifest.requirement import normal  # its room brings yaml: not for verbs that read no manifest
-
     last = max((dist.layer for dist in python.packages), default=0)
     known = {dist.name for dist in python.packages} | {one.name for one in python.repositories}
-    named = {
-        normal(re.split(r"[^\w.-]", one, maxsplit=1)[0]) for one in dict(asked).get("packages", "").split(", ") if one
-    }
+    asking = {named(one) for one in dict(asked).get("packages", "").split(", ") if one}
     # What is edited in a file is more often a version than something new, which would make a layer.
-    layer = last + 1 if named - known or not last else last
+    layer = last + 1 if asking - known or not last else last
     unknown = Dist("unknown", json.dumps(asked), 0, UNKNOWN, "unknown.whl", layer=layer)
     return python._replace(asked=asked, packages=(*python.packages, unknown))
 

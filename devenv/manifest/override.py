@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from typing import NamedTuple
 
 from devenv.errors import Fault, InputError
+from devenv.model.dist import normal
 from devenv.model.plan import Change
 
 from . import requirement
@@ -100,8 +101,8 @@ def _fresh(name: str) -> Iterator[Target]:
 
 def _chosen(name: str, targets: Sequence[Target]) -> Target:
     exact = [one for one in targets if name in (one.name, f"services.{one.name}")]
-    plain = requirement.normal(name)
-    found = exact or [one for one in targets if plain == requirement.normal(one.short)]
+    plain = normal(name)
+    found = exact or [one for one in targets if plain == normal(one.short)]
     told = {one.short for one in found if one.name.startswith("vars.")}
     found = [one for one in found if not one.uses & told] if len(found) > 1 else found
     own = [one for one in found if one.path or one.file]
@@ -151,7 +152,7 @@ def _of_table(table: Table, before: str, path: Path) -> Iterator[Target]:
         inner: Path = ("apt",) if kind == "apt" else (kind, "packages")
         for number, item in enumerate(_items(at(table, inner))):
             if isinstance(item, Scalar) and (parts := split(item.text)):
-                name = requirement.normal(parts.name) if kind == "python" else parts.name
+                name = normal(parts.name) if kind == "python" else parts.name
                 yield Target(
                     f"{before}{kind}.{name}",
                     parts.name,
@@ -172,7 +173,7 @@ def _plain(name: str, short: str, node: Node | None, path: Path) -> Target:
 
 
 def _required(package: requirement.Parts, file: str) -> Target:
-    name = f"node.{package.name}" if requirement.is_npm(file) else f"python.{requirement.normal(package.name)}"
+    name = f"node.{package.name}" if requirement.is_npm(file) else f"python.{normal(package.name)}"
     return Target(name, package.name, package.version, package.write, file=file)
 
 

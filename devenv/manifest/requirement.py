@@ -12,6 +12,8 @@ import tomllib
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
+from devenv.model.dist import normal
+
 Write = Callable[[str], str]
 """A version, or a specifier such as `>=2,<3` → how it is asked for."""
 
@@ -32,11 +34,6 @@ class Parts(NamedTuple):
     name: str
     version: str
     write: Write
-
-
-def normal(name: str) -> str:
-    """A Python package's name as indexes have it (PEP 503); of any other name, something alike only for what is alike."""
-    return re.sub("[-_.]+", "-", name).lower()
 
 
 def python(text: str) -> Parts | None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from devenv.errors import DevenvError
 from devenv.model import npm
+from devenv.model.dist import named
 from devenv.model.lock import AptLock, Deb, Module, NodeLock, PythonLock, Repository, Section
 from devenv.model.manifest import Manifest, Node, Pairs, Python
 
@@ -278,7 +279,7 @@ def _python_layers(python: Python, lock: PythonLock, told: _Origins) -> tuple[_P
     found = {number: {dist.name for dist in wheels if dist.layer == number} for number in lock.layers}
     # What isn't locked yet (wants.provisional) will be in the last one.
     known = {one.name for one in lock.packages} | {one.name for one in lock.repositories}
-    found[max(found)] |= {_dist_name(one) for one in python.packages} - known
+    found[max(found)] |= {named(one) for one in python.packages} - known
 
     def origins(number: int, names: set[str]) -> _Origins:
         asked = _asked_for(python, names)
@@ -293,14 +294,9 @@ def _python_layers(python: Python, lock: PythonLock, told: _Origins) -> tuple[_P
 
 def _asked_for(python: Python, names: Collection[str]) -> _Origins:
     """The keys of the manifest that ask for these packages."""
-    packages = tuple(one for one in sorted(python.packages) if _dist_name(one) in names)
+    packages = tuple(one for one in sorted(python.packages) if named(one) in names)
     asked = (("python.requirements", python.requirements), ("python.packages", packages))
     return tuple((key, values) for key, values in asked if values)
-
-
-def _dist_name(requirement: str) -> str:
-    """The name in a requirement, as a lock has it (PEP 503)."""
-    return re.sub("[-_.]+", "-", re.split(r"[^\w.-]", requirement, maxsplit=1, flags=re.ASCII)[0]).lower()
 
 
 def _node(manifest: Manifest, node: Node, lock: NodeLock) -> _Node:

@@ -357,7 +357,7 @@ def test_word_before_dashes_may_have_meant_a_container(project: Project) -> None
     done = project.attempt("exec", "wbe", "--", "ls")
     assert done.returncode == 127
     assert "wbe: no such command in workspace's PATH" in done.stderr
-    assert "hint: did you mean the container 'web'? containers are web, web-1, workspace; or have it" in done.stderr
+    assert "hint: if it is to be a container: did you mean 'web'? If a command: have it installed" in done.stderr
 
 
 def test_command_is_searched_again_after_it_was_installed(project: Project) -> None:

@@ -10,6 +10,7 @@ from devenv.lock.compare import moved
 from devenv.lock.parts import part
 from devenv.lock.wants import group
 from devenv.manifest import requirement
+from devenv.model.dist import normal
 from devenv.model.image import PROJECT
 from devenv.model.lock import Section
 from devenv.model.manifest import Manifest
@@ -32,7 +33,7 @@ def differing(before: Setup, after: Setup) -> tuple[Moved, ...]:
                 shared.add(one)
             if image == PROJECT or one not in shared:  # or what all images start from is told for each of them
                 where = group(image, one.group)
-                found[Moved(where, *one[1:], (where, requirement.normal(one.name)) in direct)] = None
+                found[Moved(where, *one[1:], (where, normal(one.name)) in direct)] = None
     return tuple(found)
 
 
@@ -51,8 +52,8 @@ def _asked(manifest: Manifest) -> Iterator[tuple[str, str]]:
             ("node.packages", requirement.node, node.packages if node else ()),
         )
         for kind, split, texts in listed:
-            yield from ((group(image, kind), requirement.normal(one.name)) for one in map(split, texts) if one)
+            yield from ((group(image, kind), normal(one.name)) for one in map(split, texts) if one)
         for path, data in asking.told(own).items():
             kind = "node.lock" if requirement.is_npm(path) else "python"
-            yield from ((group(image, kind), requirement.normal(one.name)) for one in requirement.names(path, data))
+            yield from ((group(image, kind), normal(one.name)) for one in requirement.names(path, data))
         yield group(image, "python"), "python"

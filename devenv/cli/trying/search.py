@@ -10,6 +10,7 @@ from devenv.cli import asking
 from devenv.console import warning
 from devenv.errors import Fault, InputError
 from devenv.manifest import SUITES, requirement
+from devenv.model.dist import normal
 from devenv.model.manifest import Manifest
 from devenv.trial import bisect, smallest, versions
 from devenv.trial.bisect import Answer
@@ -166,7 +167,7 @@ def _packages(manifest: Manifest) -> Iterator[tuple[versions.Ecosystem, str, str
     for path, data in asking.told(manifest).items():
         kind = "node" if requirement.is_npm(path) else "python"
         yield from (
-            (kind, one.name if kind == "node" else requirement.normal(one.name), one.version)
+            (kind, one.name if kind == "node" else normal(one.name), one.version)
             for one in requirement.names(path, data)
         )
 

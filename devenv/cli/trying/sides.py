@@ -18,8 +18,8 @@ from devenv.cli.project import BuildOptions, builder, desire, find, load, look, 
 from devenv.cli.session import Machine, Session
 from devenv.errors import DevenvError, EngineError
 from devenv.lock.parts import part
-from devenv.manifest import requirement
 from devenv.model.container import KEPT, RUN, Container, Environment
+from devenv.model.dist import normal
 from devenv.model.events import Event, Sink, ignore
 from devenv.model.image import PROJECT
 from devenv.model.lock import Lock, Section
@@ -90,8 +90,8 @@ class Unable(DevenvError):
     def typo(self, changes: Sequence[Change]) -> bool:
         """Whether it is for want of a version that was asked for: who mistypes one has learnt nothing of what it would break."""
         found = _NONE.findall(self.message)
-        names = {requirement.normal(change.name.rpartition(".")[2]) for change in changes}
-        return any(requirement.normal(name) in names for told in found for name in told if name)
+        names = {normal(change.name.rpartition(".")[2]) for change in changes}
+        return any(normal(name) in names for told in found for name in told if name)
 
 
 Relock = Callable[[str, Sequence[str]], Mapping[str, bytes]]

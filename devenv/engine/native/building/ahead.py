@@ -78,10 +78,9 @@ def _mounting(binds: Sequence[Bind], folder: str) -> tuple[Bind, ...]:
 def _laid(site: Site, draft: Draft, layers: Sequence[int], parcel: Parcel, clock: int) -> Iterator[_Laid | None]:
     """Plain packages in the layer with the draft's number, the others in a repository; None when none is plain."""
     files = Files(site.paths.packages)
-    with trouble("fetch packages"):
+    with trouble("fetch packages"), site.ending.stopped() as stopped:
         bases.obtained(site, parcel.debs, site.moments, lambda _: None)
-        with site.ending.stopped() as stopped:
-            contents = plain.contents(parcel.debs, files, clock, stopped)
+        contents = plain.contents(parcel.debs, files, clock, stopped)
         below = f"{draft.folder}/below"
         chosen, size = _lay(site, layers, contents, below, clock)
         if not chosen:
@@ -90,8 +89,7 @@ def _laid(site: Site, draft: Draft, layers: Sequence[int], parcel: Parcel, clock
         place = site.paths.layer(draft.identifier)  # where a step's layers are
         remove_tree(place)  # of a store whose database was lost
         os.rename(below, place)
-        with site.ending.stopped() as stopped:
-            others = deb.repacked([content.deb for content in contents if content not in chosen], files, stopped)
+        others = deb.repacked([content.deb for content in contents if content not in chosen], files, stopped)
         unread = [deb.Repacked(one.deb, "", one.deb.sha256, one.deb.size, one.control) for one in chosen]
         with files.draft() as folder:
             deb.repository(f"{folder}/debs", (*others, *unread))

@@ -32,7 +32,7 @@ def wanted(manifest: Manifest, machine: Window, options: BuildOptions, section: 
 
 def _wanted(manifest: Manifest, machine: Window, options: BuildOptions, section: Section | None) -> Wants:
     from devenv.lock.wants import wants
-    from devenv.render.containerfile import system_packages
+    from devenv.render.needs import system_packages
 
     needs = section.python.needs if section and section.python and manifest.python else ()
     system = tuple(sorted({*system_packages(manifest), *needs}))

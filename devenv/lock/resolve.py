@@ -16,7 +16,7 @@ from devenv.model.events import Event, Sink
 from devenv.model.image import PROJECT, Rootfs
 from devenv.model.lock import AptLock, BaseLock, Deb, Dist, Module, NodeLock, Parcel, PythonLock, Repository, Section
 from devenv.model.manifest import Manifest, Pairs
-from devenv.render.containerfile import NODE, managed
+from devenv.render.needs import NODE, managed
 
 from . import apt, node, node_layers, python, tags
 from .parts import clock

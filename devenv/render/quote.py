@@ -8,6 +8,9 @@ from collections.abc import Sequence
 
 from devenv.errors import DevenvError
 
+Origins = tuple[tuple[str, tuple[str, ...]], ...]
+"""Keys of the manifest, each with those of its values that a step is about."""
+
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 

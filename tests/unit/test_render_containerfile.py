@@ -14,7 +14,7 @@ from devenv.errors import DevenvError
 from devenv.model.lock import AptLock, NodeLock, Section
 from devenv.model.manifest import Node, Port, Python
 from devenv.render import containerfile, own_file, references, templates_folder
-from devenv.render.containerfile import system_packages
+from devenv.render.needs import system_packages
 
 from .render_cases import CASES, deb, dist, manifest, module, node, python, section
 

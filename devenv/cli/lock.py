@@ -84,7 +84,7 @@ def lock(
 
 def _renewed(manifest: Manifest, section: Section, names: Sequence[str], service: str) -> Mapping[str, frozenset[str]]:
     """What is to be upgraded of each image. Raises InputError, NotFound for names that nothing has."""
-    from devenv.lock.resolve import EVERYTHING
+    from devenv.lock.desk import EVERYTHING
     from devenv.lock.upgrade import chosen
 
     image = image_of(manifest.services, service) if service else PROJECT

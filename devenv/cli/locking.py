@@ -26,7 +26,7 @@ from devenv.model.manifest import Lending, Manifest
 from devenv.model.plan import Action, Result
 
 if TYPE_CHECKING:
-    from devenv.lock.resolve import Desk
+    from devenv.lock.desk import Desk
     from devenv.model.image import Rootfs
 
 FILE = "devenv.lock.yml"
@@ -239,7 +239,7 @@ def _desks(manifest: Manifest, machine: Machine, options: BuildOptions, sink: Si
 def _desk(manifest: Manifest, machine: Machine, options: BuildOptions, sink: Sink) -> Desk:
     from devenv.cli import online
     from devenv.cli.telling import Taken, timed
-    from devenv.lock.resolve import Desk
+    from devenv.lock.desk import Desk
 
     def root(section: Section, stage: str) -> Rootfs:
         from devenv.build.execute import root as execute

@@ -12,8 +12,8 @@ from devenv.model.lock import BaseLock, Section
 
 from . import resolve as one
 from . import wants
+from .desk import EVERYTHING, Desk
 from .parts import joined, part
-from .resolve import EVERYTHING, Desk
 from .wants import Wants
 
 Wanted = Mapping[str, Wants]

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from devenv.errors import DevenvError, EngineError, StepFailed
-from devenv.lock.resolve import EVERYTHING, Desk, resolve
+from devenv.lock.desk import EVERYTHING, Desk
+from devenv.lock.resolve import resolve
 from devenv.lock.wants import Wants, wants
 from devenv.model import npm
 from devenv.model.events import Event

@@ -9,9 +9,9 @@ import pytest
 
 from devenv.errors import DevenvError, EngineError, StepFailed
 from devenv.lock import together
+from devenv.lock.desk import EVERYTHING, Desk
 from devenv.lock.parcels import digest, parcels
 from devenv.lock.parts import part
-from devenv.lock.resolve import EVERYTHING, Desk
 from devenv.lock.wants import Wants, wants
 from devenv.model.image import PROJECT, Rootfs
 from devenv.model.lock import BaseLock, Section

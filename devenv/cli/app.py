@@ -12,6 +12,7 @@ from typer.core import TyperGroup
 
 from devenv import __version__
 from devenv.cli import (
+    alone,
     build,
     comparing,
     complete,
@@ -72,6 +73,7 @@ def application() -> typer.Typer:
         explain,
         everyday,
         inside,
+        alone,
         look,
         said,
         measuring,

@@ -1,43 +1,27 @@
-"""Verbs that run something inside: shell, exec, run, test. Their exit code is the command's."""
+"""Verbs that run something inside what is there: shell, exec, test. Their exit code is the command's."""
 
 from __future__ import annotations
 
 import os
 import re
 import sys
-import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand
 
 from devenv import console
-from devenv.cli import complete, kept, options, receipt, secrets
-from devenv.cli.known import called, find_container, find_containers, find_image, known_home, running, up
-from devenv.cli.locking import settled
+from devenv.cli import complete, kept, options, typed
+from devenv.cli.known import called, find_container, find_containers, known_home, running, up
 from devenv.cli.project import (
-    BuildOptions,
-    builder,
-    desire,
-    find,
-    home,
     load,
-    observe,
-    prepare_all,
-    tags,
-    told_late,
-    warn,
 )
 from devenv.cli.session import Machine, Session
-from devenv.cli.telling import Taken, timed
-from devenv.command import matching
-from devenv.desired import SHELL, bare, one_shot, without_sources
+from devenv.desired import SHELL
 from devenv.engine import Engine
 from devenv.errors import CommandFailed, Fault, InputError, NotFound
-from devenv.model.container import Container, ContainerSpec, Process
-from devenv.model.image import PROJECT, ImageConfig
-from devenv.model.manifest import Pairs
+from devenv.model.container import Container, Process
 
 # No login shell: Debian's /etc/profile would reset PATH, and with it the project's own programs.
 _ENTER = "if command -v bash >/dev/null; then exec bash; else exec sh; fi"
@@ -68,7 +52,6 @@ def register(app: typer.Typer) -> None:
     """Add this group's verbs."""
     app.command()(shell)
     app.command(name="exec", context_settings=options.TAKES_ALL, cls=_Exec)(execute)
-    app.command(context_settings=options.TAKES_ALL)(run)
     app.command(context_settings=options.PASSES_ON)(test)
 
 
@@ -93,7 +76,7 @@ def shell(
     """
     session = options.within(context, variant)
     engine = session.engine()
-    env = (*_terminal_env(session), *options.variables(environment, session.env))
+    env = (*typed.terminal_env(session), *options.variables(environment, session.env))
     chosen = Process((*SHELL, _ENTER), env, options.user(user), options.workdir(workdir), sys.stdin.isatty())
     name, entered = _entered(session, engine, container)
     prompt = (("PS1", f"({name}) $PWD $ "),)
@@ -148,7 +131,7 @@ def execute(
     if where and words[0].startswith("-"):
         hint = f"options stand before it: devenv exec {words[0]} … {where} COMMAND"
         raise InputError(Fault("exec", 0, 0, f"{words[0]} stands behind {where}, where its command is", hint))
-    process = _process(session, words, user, workdir, environment, no_terminal)
+    process = typed.process(session, words, user, workdir, environment, no_terminal)
     if everywhere:
         return _everywhere(session, engine, where, process)
     _, container = _entered(session, engine, where)
@@ -169,63 +152,6 @@ def _no_container_either(word: str, known: Sequence[Container], error: CommandFa
     return CommandFailed(error.message, code=_MISSING, hint=hint)
 
 
-def run(
-    context: typer.Context,
-    command: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="[COMMAND…]",
-            help="The command and its arguments. Default, of an --image: its own.",
-            autocompletion=complete.files,
-        ),
-    ] = None,
-    image: Annotated[
-        str,
-        typer.Option("--image", metavar="REF", help="Another image of the store.", autocompletion=complete.images),
-    ] = "",
-    entrypoint: Annotated[
-        str | None,
-        typer.Option("--entrypoint", metavar="PROGRAM", help="Run this with COMMAND; '' for COMMAND alone."),
-    ] = None,
-    keep: Annotated[bool, typer.Option("--keep/--rm", help="Keep the container afterwards.")] = False,
-    no_source: Annotated[bool, typer.Option("--no-source", help="Without the source tree.")] = False,
-    publish: Annotated[list[str] | None, typer.Option("--publish", "-p", metavar="PORT", help="As in ports:.")] = None,
-    user: options.User = "",
-    workdir: options.Workdir = "",
-    environment: options.Environment = None,
-    no_terminal: options.NoTerminal = False,
-    variant: options.Variant = "",
-) -> int:
-    """Run one command in a container of its own.
-
-    It is made from the project's image, built first if need be, and removed afterwards.
-
-    Example:  devenv run -- pytest -q
-    """
-    session = options.within(context, variant)
-    process = _process(session, command or (), user, workdir, environment, no_terminal)
-    name = f"run-{os.urandom(3).hex()}"
-    ports = options.ports(publish)
-    if image and keep:
-        raise InputError(Fault("--keep", 0, 0, "can't be with --image", "only a project's `down` could remove it"))
-    if not image:
-        process = process._replace(argv=_words(ImageConfig(), process.argv, entrypoint))
-    machine = session.machine()
-    if image:
-        found = find_image(machine.engine, image)
-        process = process._replace(argv=_words(found.config, process.argv, entrypoint))
-        spec = bare(name, found.digest, process, machine.certificates("host"))
-    else:
-        spec = _project_spec(session, machine, published=bool(ports))
-        spec = without_sources(spec) if no_source else spec
-        within = _matching(session, [(source.path, source.target) for source in spec.sources])
-        spec = one_shot(spec, process._replace(workdir=process.workdir or within), name)
-    code = machine.engine.run(spec._replace(ports=ports), keep=keep)
-    if keep:
-        print(f"kept {name}: `devenv shell {name}` enters it, `devenv down {name}` removes it", file=sys.stderr)
-    return code
-
-
 def test(
     context: typer.Context,
     extra: Annotated[
@@ -244,7 +170,7 @@ def test(
     engine, told = machine.engine, _test(session, machine)
     _, container = running(session, engine)
     command = [*SHELL, f'{told} "$@"', "sh", *(extra or ())]
-    process = _process(session, command, "", "", None, no_terminal)
+    process = typed.process(session, command, "", "", None, no_terminal)
     code = engine.execute(container.id, process)
     if code == _MISSING:
         _explain_missing(engine, container, process, told)
@@ -309,66 +235,6 @@ def _said(name: str, line: str) -> None:
     print(f"{name} │ {line}", flush=True)
 
 
-def _project_spec(session: Session, machine: Machine, *, published: bool) -> ContainerSpec:
-    """The workspace with its image, built now if it must be. Raises InputError where it is to be `published` and can't be."""
-    if side := kept.side(session, machine):
-        _publishable(side.wanted.spec.network, published=published)
-        return kept.workspace(side, session, machine)
-    manifest = load(session)
-    _publishable(manifest.network, published=published)
-    here = home(machine, manifest)
-    options = BuildOptions()
-    section = settled(session, manifest, machine, options)
-    prepared = prepare_all(manifest._replace(services=()), section, machine, options)
-    warn(prepared.values(), session)
-    given = secrets.read(manifest, session.env)
-    wanted = desire(manifest, prepared, section, here, machine, secrets=given.fingerprints(machine.engine))
-    image = observe(machine, wanted).images[PROJECT].digest
-    if not image:
-        taken: Taken = {}
-        with console.progress(sys.stderr, session.env, time.monotonic) as sink:
-            build = builder(prepared, machine, options, timed(sink, taken), tags(here, prepared))
-            image = build(PROJECT).digest
-        told_late(prepared, manifest, taken, session)
-    machine.engine.register(here)
-    if wanted.spec.secrets:
-        machine.engine.supply(here.id, given.of(wanted.spec.secrets))
-    if not (manifest.services or manifest.variant):  # or only `up` knows all that there is to be
-        receipt.write(session, machine, manifest, section, prepared, wanted)
-    return wanted.spec._replace(image=image)
-
-
-def _publishable(network: str, *, published: bool) -> None:
-    if published and network == "none":
-        cause = "nobody can reach a port of what has no network, as devenv.yml wants it"
-        raise InputError(Fault("--publish", 0, 0, cause, "leave it out, or remove `network: none`"))
-
-
-def _process(
-    session: Session,
-    command: Sequence[str],
-    user: str,
-    workdir: str,
-    environment: Sequence[str] | None,
-    no_terminal: bool,
-) -> Process:
-    """A command as given, on a terminal when we are at one."""
-    terminal = not no_terminal and sys.stdin.isatty() and sys.stdout.isatty()
-    env = (*(_terminal_env(session) if terminal else ()), *options.variables(environment, session.env))
-    return Process(tuple(command), env, options.user(user), options.workdir(workdir), terminal)
-
-
-def _words(config: ImageConfig, command: Sequence[str], entrypoint: str | None) -> tuple[str, ...]:
-    """What runs: ENTRYPOINT and COMMAND or CMD (image-spec, config.md). Who says another entrypoint says the rest as well."""
-    if entrypoint is None:
-        words = (*(config.entrypoint or ()), *(command or config.cmd or ()))
-    else:
-        words = (*((entrypoint,) if entrypoint else ()), *command)
-    if not words:
-        raise InputError(Fault("run", 0, 0, "no command to run", "name one: devenv run -- COMMAND"))
-    return words
-
-
 def _entered(session: Session, engine: Engine, text: str) -> tuple[str, Container]:
     """The container to go into, and what to call it; one that `run --keep` left is started, to wait for us."""
     if not text:
@@ -385,18 +251,4 @@ def _entered(session: Session, engine: Engine, text: str) -> tuple[str, Containe
 def _here(session: Session, engine: Engine, container: Container, process: Process) -> Process:
     """The process in the folder where we are, when the container has it and no other was asked for."""
     pulse = None if process.workdir else engine.pulse(container.environment, container.name)
-    return process._replace(workdir=_matching(session, pulse.targets)) if pulse else process
-
-
-def _matching(session: Session, sources: Iterable[tuple[str, str]]) -> str:
-    try:
-        project = os.path.dirname(find(session.folder))
-    except NotFound:  # in no project, yet perhaps beneath what one mounts
-        project = ""
-    return matching(os.path.realpath(session.folder), project, sources)
-
-
-def _terminal_env(session: Session) -> Pairs:
-    """What programs must know of the terminal they write to."""
-    known = ("TERM", "COLORTERM", "NO_COLOR")
-    return tuple((name, session.env[name]) for name in known if name in session.env)
+    return process._replace(workdir=typed.folder(session, pulse.targets)) if pulse else process

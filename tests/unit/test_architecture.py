@@ -171,7 +171,10 @@ ACQUAINTED = {
     ("store.image", "store.untrusted"),
     ("store.config", "store.untrusted"),
     ("store.shelf", "store.untrusted"),
-    ("store.tarred", "store.layout"),  # the same blobs and index, in one file
+    ("store.layout", "store.blob"),  # a folder of blobs, and the index of their names
+    ("store.layout", "store.index"),
+    ("store.tarred", "store.blob"),  # the same in one file
+    ("store.tarred", "store.index"),
     ("store.adopt", "store.transient"),  # what of an upperdir is no part of the layer
     ("store.adopt", "store.lowers"),  # whether an opaque folder hides anything
     ("store.merge", "store.lowers"),

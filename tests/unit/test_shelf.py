@@ -13,7 +13,8 @@ import pytest
 
 from devenv.archive import tar
 from devenv.engine.native.store import shelf
-from devenv.engine.native.store.layout import Store, named
+from devenv.engine.native.store.index import named
+from devenv.engine.native.store.layout import Store
 from devenv.engine.native.store.tarred import Tarred, Tarring
 from devenv.errors import StoreError
 from devenv.model.image import LAYER, MANIFEST, Descriptor

@@ -16,8 +16,9 @@ from .. import mount
 from ..records import observe
 from ..store import image as images
 from ..store import layer
+from ..store.blob import Writer
 from ..store.config import config_json
-from ..store.layout import Store, Writer
+from ..store.layout import Store
 from ..store.tarred import Tarring
 from .site import Site
 

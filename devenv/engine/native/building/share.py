@@ -17,7 +17,9 @@ from devenv.model.image import Descriptor, Offer
 
 from .. import mount
 from ..store import shelf
-from ..store.layout import Store, Stream, named
+from ..store.blob import Stream
+from ..store.index import named
+from ..store.layout import Store
 from ..store.tarred import Tarred, Tarring
 from ..store.unpack import unpack
 from . import commit

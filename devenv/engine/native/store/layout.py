@@ -3,98 +3,20 @@
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import re
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Any
 
 from devenv.errors import EngineError, StoreError
-from devenv.model.image import INDEX, Descriptor
+from devenv.model.image import Descriptor
 
-REF_NAME = "org.opencontainers.image.ref.name"
-VERSION = b'{"imageLayoutVersion":"1.0.0"}'
-"""What a layout's `oci-layout` says."""
+from .blob import MAX_JSON, Reader, Stream, Writer, verified
+from .index import VERSION, check_version, entry, index_json, is_named, listed, tags
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
-_MAX_JSON = 4 << 20
-_CHUNK = 1 << 20
-
-
-class Stream(Protocol):
-    """Bytes to read; b"" at the end."""
-
-    def read(self, size: int, /) -> bytes: ...
-    def close(self) -> None: ...
-
-
-class Writer:
-    """A blob on its way into the store. `descriptor` is set once the context of Store.writer has ended well."""
-
-    __slots__ = ("_fd", "_hash", "descriptor", "size")
-
-    def __init__(self, fd: int) -> None:
-        import hashlib  # it loads OpenSSL, 3 ms, and most commands read no blob
-
-        self._fd = fd
-        self._hash = hashlib.sha256()
-        self.size = 0
-        self.descriptor = Descriptor("", "", 0)
-
-    def write(self, data: bytes | bytearray | memoryview) -> int:
-        view = memoryview(data)
-        self._hash.update(view)
-        left = view
-        while left:
-            left = left[os.write(self._fd, left) :]
-        self.size += len(view)
-        return len(view)
-
-    def digest(self) -> str:
-        """Digest of what was written so far."""
-        return f"sha256:{self._hash.hexdigest()}"
-
-
-class Reader:
-    """A blob being read: at its end StoreError unless digest and size are what they should be."""
-
-    __slots__ = ("_descriptor", "_file", "_hash", "_read")
-
-    def __init__(self, file: Stream, descriptor: Descriptor) -> None:
-        import hashlib
-
-        self._file = file
-        self._descriptor = descriptor
-        self._hash = hashlib.sha256()
-        self._read = 0
-
-    def read(self, size: int = -1) -> bytes:
-        """Up to `size` bytes. The bytes count only when the end has been read without an error."""
-        left = self._descriptor.size - self._read
-        data = self._file.read(left if size < 0 else min(size, left))
-        self._hash.update(data)
-        self._read += len(data)
-        if size == 0 or (data and self._read < self._descriptor.size):
-            return data
-        if self._read < self._descriptor.size:
-            raise StoreError(f"read blob {self._descriptor.digest}: it ends after {self._read} bytes")
-        if f"sha256:{self._hash.hexdigest()}" != self._descriptor.digest:
-            raise StoreError(
-                f"read blob {self._descriptor.digest}: its bytes have another digest",
-                hint="the disk or a program changed it: remove the blob and build or fetch the image again",
-            )
-        return data
-
-    def close(self) -> None:
-        self._file.close()
-
-    def __enter__(self) -> Reader:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
 
 class Store:
@@ -193,7 +115,7 @@ class Store:
             raise StoreError(f"open blob {descriptor.digest} in {self.layout}: {cause}")
         return os.fdopen(fd, "rb", buffering=0)
 
-    def read(self, descriptor: Descriptor, limit: int = _MAX_JSON) -> bytes:
+    def read(self, descriptor: Descriptor, limit: int = MAX_JSON) -> bytes:
         """A whole blob, verified. StoreError when it is larger than `limit` bytes."""
         return verified(self.stream, descriptor, limit)
 
@@ -245,7 +167,7 @@ class Store:
 
     def tags(self) -> dict[str, Descriptor]:
         """What is named, by name."""
-        return _tags(self._entries())
+        return tags(self._entries())
 
     def tag(self, reference: str, descriptor: Descriptor) -> None:
         """Name a manifest; a name that was another's moves. On disk when it returns."""
@@ -258,21 +180,21 @@ class Store:
         """
         with self._locked():
             entries = self._entries()
-            descriptor = renew(_tags(entries).get(reference))
-            kept = [one for one in entries if not _named(one, reference)]
+            descriptor = renew(tags(entries).get(reference))
+            kept = [one for one in entries if not is_named(one, reference)]
             self._save([*kept, entry(reference, descriptor, artifact)])
 
     def untag(self, reference: str) -> None:
         """Forget a name; one that isn't there is fine."""
         with self._locked():
             entries = self._entries()
-            kept = [entry for entry in entries if not _named(entry, reference)]
+            kept = [entry for entry in entries if not is_named(entry, reference)]
             if kept != entries:
                 self._save(kept)
 
     def _entries(self) -> list[dict[str, Any]]:
         path = f"{self.layout}/index.json"
-        return _listed(_small(path), path)
+        return listed(_small(path), path)
 
     def _save(self, entries: list[dict[str, Any]]) -> None:
         _replace(f"{self.layout}/index.json", index_json(entries), self.mode & 0o666)
@@ -287,98 +209,15 @@ class Store:
             os.close(fd)
 
 
-def verified(stream: Callable[[Descriptor], Stream], descriptor: Descriptor, limit: int = _MAX_JSON) -> bytes:
-    """A whole blob. StoreError when its bytes have another digest, or are more than `limit`."""
-    if descriptor.size > limit:
-        raise StoreError(f"read blob {descriptor.digest}: {descriptor.size} bytes, at most {limit} are accepted")
-    parts = []
-    with Reader(stream(descriptor), descriptor) as blob:
-        while part := blob.read(_CHUNK):
-            parts.append(part)
-    return b"".join(parts)
-
-
-def check_version(text: bytes, layout: str) -> None:
-    """StoreError for an `oci-layout` of another kind."""
-    version = _json(text, f"{layout}/oci-layout").get("imageLayoutVersion")
-    if version != "1.0.0":
-        raise StoreError(f"read {layout}: image layout version {version!r} is not known")
-
-
-def named(index: bytes, path: str) -> dict[str, Descriptor]:
-    """What an index.json names, by name. StoreError with its path."""
-    return _tags(_listed(index, path))
-
-
-def index_json(entries: list[dict[str, Any]]) -> bytes:
-    """The index.json of a layout with these entries."""
-    index = {
-        "manifests": sorted(entries, key=lambda entry: json.dumps(entry, sort_keys=True)),
-        "mediaType": INDEX,
-        "schemaVersion": 2,
-    }
-    return json.dumps(index, sort_keys=True, separators=(",", ":")).encode()
-
-
-def entry(reference: str, descriptor: Descriptor, artifact: str = "") -> dict[str, Any]:
-    """What an index.json says of something with this name."""
-    return {
-        "annotations": {REF_NAME: reference},
-        "digest": descriptor.digest,
-        "mediaType": descriptor.media_type,
-        "size": descriptor.size,
-        **({"artifactType": artifact} if artifact else {}),
-    }
-
-
-def _tags(entries: list[dict[str, Any]]) -> dict[str, Descriptor]:
-    return {
-        str(entry["annotations"][REF_NAME]): Descriptor(entry["mediaType"], entry["digest"], entry["size"])
-        for entry in entries
-        if REF_NAME in entry.get("annotations", {})
-    }
-
-
-def _listed(index: bytes, path: str) -> list[dict[str, Any]]:
-    entries = _json(index, path).get("manifests")
-    if not isinstance(entries, list) or not all(_is_entry(entry) for entry in entries):
-        raise StoreError(f"read {path}: its list of manifests is damaged")
-    return entries
-
-
-def _is_entry(entry: Any) -> bool:
-    return (
-        isinstance(entry, dict)
-        and isinstance(entry.get("digest"), str)
-        and isinstance(entry.get("mediaType"), str)
-        and isinstance(entry.get("size"), int)
-        and isinstance(entry.get("annotations", {}), dict)
-    )
-
-
-def _named(entry: dict[str, Any], reference: str) -> bool:
-    return bool(entry.get("annotations", {}).get(REF_NAME) == reference)
-
-
-def _json(data: bytes, path: str) -> dict[str, Any]:
-    try:
-        value = json.loads(data)
-    except (ValueError, RecursionError) as error:
-        raise StoreError(f"read {path}: not JSON") from error
-    if not isinstance(value, dict):
-        raise StoreError(f"read {path}: not a JSON object")
-    return value
-
-
 def _small(path: str) -> bytes:
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         with os.fdopen(fd, "rb") as file:
-            data = file.read(_MAX_JSON + 1)
+            data = file.read(MAX_JSON + 1)
     except OSError as error:
         raise StoreError(f"read {path}: {error.strerror}", hint="is it the folder of an OCI image layout?") from error
-    if len(data) > _MAX_JSON:
-        raise StoreError(f"read {path}: larger than {_MAX_JSON} bytes")
+    if len(data) > MAX_JSON:
+        raise StoreError(f"read {path}: larger than {MAX_JSON} bytes")
     return data
 
 

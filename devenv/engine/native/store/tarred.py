@@ -12,7 +12,8 @@ from devenv.archive import tar
 from devenv.errors import StoreError
 from devenv.model.image import Descriptor
 
-from .layout import VERSION, Stream, Writer, check_version, entry, index_json, verified
+from .blob import Stream, Writer, verified
+from .index import VERSION, check_version, entry, index_json
 
 _BLOB = re.compile(rb"blobs/sha256/([0-9a-f]{64})")
 _SMALL = (b"oci-layout", b"index.json")

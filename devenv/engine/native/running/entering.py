@@ -23,7 +23,7 @@ from ..container import bundle, defaults, owning
 from ..records import record
 from ..records.state import this_process
 from ..slot import pool
-from . import footing, publishing, sweep
+from . import footing, publishing, sessions, sweep
 from .ground import Ground
 
 _OUTPUT = 4096
@@ -156,19 +156,19 @@ class _Traces(NamedTuple):
 
 def _end(traces: _Traces) -> None:
     """Kill what a check has started. Its shell may be gone, and what it left may be a session of its own."""
-    sessions = process.marked(set(sweep.members(traces.container)) - traces.before, traces.mark)
+    begun = sessions.marked(set(sweep.members(traces.container)) - traces.before, traces.mark)
     with suppress(OSError, ValueError), open(f"{traces.path}.pid", encoding="ascii") as file:
-        sessions.add(os.getsid(int(file.read())))
-    for session in sessions:
-        process.end_session(session, traces.init, partial(sweep.members, traces.container))
+        begun.add(os.getsid(int(file.read())))
+    for session in begun:
+        sessions.end(session, traces.init, partial(sweep.members, traces.container))
 
 
 def _told(argv: list[str], output: Callable[[str], None], path: str, init: int) -> int:
     """A command whose output is ours to show. When we are ended, all that it started ends, not only its shell."""
     session: list[int] = []
     try:
-        return process.lines(argv, output, started=lambda _: session.append(process.session_of(f"{path}.pid")))
+        return process.lines(argv, output, started=lambda _: session.append(sessions.of(f"{path}.pid")))
     except BaseException:
         if any(session):
-            process.end_session(session[0], init)
+            sessions.end(session[0], init)
         raise
